@@ -1,0 +1,1 @@
+//! The extension: receives spans inside the Lambda environment and delivers them to X-Ray.

@@ -1,0 +1,1 @@
+//! A Lambda environment and an X-Ray endpoint on this machine.
