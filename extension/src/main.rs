@@ -1,1 +1,102 @@
-fn main() {}
+//! The extension's process: bind, register, serve. It never ends before SHUTDOWN of its own accord (L-1.6).
+
+use otel_xray::conductor::Conductor;
+use otel_xray::export::Clients;
+use otel_xray::lambda;
+use otel_xray::log::{Level, Log};
+use otel_xray::receive::{Received, agent_socket, otlp_http};
+use otel_xray::settings::Settings;
+use otel_xray::translate::Function;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Frames and requests that may wait for the conductor before their senders do.
+const QUEUE: usize = 256;
+
+fn main() -> ExitCode {
+    let variable = |name: &str| std::env::var(name).ok();
+    if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
+        eprintln!(
+            "otel-xray is a Lambda extension: it is started by Lambda, from /opt/extensions of its layer, and needs \
+             AWS_LAMBDA_RUNTIME_API. To try it on this machine, use otel-xray-local."
+        );
+        return ExitCode::FAILURE;
+    }
+    let (settings, complaints) = Settings::read(variable);
+    let log = Log::stdout(settings.log_level, settings.log_format);
+    for complaint in complaints {
+        log.say(Level::Warn, complaint);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            log.say(Level::Error, format_args!("could not start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(serve(settings, log));
+    // Tasks that are still waiting for something must not delay the end.
+    runtime.shutdown_background();
+    ExitCode::SUCCESS
+}
+
+async fn serve(settings: Settings, log: Log) {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (received_in, received) = mpsc::channel(QUEUE);
+    if settings.enabled {
+        listen(&settings, &received_in, &log);
+    }
+    let (turns_in, turns) = mpsc::channel(1);
+    let (registered_in, registered) = oneshot::channel();
+    let function = Function {
+        name: variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+        version: variable("AWS_LAMBDA_FUNCTION_VERSION").unwrap_or_default(),
+        region: variable("AWS_REGION").unwrap_or_default(),
+        account_id: None,
+        memory_mb: variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").unwrap_or_default(),
+        annotations: settings.annotations.clone(),
+    };
+    let clients = Arc::new(Clients::new(variable).with_log(log.clone()));
+    let conductor = Conductor::new(settings, function, clients, log.clone());
+    let conducting = tokio::spawn(conductor.run(turns, received, registered));
+    // The queue stays open when nothing listens.
+    let _received_in = received_in;
+    let initialization_type = variable("AWS_LAMBDA_INITIALIZATION_TYPE");
+    lambda::run(initialization_type.as_deref(), registered_in, turns_in, log.clone()).await;
+    if let Err(error) = conducting.await {
+        log.say(Level::Error, format_args!("collecting stopped before the shutdown: {error}"));
+    }
+}
+
+/// Opens the sockets. One that is taken costs its spans and a line, never the function (B-8, T-9).
+fn listen(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
+    match agent_socket::bind(&settings.agent_socket) {
+        Ok(listener) => {
+            let owner = agent_socket::own_uid();
+            tokio::spawn(agent_socket::serve(listener, owner, out.clone(), log.clone()));
+        }
+        Err(error) => log.say(
+            Level::Warn,
+            format_args!(
+                "the agent socket {:?} could not be opened ({error}): the function's own spans will be missing; set \
+                 OTEL_XRAY_AGENT_SOCKET to another name",
+                settings.agent_socket
+            ),
+        ),
+    }
+    if let Some(address) = settings.otlp_http {
+        match otlp_http::bind(address) {
+            Ok(listener) => {
+                tokio::spawn(otlp_http::serve(listener, out.clone(), log.clone()));
+            }
+            Err(error) => log.say(
+                Level::Warn,
+                format_args!(
+                    "OTLP on {address} could not be opened ({error}): an OpenTelemetry SDK in the function can't send \
+                     here; set OTEL_XRAY_OTLP_HTTP to another address, or to off"
+                ),
+            ),
+        }
+    }
+}

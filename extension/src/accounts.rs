@@ -1,0 +1,151 @@
+//! What became of every span: received = sent + rejected + dropped + carried.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Why a span was dropped. A closed list: a new reason is a new variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The trace header, or the span itself, says that it is not to be kept.
+    Unsampled,
+    /// Trace or span id of the wrong length, or all zeros (ID-4, ID-8).
+    InvalidId,
+    /// It arrived, and could not be decoded.
+    Unreadable,
+    /// The same trace and span id came twice before a flush; the later one counts (BET-9).
+    Duplicate,
+    /// The agent could not write it to the extension.
+    AgentWrite,
+    /// The buffer was full; the oldest went first.
+    BufferFull,
+    /// Translating it failed.
+    TranslateFailed,
+    /// No shortening made its document small enough.
+    Oversize,
+    /// The trace has reached what X-Ray keeps of one trace (LIM-2).
+    TraceBudget,
+}
+
+impl Reason {
+    /// The name in the accounts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unsampled => "unsampled",
+            Self::InvalidId => "invalid_id",
+            Self::Unreadable => "unreadable",
+            Self::Duplicate => "duplicate",
+            Self::AgentWrite => "agent_write",
+            Self::BufferFull => "buffer_full",
+            Self::TranslateFailed => "translate_failed",
+            Self::Oversize => "oversize",
+            Self::TraceBudget => "trace_budget",
+        }
+    }
+
+    /// Whether the loss is what was asked for.
+    fn is_wanted(self) -> bool {
+        matches!(self, Self::Unsampled | Self::Duplicate)
+    }
+}
+
+/// Counts of spans.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accounts {
+    received: u64,
+    sent: u64,
+    rejected: BTreeMap<String, u64>,
+    dropped: BTreeMap<Reason, u64>,
+}
+
+impl Accounts {
+    pub fn receive(&mut self, spans: u64) {
+        self.received += spans;
+    }
+
+    pub fn send(&mut self, spans: u64) {
+        self.sent += spans;
+    }
+
+    /// X-Ray refused these, and said why.
+    pub fn reject(&mut self, code: &str, spans: u64) {
+        *self.rejected.entry(code.to_owned()).or_default() += spans;
+    }
+
+    pub fn drop(&mut self, reason: Reason, spans: u64) {
+        if spans > 0 {
+            *self.dropped.entry(reason).or_default() += spans;
+        }
+    }
+
+    /// Spans that arrived and were lost at once.
+    pub fn receive_and_drop(&mut self, reason: Reason, spans: u64) {
+        self.receive(spans);
+        self.drop(reason, spans);
+    }
+
+    /// Adds another set of counts to this one.
+    pub fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.sent += other.sent;
+        for (code, spans) in other.rejected {
+            *self.rejected.entry(code).or_default() += spans;
+        }
+        for (reason, spans) in other.dropped {
+            *self.dropped.entry(reason).or_default() += spans;
+        }
+    }
+
+    /// Spans still held, by the law of the accounts.
+    pub fn carried(&self) -> u64 {
+        let gone = self.sent + self.rejected.values().sum::<u64>() + self.dropped.values().sum::<u64>();
+        self.received.saturating_sub(gone)
+    }
+
+    /// Whether something was lost that nobody asked to lose.
+    pub fn has_losses(&self) -> bool {
+        !self.rejected.is_empty() || self.dropped.keys().any(|reason| !reason.is_wanted())
+    }
+
+    /// Whether `held` spans still in memory explain exactly what has not left.
+    pub fn balance(&self, held: u64) -> bool {
+        self.carried() == held
+    }
+
+    /// The accounts as one structured log line.
+    pub fn to_json(&self) -> Value {
+        let dropped: BTreeMap<_, _> = self.dropped.iter().map(|(reason, spans)| (reason.name(), spans)).collect();
+        json!({
+            "event": "otel_xray.accounting",
+            "received": self.received,
+            "sent": self.sent,
+            "rejected": self.rejected,
+            "dropped": dropped,
+            "carried": self.carried(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p2_sums_match() {
+        let mut accounts = Accounts::default();
+        accounts.receive(10);
+        accounts.send(5);
+        accounts.reject("InvalidName", 1);
+        let mut more = Accounts::default();
+        more.receive_and_drop(Reason::Unsampled, 2);
+        accounts.add(more);
+        accounts.drop(Reason::Oversize, 0);
+        assert!(accounts.balance(4));
+        assert!(!accounts.balance(3));
+        let expected = json!({
+            "event": "otel_xray.accounting", "received": 12, "sent": 5,
+            "rejected": {"InvalidName": 1}, "dropped": {"unsampled": 2}, "carried": 4,
+        });
+        assert_eq!(accounts.to_json(), expected);
+        assert!(accounts.has_losses());
+    }
+}

@@ -1,0 +1,61 @@
+//! Grouping documents into requests (LIM-3, LIM-4, BET-28).
+
+use crate::translate::TranslatedDocument;
+
+pub(super) const MAX_DOCUMENTS: usize = 50;
+const MAX_REQUEST_BYTES: usize = 1_000_000;
+
+/// Batches in the documents' order, each within the limits of one request.
+pub(super) fn batches(documents: impl IntoIterator<Item = TranslatedDocument>) -> Vec<Vec<TranslatedDocument>> {
+    let mut batches: Vec<Vec<TranslatedDocument>> = Vec::new();
+    let mut bytes = 0;
+    for document in documents {
+        let fits = bytes + document.json.len() <= MAX_REQUEST_BYTES;
+        match batches.last_mut().filter(|batch| fits && batch.len() < MAX_DOCUMENTS) {
+            Some(batch) => {
+                bytes += document.json.len();
+                batch.push(document);
+            }
+            None => {
+                bytes = document.json.len();
+                batches.push(vec![document]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn documents(sizes: &[usize]) -> Vec<TranslatedDocument> {
+        let document = |(index, size): (usize, &usize)| TranslatedDocument {
+            id: index.to_string(),
+            json: "x".repeat(*size),
+            is_segment: false,
+            start_micros: 0,
+        };
+        sizes.iter().enumerate().map(document).collect()
+    }
+
+    #[test]
+    fn tv_16_lim_3_51_documents_are_two_requests() {
+        let lengths: Vec<_> = batches(documents(&[10; 51])).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [50, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_reordered_or_over_a_limit(sizes in proptest::collection::vec(1_usize..64_000, 0..200)) {
+            let given = documents(&sizes);
+            let batches = batches(given.clone());
+            for batch in &batches {
+                prop_assert!(batch.len() <= MAX_DOCUMENTS);
+                prop_assert!(batch.iter().map(|d| d.json.len()).sum::<usize>() <= MAX_REQUEST_BYTES);
+            }
+            prop_assert_eq!(batches.concat(), given);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! When is an invocation over, and what leaves then? A state machine without clock or sockets.
+
+use super::spans::{Collected, Origin, Store};
+use super::trace_header::{Sampled, TraceHeader};
+use super::{Invocation, Mode};
+use crate::accounts::{Accounts, Reason};
+use crate::lambda::{Invoke, Shutdown};
+use crate::receive::frame::{Done, Entered};
+use crate::receive::{Connection, Received};
+use crate::settings::TracingMode;
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Invocations remembered for their late spans (xray.md section 15, row 10).
+const REMEMBERED: usize = 16;
+
+/// What the machine is told at the start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub tracing_mode: TracingMode,
+    /// How much the spans in memory may take.
+    pub buffer_bytes: usize,
+}
+
+/// Whether the environment is held after INVOKE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Until a signal says that the invocation is over.
+    UntilOver,
+    /// Not at all: ask for the next event at once.
+    No,
+}
+
+/// What something received means for the flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Nothing,
+    /// The invocation that is being held is over.
+    Over,
+    /// No invocation is held, and what has come should leave soon.
+    FlushSoon,
+}
+
+/// What leaves in one flush.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub spans: Vec<Collected>,
+    /// The invocations the spans may belong to, newest last.
+    pub invocations: Vec<Invocation>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    origin: Arc<Origin>,
+    /// The invocation its handler is in.
+    request_id: Option<Arc<str>>,
+}
+
+/// Everything the extension knows between events.
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    agents: HashMap<Connection, Agent>,
+    invocations: VecDeque<Invocation>,
+    /// The request whose end is awaited.
+    held: Option<Arc<str>>,
+    /// Requests that were over before their INVOKE event was seen: the two race (SIM-8).
+    over_early: VecDeque<Arc<str>>,
+    /// What the trace headers have shown of the function's tracing mode so far (LAM-20).
+    shown_mode: Mode,
+    spans: Store,
+}
+
+impl Machine {
+    pub fn new(config: Config) -> Self {
+        let spans = Store::new(config.buffer_bytes);
+        Self {
+            config,
+            agents: HashMap::new(),
+            invocations: VecDeque::new(),
+            held: None,
+            over_early: VecDeque::new(),
+            shown_mode: Mode::Unknown,
+            spans,
+        }
+    }
+
+    /// An invocation begins.
+    pub fn invoke(&mut self, invoke: &Invoke) -> Hold {
+        let event_header = TraceHeader::parse(&invoke.trace_header);
+        let index = self.invocation_index(&invoke.request_id);
+        let runtime_header = self.invocations[index].header;
+        self.learn_mode(event_header, runtime_header);
+        let mode = self.mode();
+        let invocation = &mut self.invocations[index];
+        invocation.function_arn.clone_from(&invoke.function_arn);
+        invocation.header = runtime_header.or(event_header);
+        invocation.mode = mode;
+        let certainly_unsampled = invocation.header.is_some_and(|header| header.sampled == Sampled::No);
+
+        let over_early = self.over_early.iter().position(|id| **id == *invoke.request_id);
+        if let Some(position) = over_early {
+            self.over_early.remove(position);
+        }
+        // Without an agent nothing would tell the end, and waiting would be billed for nothing.
+        if self.agents.is_empty() || certainly_unsampled || over_early.is_some() {
+            self.held = None;
+            return Hold::No;
+        }
+        self.held = Some(invoke.request_id.as_str().into());
+        Hold::UntilOver
+    }
+
+    /// Something arrived on a socket.
+    pub fn receive(&mut self, received: Received, now_unix_nano: u64) -> Signal {
+        match received {
+            Received::Hello(connection, hello) => {
+                self.agents.insert(connection, Agent { origin: Arc::new(Origin::of_agent(&hello)), request_id: None });
+                Signal::Nothing
+            }
+            Received::Entered(connection, entered) => {
+                self.enter(connection, &entered);
+                Signal::Nothing
+            }
+            Received::Started(connection, span) => {
+                let collected = self.collected(connection, span);
+                self.spans.start(connection, collected);
+                Signal::Nothing
+            }
+            Received::Ended(connection, span) => {
+                let collected = self.collected(connection, span);
+                self.spans.end(collected);
+                Signal::Nothing
+            }
+            Received::Done(connection, done) => self.done(connection, &done),
+            Received::Closed(connection) => self.closed(connection, now_unix_nano),
+            Received::Otlp(resource_spans) => self.otlp(resource_spans),
+            Received::Unreadable { spans } => {
+                self.spans.accounts.receive_and_drop(Reason::Unreadable, spans);
+                Signal::Nothing
+            }
+        }
+    }
+
+    /// The time to hold is used up: let go of the invocation, its spans may still come.
+    pub fn let_go(&mut self) {
+        self.held = None;
+    }
+
+    /// The environment ends: nothing that is open will be completed by its own process.
+    pub fn shut_down(&mut self, shutdown: &Shutdown, now_unix_nano: u64) {
+        self.held = None;
+        let (error_type, message) = match shutdown.reason.to_ascii_lowercase().as_str() {
+            "timeout" => ("Timeout", "ended by Lambda: the function's timeout was reached"),
+            "spindown" => ("Shutdown", "still open when Lambda ended the environment"),
+            _ => ("Runtime.ExitError", "the runtime exited before this was finished"),
+        };
+        self.spans.close_open(None, now_unix_nano, error_type, message);
+    }
+
+    /// Hands out the complete spans.
+    pub fn take_batch(&mut self) -> Batch {
+        Batch { spans: self.spans.take_complete(), invocations: self.invocations.iter().cloned().collect() }
+    }
+
+    /// Whether a flush would have something to do.
+    pub fn has_complete_spans(&self) -> bool {
+        self.spans.has_complete()
+    }
+
+    /// Spans in memory, open ones included.
+    pub fn held_spans(&self) -> usize {
+        self.spans.held()
+    }
+
+    /// The counts since the last call.
+    pub fn take_accounts(&mut self) -> Accounts {
+        std::mem::take(&mut self.spans.accounts)
+    }
+
+    fn enter(&mut self, connection: Connection, entered: &Entered) {
+        let runtime_header = TraceHeader::parse(&entered.trace_header);
+        let index = self.invocation_index(&entered.request_id);
+        let event_header = self.invocations[index].header;
+        self.learn_mode(event_header, runtime_header);
+        let mode = self.mode();
+        let invocation = &mut self.invocations[index];
+        invocation.header = runtime_header.or(event_header);
+        invocation.mode = mode;
+        if let Some(agent) = self.agents.get_mut(&connection) {
+            agent.request_id = Some(entered.request_id.as_str().into());
+        }
+    }
+
+    fn done(&mut self, connection: Connection, done: &Done) -> Signal {
+        self.spans.accounts.receive_and_drop(Reason::AgentWrite, u64::from(done.spans_dropped));
+        if let Some(agent) = self.agents.get_mut(&connection) {
+            agent.request_id = None;
+        }
+        self.over(&done.request_id)
+    }
+
+    /// The end of file. In the middle of an invocation it means that the function's process is gone.
+    fn closed(&mut self, connection: Connection, now_unix_nano: u64) -> Signal {
+        let Some(agent) = self.agents.remove(&connection) else { return Signal::Nothing };
+        self.spans.close_open(
+            Some(connection),
+            now_unix_nano,
+            "Runtime.ExitError",
+            "the runtime exited before this was finished",
+        );
+        match agent.request_id {
+            Some(request_id) => self.over(&request_id),
+            None if self.agents.is_empty() && self.held.take().is_some() => Signal::Over,
+            None => Signal::Nothing,
+        }
+    }
+
+    fn over(&mut self, request_id: &str) -> Signal {
+        if self.held.as_deref() == Some(request_id) {
+            self.held = None;
+            return Signal::Over;
+        }
+        if self.held.is_some() {
+            return Signal::Nothing;
+        }
+        if self.over_early.len() == REMEMBERED {
+            self.over_early.pop_front();
+        }
+        self.over_early.push_back(request_id.into());
+        Signal::FlushSoon
+    }
+
+    fn otlp(&mut self, resource_spans: Vec<ResourceSpans>) -> Signal {
+        for from_resource in resource_spans {
+            let resource = from_resource.resource.unwrap_or_default();
+            for from_scope in from_resource.scope_spans {
+                let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
+                for span in from_scope.spans {
+                    let origin = Arc::clone(&origin);
+                    self.spans.end(Collected { span: Box::new(span), origin, request_id: None });
+                }
+            }
+        }
+        if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
+    }
+
+    fn collected(&self, connection: Connection, span: Box<opentelemetry_proto::tonic::trace::v1::Span>) -> Collected {
+        let agent = self.agents.get(&connection);
+        Collected {
+            span,
+            origin: agent.map(|agent| Arc::clone(&agent.origin)).unwrap_or_default(),
+            request_id: agent.and_then(|agent| agent.request_id.clone()),
+        }
+    }
+
+    fn invocation_index(&mut self, request_id: &str) -> usize {
+        if let Some(index) = self.invocations.iter().position(|invocation| invocation.request_id == request_id) {
+            return index;
+        }
+        if self.invocations.len() == REMEMBERED {
+            self.invocations.pop_front();
+        }
+        let mode = self.mode();
+        let request_id = request_id.to_owned();
+        self.invocations.push_back(Invocation { request_id, function_arn: String::new(), header: None, mode });
+        self.invocations.len() - 1
+    }
+
+    /// Under Active tracing Lambda puts its own segment between the caller and the function, so the runtime's parent
+    /// is not the event's (L-12.3); under `PassThrough` both are the caller's.
+    fn learn_mode(&mut self, event: Option<TraceHeader>, runtime: Option<TraceHeader>) {
+        if let (Some(event), Some(runtime)) = (event, runtime) {
+            let lambda_wrote_a_segment = runtime.sampled == Sampled::Yes
+                && event.root == runtime.root
+                && runtime.parent.is_some()
+                && event.parent != runtime.parent;
+            if lambda_wrote_a_segment {
+                self.shown_mode = Mode::Active;
+            }
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        match self.config.tracing_mode {
+            TracingMode::Active => Mode::Active,
+            TracingMode::PassThrough => Mode::PassThrough,
+            TracingMode::Auto => self.shown_mode,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

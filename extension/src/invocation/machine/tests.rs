@@ -1,0 +1,163 @@
+use super::*;
+use crate::receive::frame::Hello;
+use opentelemetry_proto::tonic::trace::v1::Span;
+
+const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
+const AGENT: Connection = Connection(0);
+
+fn machine(tracing_mode: TracingMode) -> Machine {
+    Machine::new(Config { tracing_mode, buffer_bytes: 1 << 20 })
+}
+
+fn with_agent() -> Machine {
+    let mut machine = machine(TracingMode::Auto);
+    let hello = Hello { agent: "a".into(), runtime: "python".into(), ..Hello::default() };
+    assert_eq!(machine.receive(Received::Hello(AGENT, Box::new(hello)), 0), Signal::Nothing);
+    machine
+}
+
+fn invoke(request_id: &str, trace_header: &str) -> Invoke {
+    Invoke {
+        request_id: request_id.into(),
+        deadline_ms: 1000,
+        function_arn: "arn:f".into(),
+        trace_header: trace_header.into(),
+    }
+}
+
+fn entered(request_id: &str, trace_header: &str) -> Received {
+    Received::Entered(
+        AGENT,
+        Entered { request_id: request_id.into(), trace_header: trace_header.into(), deadline_ms: 0 },
+    )
+}
+
+fn done(request_id: &str) -> Received {
+    Received::Done(AGENT, Done { request_id: request_id.into(), raised: false, spans_dropped: 0 })
+}
+
+fn span(id: u8) -> Box<Span> {
+    Box::new(Span { trace_id: vec![1; 16], span_id: vec![id; 8], ..Span::default() })
+}
+
+fn sampled(parent: &str) -> String {
+    format!("{ROOT};Parent={parent};Sampled=1")
+}
+
+#[test]
+fn an_invocation_is_held_until_its_done_frame() {
+    let mut machine = with_agent();
+    assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8"))), Hold::UntilOver);
+    machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    machine.receive(Received::Started(AGENT, span(1)), 0);
+    assert_eq!(machine.receive(Received::Ended(AGENT, span(1)), 0), Signal::Nothing);
+    assert_eq!(machine.receive(done("another"), 0), Signal::Nothing);
+    assert_eq!(machine.receive(done("r1"), 0), Signal::Over);
+    let batch = machine.take_batch();
+    assert_eq!(batch.spans.len(), 1);
+    assert_eq!(batch.spans[0].request_id.as_deref(), Some("r1"));
+    let invocation = batch.invocations.last().unwrap();
+    assert_eq!(invocation.function_arn, "arn:f");
+    assert_eq!(invocation.header.unwrap().parent.unwrap().to_string(), "aaaaaaaaaaaaaaaa");
+}
+
+#[test]
+fn sim_8_a_done_frame_that_overtakes_the_event_is_not_waited_for() {
+    let mut machine = with_agent();
+    machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    machine.receive(Received::Ended(AGENT, span(1)), 0);
+    assert_eq!(machine.receive(done("r1"), 0), Signal::FlushSoon);
+    assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8"))), Hold::No);
+    assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8"))), Hold::UntilOver);
+}
+
+#[test]
+fn nothing_to_wait_for_means_no_wait() {
+    let mut agentless = machine(TracingMode::Auto);
+    assert_eq!(agentless.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8"))), Hold::No);
+
+    // T-18: a trace that is certain not to be kept.
+    let mut unsampled = with_agent();
+    assert_eq!(unsampled.invoke(&invoke("r1", &format!("{ROOT};Sampled=0"))), Hold::No);
+    assert_eq!(unsampled.invoke(&invoke("r2", "")), Hold::UntilOver, "nobody has decided");
+}
+
+#[test]
+fn otlp_without_an_agent_leaves_soon() {
+    let mut machine = machine(TracingMode::Auto);
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    let scope_spans = opentelemetry_proto::tonic::trace::v1::ScopeSpans { spans: vec![*span(1), *span(2)], ..Default::default() };
+    let resource_spans = vec![ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() }];
+    assert_eq!(machine.receive(Received::Otlp(resource_spans), 0), Signal::FlushSoon);
+    assert_eq!(machine.take_batch().spans.len(), 2);
+}
+
+#[test]
+fn the_end_of_file_in_an_invocation_ends_it_and_closes_what_was_open() {
+    let mut machine = with_agent();
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    machine.receive(Received::Started(AGENT, span(1)), 0);
+    assert_eq!(machine.receive(Received::Closed(AGENT), 77), Signal::Over);
+    let batch = machine.take_batch();
+    assert_eq!(batch.spans[0].span.end_time_unix_nano, 77);
+    assert_eq!(machine.held_spans(), 0);
+    assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8"))), Hold::No, "nobody is left to wait for");
+}
+
+#[test]
+fn what_is_open_at_a_shutdown_is_closed_by_its_reason() {
+    for (reason, error_type) in [("TIMEOUT", "Timeout"), ("failure", "Runtime.ExitError"), ("spindown", "Shutdown")] {
+        let mut machine = with_agent();
+        machine.receive(Received::Started(AGENT, span(1)), 0);
+        machine.shut_down(&Shutdown { reason: reason.into(), deadline_ms: 0 }, 5);
+        let batch = machine.take_batch();
+        let event = &batch.spans[0].span.events[0];
+        let seen = format!("{:?}", event.attributes[0].value);
+        assert!(seen.contains(error_type), "{reason}: {seen}");
+    }
+}
+
+#[test]
+fn lam_20_a_parent_of_lambdas_own_shows_active_tracing_and_is_remembered() {
+    let mut machine = with_agent();
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.receive(entered("r1", &sampled("53995c3f42cd8ad8")), 0);
+    assert_eq!(machine.take_batch().invocations[0].mode, Mode::Unknown, "the same parent proves nothing");
+    machine.receive(done("r1"), 0);
+    machine.receive(entered("r2", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")));
+    machine.receive(done("r2"), 0);
+    machine.invoke(&invoke("r3", ""));
+    let invocations = machine.take_batch().invocations;
+    assert_eq!(invocations[1].mode, Mode::Active);
+    assert_eq!(invocations[2].mode, Mode::Active);
+}
+
+#[test]
+fn an_explicit_mode_wins() {
+    let mut machine = machine(TracingMode::PassThrough);
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    assert_eq!(machine.take_batch().invocations[0].mode, Mode::PassThrough);
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
+    let mut machine = with_agent();
+    for number in 0..100_u8 {
+        let request_id = format!("r{number}");
+        machine.invoke(&invoke(&request_id, &sampled("53995c3f42cd8ad8")));
+        machine.receive(Received::Ended(AGENT, span(number.max(1))), 0);
+        machine.receive(
+            Received::Done(AGENT, Done { request_id, raised: true, spans_dropped: 1 }),
+            0,
+        );
+    }
+    machine.receive(Received::Unreadable { spans: 3 }, 0);
+    let batch = machine.take_batch();
+    assert_eq!(batch.invocations.len(), REMEMBERED);
+    let accounts = machine.take_accounts();
+    assert!(accounts.balance(batch.spans.len() as u64));
+    assert_eq!(accounts.to_json()["dropped"], serde_json::json!({"agent_write": 100, "unreadable": 3}));
+}

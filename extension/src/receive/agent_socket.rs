@@ -1,0 +1,131 @@
+//! The socket on which agents write frames.
+
+use super::frame::{Decoder, Frame};
+use super::{Connection, Received};
+use crate::log::{Level, Log};
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
+use std::sync::Arc;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Agents connected at once: one per runtime process, and a managed instance runs many.
+const MAX_CONNECTIONS: usize = 256;
+const READ_BYTES: usize = 16 * 1024;
+
+/// Binds the abstract socket `name`. Nothing is left on disk.
+pub fn bind(name: &str) -> io::Result<UnixListener> {
+    let listener = StdListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Accepts agents and reads their frames until the receiving side of `out` is gone.
+pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Sender<Received>, log: Log) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    for number in 0.. {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                log.once("agent-accept", Level::Warn, format_args!("an agent could not connect: {error}"));
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if !from_own_user(&stream, owner_uid) {
+            log.once("agent-user", Level::Warn, "refused a connection to the agent socket from another user");
+            continue;
+        }
+        let (out, log) = (out.clone(), log.clone());
+        tokio::spawn(async move {
+            let connection = Connection(number);
+            read_frames(stream, connection, &out, &log).await;
+            let _ = out.send(Received::Closed(connection)).await;
+            drop(place);
+        });
+    }
+}
+
+/// Only the function's own user (or root) may write spans.
+fn from_own_user(stream: &UnixStream, owner_uid: Option<u32>) -> bool {
+    match (stream.peer_cred(), owner_uid) {
+        (Ok(peer), Some(owner)) => peer.uid() == owner || peer.uid() == 0,
+        (_, None) => true,
+        (Err(_), Some(_)) => false,
+    }
+}
+
+/// The user this process runs as: the owner of its entry in `/proc`.
+pub fn own_uid() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
+}
+
+async fn read_frames(mut stream: UnixStream, connection: Connection, out: &mpsc::Sender<Received>, log: &Log) {
+    let mut decoder = Decoder::default();
+    loop {
+        decoder.buffer().reserve(READ_BYTES);
+        match stream.read_buf(decoder.buffer()).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        while let Some(frame) = decoder.next() {
+            let received = match frame {
+                Ok(Frame::Hello(hello)) => Received::Hello(connection, hello),
+                Ok(Frame::Entered(entered)) => Received::Entered(connection, entered),
+                Ok(Frame::Started(span)) => Received::Started(connection, span),
+                Ok(Frame::Ended(span)) => Received::Ended(connection, span),
+                Ok(Frame::Done(done)) => Received::Done(connection, done),
+                Err(error) => {
+                    log.once("agent-frame", Level::Warn, format_args!("from the agent: {error}"));
+                    Received::Unreadable { spans: error.spans_lost() }
+                }
+            };
+            if out.send(received).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::test_log;
+    use tokio::io::AsyncWriteExt as _;
+
+    fn connect(name: &str) -> UnixStream {
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let stream = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        UnixStream::from_std(stream).unwrap()
+    }
+
+    #[tokio::test]
+    async fn frames_written_before_a_death_arrive_and_the_end_is_told() {
+        let name = format!("otel-xray-test-{}-death", std::process::id());
+        let (out, mut received) = mpsc::channel(16);
+        let (log, lines) = test_log::capture(Level::Debug);
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let mut agent = connect(&name);
+        let mut bytes = vec![1, 2, 0, 0, 0];
+        bytes.extend(b"{}");
+        bytes.extend([4, 3, 0, 0, 0]);
+        agent.write_all(&bytes).await.unwrap();
+        drop(agent);
+        assert!(matches!(received.recv().await, Some(Received::Hello(Connection(0), _))));
+        assert!(matches!(received.recv().await, Some(Received::Closed(Connection(0)))));
+        assert!(lines.lock().unwrap().is_empty(), "a frame cut short by a death is not an error");
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn b_8_a_taken_name_is_an_error_not_a_panic() {
+        let name = format!("otel-xray-test-{}-taken", std::process::id());
+        let _first = bind(&name).unwrap();
+        assert_eq!(bind(&name).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

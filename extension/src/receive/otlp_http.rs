@@ -1,0 +1,231 @@
+//! OTLP over HTTP, for a function that carries an OpenTelemetry SDK of its own.
+//!
+//! Protobuf on `/v1/traces`, plain or gzip, on a loopback address. Everything is bounded: connections, headers,
+//! bodies before and after decompression, and time.
+
+use super::Received;
+use crate::log::{Level, Log};
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use prost::Message as _;
+use std::convert::Infallible;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+/// The largest request body, and the largest it may become when decompressed.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+const MAX_CONNECTIONS: usize = 64;
+const HEADER_TIME: Duration = Duration::from_secs(5);
+const BODY_TIME: Duration = Duration::from_secs(5);
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// Binds the receiver's address.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Serves until the receiving side of `out` is gone.
+pub async fn serve(listener: TcpListener, out: mpsc::Sender<Received>, log: Log) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                log.once("otlp-accept", Level::Warn, format_args!("an OTLP client could not connect: {error}"));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let out = out.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let out = out.clone();
+                async move { Ok::<_, Infallible>(answer(request, &out).await) }
+            });
+            // A client that goes away in the middle of a request has nothing to be told.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIME)
+                .max_buf_size(64 * 1024)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(place);
+        });
+    }
+}
+
+/// Why a request is refused; the text is the answer's body.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("only POST is understood here")]
+    Method,
+    #[error("only /v1/traces is served here")]
+    Path,
+    #[error("content type {0:?} is not understood: send {PROTOBUF}, for example with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")]
+    ContentType(String),
+    #[error("content encoding {0:?} is not understood: send gzip or none")]
+    Encoding(String),
+    #[error("the body is over {MAX_BODY_BYTES} bytes: export smaller batches")]
+    TooLarge,
+    #[error("the body did not arrive in time")]
+    Slow,
+    #[error("the body could not be read: {0}")]
+    Body(String),
+    #[error("the body is not an OTLP ExportTraceServiceRequest: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    #[error("the extension is shutting down")]
+    Closing,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Path => StatusCode::NOT_FOUND,
+            Self::ContentType(_) | Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(_) | Self::Protobuf(_) => StatusCode::BAD_REQUEST,
+            Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+async fn answer(request: Request<Incoming>, out: &mpsc::Sender<Received>) -> Response<Full<Bytes>> {
+    match receive(request, out).await {
+        Ok(()) => response(StatusCode::OK, PROTOBUF, ExportTraceServiceResponse::default().encode_to_vec().into()),
+        Err(refusal) => response(refusal.status(), "text/plain", refusal.to_string().into()),
+    }
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    response
+}
+
+async fn receive(request: Request<Incoming>, out: &mpsc::Sender<Received>) -> Result<(), Refusal> {
+    if request.uri().path() != "/v1/traces" {
+        return Err(Refusal::Path);
+    }
+    if request.method() != Method::POST {
+        return Err(Refusal::Method);
+    }
+    let content_type = header(request.headers(), &CONTENT_TYPE);
+    if content_type.split(';').next().map(str::trim) != Some(PROTOBUF) {
+        return Err(Refusal::ContentType(content_type));
+    }
+    let encoding = header(request.headers(), &CONTENT_ENCODING);
+    let body = read_body(request.into_body()).await?;
+    let body = match encoding.as_str() {
+        "" | "identity" => body,
+        "gzip" => decompress(&body)?,
+        _ => return Err(Refusal::Encoding(encoding)),
+    };
+    let request = ExportTraceServiceRequest::decode(body)?;
+    out.send(Received::Otlp(request.resource_spans)).await.map_err(|_| Refusal::Closing)
+}
+
+fn header(headers: &HeaderMap, name: &hyper::header::HeaderName) -> String {
+    let value = headers.get(name).map(hyper::header::HeaderValue::as_bytes).unwrap_or_default();
+    String::from_utf8_lossy(&value[..value.len().min(100)]).trim().to_ascii_lowercase()
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
+    let read = Limited::new(body, MAX_BODY_BYTES).collect();
+    match tokio::time::timeout(BODY_TIME, read).await {
+        Err(_) => Err(Refusal::Slow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Ok(Err(error)) => Err(Refusal::Body(error.to_string())),
+    }
+}
+
+fn decompress(body: &[u8]) -> Result<Bytes, Refusal> {
+    let limit = u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX);
+    let mut plain = Vec::new();
+    let read = GzDecoder::new(body).take(limit + 1).read_to_end(&mut plain);
+    match read {
+        Ok(_) if plain.len() > MAX_BODY_BYTES => Err(Refusal::TooLarge),
+        Ok(_) => Ok(plain.into()),
+        Err(error) => Err(Refusal::Body(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::test_log;
+    use flate2::{Compression, write::GzEncoder};
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    use std::io::Write as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    fn export_request() -> Vec<u8> {
+        let scope_spans = ScopeSpans { spans: vec![Span { name: "a".into(), ..Span::default() }], ..ScopeSpans::default() };
+        let resource_spans = vec![ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() }];
+        ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    async fn post(address: SocketAddr, head: &str, body: &[u8]) -> u16 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer)[9..12].parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn requests_and_their_answers() {
+        let (out, mut received) = mpsc::channel(16);
+        let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, out, test_log::capture(Level::Debug).0));
+        let good = "POST /v1/traces HTTP/1.1\r\ncontent-type: application/x-protobuf";
+        let bomb = gzip(&vec![0; MAX_BODY_BYTES + 1]);
+        let cases: Vec<(String, Vec<u8>, u16)> = vec![
+            (good.into(), export_request(), 200),
+            (format!("{good}\r\ncontent-encoding: gzip"), gzip(&export_request()), 200),
+            (format!("{good}\r\ncontent-encoding: gzip"), bomb, 413),
+            (format!("{good}\r\ncontent-encoding: gzip"), b"plain".to_vec(), 400),
+            (format!("{good}\r\ncontent-encoding: br"), export_request(), 415),
+            (good.into(), vec![0; MAX_BODY_BYTES + 1], 413),
+            (good.into(), b"\xff\xff\xff".to_vec(), 400),
+            ("POST /v1/traces HTTP/1.1\r\ncontent-type: application/json".into(), b"{}".to_vec(), 415),
+            ("GET /v1/traces HTTP/1.1".into(), Vec::new(), 405),
+            ("POST /v1/metrics HTTP/1.1".into(), Vec::new(), 404),
+        ];
+        for (head, body, status) in &cases {
+            assert_eq!(post(address, head, body).await, *status, "{head}");
+        }
+        let mut spans = 0;
+        while let Ok(Received::Otlp(resource_spans)) = received.try_recv() {
+            spans += resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum::<usize>();
+        }
+        assert_eq!(spans, 2);
+        server.abort();
+    }
+}

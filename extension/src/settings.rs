@@ -1,0 +1,329 @@
+//! Every setting, declared once: the README's table is generated from here.
+//!
+//! A value that makes no sense is a complaint, never a failure: the default is used (fail open).
+
+use crate::log::{Format, Level};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Who reads a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    Extension,
+    Agent,
+    Both,
+}
+
+/// One environment variable the layer understands.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub name: &'static str,
+    pub values: &'static str,
+    pub default: &'static str,
+    pub reader: Reader,
+    pub help: &'static str,
+}
+
+const ENABLED: &str = "OTEL_XRAY_ENABLED";
+const TRACING_MODE: &str = "OTEL_XRAY_TRACING_MODE";
+const ANNOTATIONS: &str = "OTEL_XRAY_ANNOTATIONS";
+const LOG_LEVEL: &str = "OTEL_XRAY_LOG_LEVEL";
+const FLUSH_TIMEOUT_MS: &str = "OTEL_XRAY_FLUSH_TIMEOUT_MS";
+const DEADLINE_MARGIN_MS: &str = "OTEL_XRAY_DEADLINE_MARGIN_MS";
+const BUFFER_KB: &str = "OTEL_XRAY_BUFFER_KB";
+const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
+const AGENT_SOCKET: &str = "OTEL_XRAY_AGENT_SOCKET";
+
+/// The settings in the order in which the README lists them.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: ENABLED,
+        values: "`true`, `false`",
+        default: "true",
+        reader: Reader::Both,
+        help: "`false` turns everything off: the function runs as if the layer were not there.",
+    },
+    Setting {
+        name: TRACING_MODE,
+        values: "`auto`, `active`, `passthrough`",
+        default: "auto",
+        reader: Reader::Extension,
+        help: "The function's tracing mode in Lambda. `auto` finds it out from the trace headers; set it where that \
+               leaves a doubt and the function would appear twice.",
+    },
+    Setting {
+        name: ANNOTATIONS,
+        values: "attribute names, comma separated",
+        default: "",
+        reader: Reader::Extension,
+        help: "Span or resource attributes that become searchable annotations, besides those a span names itself in \
+               `aws.xray.annotations`.",
+    },
+    Setting {
+        name: LOG_LEVEL,
+        values: "`off`, `error`, `warn`, `info`, `debug`",
+        default: "warn",
+        reader: Reader::Extension,
+        help: "What the extension writes to the function's log. At `info`, the accounts of spans received and sent at \
+               shutdown.",
+    },
+    Setting {
+        name: FLUSH_TIMEOUT_MS,
+        values: "10 to 60000",
+        default: "1000",
+        reader: Reader::Extension,
+        help: "The longest that one flush may hold the environment after the response, in milliseconds. What does not \
+               fit is sent later.",
+    },
+    Setting {
+        name: DEADLINE_MARGIN_MS,
+        values: "10 to 10000",
+        default: "100",
+        reader: Reader::Extension,
+        help: "How long before the function's timeout the extension lets go, in milliseconds.",
+    },
+    Setting {
+        name: BUFFER_KB,
+        values: "64 to 65536",
+        default: "4096",
+        reader: Reader::Extension,
+        help: "How much is kept in memory, in kB, while X-Ray can't be reached. Past that the oldest is dropped and \
+               counted.",
+    },
+    Setting {
+        name: OTLP_HTTP,
+        values: "a loopback address and port, or `off`",
+        default: "127.0.0.1:4318",
+        reader: Reader::Extension,
+        help: "Where an OpenTelemetry SDK in the function can send OTLP over HTTP.",
+    },
+    Setting {
+        name: AGENT_SOCKET,
+        values: "1 to 100 of `A-Z a-z 0-9 . _ -`",
+        default: "otel-xray",
+        reader: Reader::Both,
+        help: "The name of the local socket between agent and extension.",
+    },
+    Setting {
+        name: "OTEL_SDK_DISABLED",
+        values: "`true`, `false`",
+        default: "false",
+        reader: Reader::Agent,
+        help: "`true` leaves the function uninstrumented. The extension still collects.",
+    },
+    Setting {
+        name: "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+        values: "names, comma separated",
+        default: "",
+        reader: Reader::Agent,
+        help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `opentelemetry`.",
+    },
+    Setting {
+        name: "OTEL_XRAY_PYTHON_GC_FREEZE",
+        values: "`true`, `false`",
+        default: "false",
+        reader: Reader::Agent,
+        help: "`true` pauses Python's garbage collector while the function's module loads: a shorter cold start, a \
+               little more memory.",
+    },
+];
+
+/// The tracing mode of the function, as far as the settings say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TracingMode {
+    Auto,
+    Active,
+    PassThrough,
+}
+
+/// The settings the extension runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub enabled: bool,
+    pub tracing_mode: TracingMode,
+    pub annotations: Vec<String>,
+    pub log_level: Level,
+    pub log_format: Format,
+    pub flush_timeout: Duration,
+    pub deadline_margin: Duration,
+    pub buffer_bytes: usize,
+    /// `None` when turned off.
+    pub otlp_http: Option<SocketAddr>,
+    pub agent_socket: String,
+}
+
+/// A setting that could not be used as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    name: &'static str,
+    value: String,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(setting) = SETTINGS.iter().find(|s| s.name == self.name) else {
+            return write!(f, "{} is not understood", self.name);
+        };
+        let shown: String = self.value.chars().take(40).collect();
+        write!(
+            f,
+            "{}={shown:?} is not understood: set it to {}; using the default ({})",
+            self.name,
+            setting.values,
+            if setting.default.is_empty() { "none" } else { setting.default }
+        )
+    }
+}
+
+impl Settings {
+    /// Reads the settings through `lookup`, and says which values were unusable.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<Complaint>) {
+        let mut reader = Lookup { lookup, complaints: Vec::new() };
+        let settings = Self {
+            enabled: reader.get(ENABLED, parse_bool),
+            tracing_mode: reader.get(TRACING_MODE, parse_tracing_mode),
+            annotations: reader.get(ANNOTATIONS, parse_list),
+            log_level: reader.get(LOG_LEVEL, Level::parse),
+            log_format: match (reader.lookup)("AWS_LAMBDA_LOG_FORMAT") {
+                Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
+                _ => Format::Text,
+            },
+            flush_timeout: Duration::from_millis(reader.get(FLUSH_TIMEOUT_MS, in_range(10, 60_000))),
+            deadline_margin: Duration::from_millis(reader.get(DEADLINE_MARGIN_MS, in_range(10, 10_000))),
+            buffer_bytes: usize::try_from(reader.get(BUFFER_KB, in_range(64, 65_536))).unwrap_or(4096) * 1024,
+            otlp_http: reader.get(OTLP_HTTP, parse_otlp_http),
+            agent_socket: reader.get(AGENT_SOCKET, parse_socket_name),
+        };
+        (settings, reader.complaints)
+    }
+}
+
+struct Lookup<F> {
+    lookup: F,
+    complaints: Vec<Complaint>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Lookup<F> {
+    fn get<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
+        if let Some(value) = (self.lookup)(name).filter(|value| !value.trim().is_empty()) {
+            if let Some(parsed) = parse(value.trim()) {
+                return parsed;
+            }
+            self.complaints.push(Complaint { name, value });
+        }
+        let default = SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
+        // Every default is parsed by the test below, so this cannot be reached with a bad one.
+        parse(default).unwrap_or_else(|| unreachable!("the default of {name} does not parse"))
+    }
+}
+
+fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn parse_tracing_mode(text: &str) -> Option<TracingMode> {
+    match text.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
+        "auto" => Some(TracingMode::Auto),
+        "active" => Some(TracingMode::Active),
+        "passthrough" => Some(TracingMode::PassThrough),
+        _ => None,
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape every parser of a setting has")]
+fn parse_list(text: &str) -> Option<Vec<String>> {
+    Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+}
+
+fn in_range(low: u64, high: u64) -> impl Fn(&str) -> Option<u64> {
+    move |text| text.parse().ok().filter(|number| (low..=high).contains(number))
+}
+
+fn parse_otlp_http(text: &str) -> Option<Option<SocketAddr>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(None);
+    }
+    let address: SocketAddr = text.replace("localhost", "127.0.0.1").parse().ok()?;
+    address.ip().is_loopback().then_some(Some(address))
+}
+
+fn parse_socket_name(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    ((1..=100).contains(&text.len()) && text.chars().all(allowed)).then(|| text.to_owned())
+}
+
+/// The settings as a Markdown table.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| variable | values | default | what it does |\n|---|---|---|---|\n");
+    for setting in SETTINGS {
+        let default = match setting.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let line = format!("| `{}` | {} | {default} | {} |\n", setting.name, setting.values, setting.help);
+        table.push_str(&line);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<Complaint>) {
+        Settings::read(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+    }
+
+    #[test]
+    fn every_default_parses_without_complaint() {
+        let (settings, complaints) = read(&[]);
+        assert_eq!(complaints, []);
+        assert_eq!(settings.otlp_http, Some(([127, 0, 0, 1], 4318).into()));
+        assert_eq!(settings.buffer_bytes, 4 * 1024 * 1024);
+        assert!(settings.enabled);
+    }
+
+    #[test]
+    fn nonsense_is_one_complaint_each_and_the_default_stays() {
+        let nonsense = [
+            (ENABLED, "perhaps"),
+            (TRACING_MODE, "loud"),
+            (LOG_LEVEL, "shout"),
+            (FLUSH_TIMEOUT_MS, "-1"),
+            (DEADLINE_MARGIN_MS, "1e9"),
+            (BUFFER_KB, "lots"),
+            (OTLP_HTTP, "0.0.0.0:4318"),
+            (AGENT_SOCKET, "a/b"),
+        ];
+        let (settings, complaints) = read(&nonsense);
+        assert_eq!(settings, read(&[]).0);
+        assert_eq!(complaints.len(), nonsense.len());
+        let text = complaints[0].to_string();
+        assert_eq!(
+            text,
+            "OTEL_XRAY_ENABLED=\"perhaps\" is not understood: set it to `true`, `false`; using the default (true)"
+        );
+    }
+
+    #[test]
+    fn values_are_read() {
+        let (settings, complaints) = read(&[
+            (TRACING_MODE, "PassThrough"),
+            (ANNOTATIONS, " tenant , order.id,"),
+            (OTLP_HTTP, "off"),
+            (AGENT_SOCKET, "otel-xray-9001"),
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ]);
+        assert_eq!(complaints, []);
+        assert_eq!(settings.tracing_mode, TracingMode::PassThrough);
+        assert_eq!(settings.annotations, ["tenant", "order.id"]);
+        assert_eq!(settings.otlp_http, None);
+        assert_eq!(settings.agent_socket, "otel-xray-9001");
+        assert_eq!(settings.log_format, Format::Json);
+    }
+}

@@ -1,0 +1,115 @@
+//! `error`, `fault` and `throttle`: ERR-1, ERR-2, BET-17, BET-18.
+
+use super::document::Document;
+use super::name::Remote;
+use super::{Subject, http};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+
+/// The error codes with which AWS services say that there were too many requests.
+const THROTTLING: &[&str] = &[
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Flags {
+    error: bool,
+    throttle: bool,
+    fault: bool,
+}
+
+const NONE: Flags = Flags { error: false, throttle: false, fault: false };
+const ERROR: Flags = Flags { error: true, ..NONE };
+const THROTTLE: Flags = Flags { error: true, throttle: true, ..NONE };
+const FAULT: Flags = Flags { fault: true, ..NONE };
+
+pub(super) fn set(subject: &Subject<'_>, remote: Remote, document: &mut Document) {
+    let flags = decide(subject, remote);
+    document.error = flags.error;
+    document.throttle = flags.throttle;
+    document.fault = flags.fault;
+}
+
+fn decide(subject: &Subject<'_>, remote: Remote) -> Flags {
+    let failed = subject.span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error);
+    if remote == Remote::Aws {
+        let code = subject.attributes.iter().filter(|a| matches!(a.key.as_str(), "aws.error.code" | "error.type"));
+        for code in code {
+            let code = super::attributes::to_json(code.value.as_ref());
+            if code.as_str().is_some_and(|code| THROTTLING.contains(&code)) {
+                return THROTTLE;
+            }
+        }
+    }
+    match http::status_code(subject) {
+        Some(status) => of_status(status, failed),
+        None => match subject.attributes.integer(&["rpc.grpc.status_code", "rpc.response.status_code"]) {
+            Some(code) if subject.kind == SpanKind::Client => of_grpc(code, failed),
+            _ if failed => FAULT,
+            _ => NONE,
+        },
+    }
+}
+
+fn of_status(status: i64, failed: bool) -> Flags {
+    match status {
+        429 => THROTTLE,
+        400..=499 => ERROR,
+        500..=599 => FAULT,
+        _ if failed => FAULT,
+        _ => NONE,
+    }
+}
+
+/// gRPC codes that are the caller's fault are errors, `RESOURCE_EXHAUSTED` is throttling, the rest faults.
+fn of_grpc(code: i64, failed: bool) -> Flags {
+    match code {
+        0 if !failed => NONE,
+        3 | 5 | 6 | 7 | 9 | 11 | 16 => ERROR,
+        8 => THROTTLE,
+        _ => FAULT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tv_7_err_1_bet_18_status_codes() {
+        for (status, failed, expected) in [
+            (200, false, NONE),
+            (200, true, FAULT),
+            (404, false, ERROR),
+            (404, true, ERROR),
+            (429, false, THROTTLE),
+            (500, false, FAULT),
+            (599, true, FAULT),
+            (302, false, NONE),
+        ] {
+            assert_eq!(of_status(status, failed), expected, "{status} {failed}");
+        }
+    }
+
+    #[test]
+    fn bet_17_grpc_codes() {
+        for (code, failed, expected) in
+            [(0, false, NONE), (0, true, FAULT), (5, true, ERROR), (8, true, THROTTLE), (13, true, FAULT)]
+        {
+            assert_eq!(of_grpc(code, failed), expected, "{code}");
+        }
+    }
+}
