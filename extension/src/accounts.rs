@@ -113,7 +113,8 @@ impl Accounts {
 
     /// The accounts as one structured log line.
     pub fn to_json(&self) -> Value {
-        let dropped: BTreeMap<_, _> = self.dropped.iter().map(|(reason, spans)| (reason.name(), spans)).collect();
+        let dropped: BTreeMap<_, _> =
+            self.dropped.iter().map(|(reason, spans)| (reason.name(), spans)).collect();
         json!({
             "event": "otel_xray.accounting",
             "received": self.received,

@@ -51,12 +51,18 @@ struct Flush {
 
 impl Conductor {
     pub fn new(settings: Settings, function: Function, clients: Arc<Clients>, log: Log) -> Self {
-        let machine = Machine::new(Config {
-            tracing_mode: settings.tracing_mode,
-            buffer_bytes: settings.buffer_bytes,
-        });
+        let machine =
+            Machine::new(Config { tracing_mode: settings.tracing_mode, buffer_bytes: settings.buffer_bytes });
         let exporter = Some(Exporter::new(Arc::clone(&clients), settings.buffer_bytes, log.clone()));
-        Self { settings, machine, accounts: Accounts::default(), function: Arc::new(function), clients, exporter, log }
+        Self {
+            settings,
+            machine,
+            accounts: Accounts::default(),
+            function: Arc::new(function),
+            clients,
+            exporter,
+            log,
+        }
     }
 
     /// Runs until SHUTDOWN has been dealt with, or Lambda's side is gone.
@@ -146,7 +152,7 @@ impl Conductor {
     }
 
     fn hold(&self, invoke: &Invoke, finished: oneshot::Sender<()>) -> Held {
-        let left = time_until(invoke.deadline_ms).unwrap_or(Duration::from_secs(900));
+        let left = time_until(invoke.deadline_ms).unwrap_or(Duration::from_mins(15));
         let until = Instant::now() + left.saturating_sub(self.settings.deadline_margin);
         Held { finished, until, deadline_ms: invoke.deadline_ms }
     }
@@ -154,7 +160,8 @@ impl Conductor {
     /// The invocation is over: flush what it left, then let Lambda go on. An earlier flush is waited for, within the
     /// same time.
     async fn finish_after(&mut self, earlier: Option<Flush>, flush: &mut Option<Flush>, held: Held) {
-        let left = time_until(held.deadline_ms).map(|left| left.saturating_sub(self.settings.deadline_margin));
+        let left =
+            time_until(held.deadline_ms).map(|left| left.saturating_sub(self.settings.deadline_margin));
         let budget = left.unwrap_or(Duration::MAX).min(self.settings.flush_timeout);
         let until = Instant::now() + budget;
         if let Some(mut earlier) = earlier {
@@ -199,7 +206,10 @@ impl Conductor {
                 self.exporter = Some(exporter);
             }
             Err(error) => {
-                self.log.say(Level::Error, format_args!("a flush failed, {} spans are lost: {error}", flush.spans));
+                self.log.say(
+                    Level::Error,
+                    format_args!("a flush failed, {} spans are lost: {error}", flush.spans),
+                );
                 let held = self.machine.held_spans() as u64;
                 self.accounts.add(self.machine.take_accounts());
                 let lost = self.accounts.carried().saturating_sub(held);
@@ -212,13 +222,18 @@ impl Conductor {
         }
     }
 
-    async fn shut_down(&mut self, shutdown: &Shutdown, received: &mut mpsc::Receiver<Received>, flush: Option<Flush>) {
+    async fn shut_down(
+        &mut self,
+        shutdown: &Shutdown,
+        received: &mut mpsc::Receiver<Received>,
+        flush: Option<Flush>,
+    ) {
         let budget = time_until(shutdown.deadline_ms).unwrap_or(SHUTDOWN_BUDGET).min(SHUTDOWN_BUDGET);
         let until = Instant::now() + budget.saturating_sub(SHUTDOWN_MARGIN);
-        if let Some(mut flush) = flush {
-            if let Ok(result) = tokio::time::timeout_at(until, &mut flush.task).await {
-                self.flushed(flush, result);
-            }
+        if let Some(mut flush) = flush
+            && let Ok(result) = tokio::time::timeout_at(until, &mut flush.task).await
+        {
+            self.flushed(flush, result);
         }
         // What the runtime wrote while it was ending is still in the sockets (L-8.11).
         while let Ok(Some(arrived)) = tokio::time::timeout(Duration::from_millis(5), received.recv()).await {
@@ -232,12 +247,18 @@ impl Conductor {
                 self.flushed(last, result);
             }
         }
-        let level = if self.accounts.has_losses() || self.accounts.carried() > 0 { Level::Warn } else { Level::Info };
+        let level =
+            if self.accounts.has_losses() || self.accounts.carried() > 0 { Level::Warn } else { Level::Info };
         self.log.record(level, &self.accounts.to_json());
     }
 }
 
-async fn flush(mut exporter: Exporter, batch: Batch, function: Arc<Function>, until: Instant) -> (Exporter, Accounts) {
+async fn flush(
+    mut exporter: Exporter,
+    batch: Batch,
+    function: Arc<Function>,
+    until: Instant,
+) -> (Exporter, Accounts) {
     let translated = translate(&batch, &function);
     drop(batch);
     let mut accounts = translated.accounts;

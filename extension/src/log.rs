@@ -91,7 +91,8 @@ impl Log {
             let line = match self.0.format {
                 Format::Text => format!("[otel-xray] {}: {message}", level.name()),
                 Format::Json => {
-                    serde_json::json!({"level": level.name(), "source": "otel-xray", "message": message}).to_string()
+                    serde_json::json!({"level": level.name(), "source": "otel-xray", "message": message})
+                        .to_string()
                 }
             };
             (self.0.sink)(&line);

@@ -244,6 +244,7 @@ fn in_range(low: u64, high: u64) -> impl Fn(&str) -> Option<u64> {
     move |text| text.parse().ok().filter(|number| (low..=high).contains(number))
 }
 
+#[expect(clippy::option_option, reason = "outside: understood or not; inside: on or off")]
 fn parse_otlp_http(text: &str) -> Option<Option<SocketAddr>> {
     if text.eq_ignore_ascii_case("off") {
         return Some(None);

@@ -6,20 +6,19 @@ pub(super) const MAX_DOCUMENTS: usize = 50;
 const MAX_REQUEST_BYTES: usize = 1_000_000;
 
 /// Batches in the documents' order, each within the limits of one request.
-pub(super) fn batches(documents: impl IntoIterator<Item = TranslatedDocument>) -> Vec<Vec<TranslatedDocument>> {
+pub(super) fn batches(
+    documents: impl IntoIterator<Item = TranslatedDocument>,
+) -> Vec<Vec<TranslatedDocument>> {
     let mut batches: Vec<Vec<TranslatedDocument>> = Vec::new();
     let mut bytes = 0;
     for document in documents {
         let fits = bytes + document.json.len() <= MAX_REQUEST_BYTES;
-        match batches.last_mut().filter(|batch| fits && batch.len() < MAX_DOCUMENTS) {
-            Some(batch) => {
-                bytes += document.json.len();
-                batch.push(document);
-            }
-            None => {
-                bytes = document.json.len();
-                batches.push(vec![document]);
-            }
+        if let Some(batch) = batches.last_mut().filter(|batch| fits && batch.len() < MAX_DOCUMENTS) {
+            bytes += document.json.len();
+            batch.push(document);
+        } else {
+            bytes = document.json.len();
+            batches.push(vec![document]);
         }
     }
     batches

@@ -5,8 +5,10 @@ use crate::log::{Level, Log};
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_xray::Client;
 use std::fmt;
 use std::path::PathBuf;
@@ -42,10 +44,10 @@ impl Clients {
     /// The client. Endpoint, FIPS and dual-stack come from the variables the SDK itself knows, such as
     /// `AWS_ENDPOINT_URL_XRAY`.
     pub async fn get(&self) -> Client {
-        self.client.get_or_init(|| self.build()).await.clone()
+        self.client.get_or_init(|| async { self.build() }).await.clone()
     }
 
-    async fn build(&self) -> Client {
+    fn build(&self) -> Client {
         let variable = |name: &str| (self.lookup)(name).filter(|value| !value.is_empty());
         let bundle = variable("AWS_CA_BUNDLE").or_else(|| variable("SSL_CERT_FILE")).map(PathBuf::from);
         let http = http_client(bundle).or_else(|error| {
@@ -54,17 +56,27 @@ impl Clients {
             }
             http_client(None)
         });
-        let credentials = CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
-            .or_else("container", EcsCredentialsProvider::builder().build());
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .credentials_provider(credentials)
-            .retry_config(RetryConfig::disabled());
+        let mut config = aws_sdk_xray::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .retry_config(RetryConfig::disabled())
+            .use_fips(is_true(variable("AWS_USE_FIPS_ENDPOINT")))
+            .use_dual_stack(is_true(variable("AWS_USE_DUALSTACK_ENDPOINT")));
+        config.set_endpoint_url(variable("AWS_ENDPOINT_URL_XRAY").or_else(|| variable("AWS_ENDPOINT_URL")));
+        config.set_region(variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).map(Region::new));
+        let mut providers = ProviderConfig::empty();
         if let Ok(http) = http {
-            loader = loader.http_client(http);
+            config.set_http_client(Some(http.clone()));
+            providers = providers.with_http_client(http);
         }
-        if let Some(region) = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")) {
-            loader = loader.region(Region::new(region));
-        }
-        Client::new(&loader.load().await)
+        let container = EcsCredentialsProvider::builder().configure(&providers).build();
+        config.set_credentials_provider(Some(SharedCredentialsProvider::new(
+            CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
+                .or_else("container", container),
+        )));
+        Client::from_conf(config.build())
     }
+}
+
+fn is_true(value: Option<String>) -> bool {
+    value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }

@@ -4,7 +4,8 @@
 //! and pools this extension has no use for.
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 /// Why the TLS settings of the environment could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    #[error("the CA bundle {path} could not be read ({cause}): correct AWS_CA_BUNDLE or SSL_CERT_FILE, or unset it")]
+    #[error(
+        "the CA bundle {path} could not be read ({cause}): correct AWS_CA_BUNDLE or SSL_CERT_FILE, or unset it"
+    )]
     Bundle { path: String, cause: rustls_pki_types::pem::Error },
     #[error("the CA bundle {path} holds no certificate: correct AWS_CA_BUNDLE or SSL_CERT_FILE, or unset it")]
     Empty { path: String },
@@ -52,7 +55,10 @@ pub(super) fn http_client(ca_bundle: Option<PathBuf>) -> Result<SharedHttpClient
 fn roots_of(path: &std::path::Path) -> Result<RootCertStore, TlsError> {
     let shown = path.display().to_string();
     let bundle = |cause| TlsError::Bundle { path: shown.clone(), cause };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(bundle)?.collect::<Result<Vec<_>, _>>().map_err(bundle)?;
+    let certificates = CertificateDer::pem_file_iter(path)
+        .map_err(bundle)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(bundle)?;
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 { Err(TlsError::Empty { path: shown }) } else { Ok(roots) }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// Requests in flight at once (BET-28).
 const PARALLEL_REQUESTS: usize = 3;
 /// How long nothing is tried after X-Ray has refused the caller (BET-36).
-const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_mins(1);
 
 /// The documents that wait, and the way to X-Ray.
 #[derive(Debug)]
@@ -112,7 +112,13 @@ impl Exporter {
                 accounts.send((batch.len() - unprocessed.len().min(batch.len())) as u64);
                 for refused in unprocessed.into_iter().take(batch.len()) {
                     if self.codes_said.insert(refused.code.clone()) {
-                        self.log.say(Level::Warn, format_args!("X-Ray refused document {}: {}: {}", refused.id, refused.code, refused.message));
+                        self.log.say(
+                            Level::Warn,
+                            format_args!(
+                                "X-Ray refused document {}: {}: {}",
+                                refused.id, refused.code, refused.message
+                            ),
+                        );
                     }
                     accounts.reject(&refused.code, 1);
                 }
@@ -132,7 +138,9 @@ impl Exporter {
                 self.log.once(
                     "unreachable",
                     Level::Warn,
-                    format_args!("X-Ray could not be reached, what was not sent is kept for later: {message}"),
+                    format_args!(
+                        "X-Ray could not be reached, what was not sent is kept for later: {message}"
+                    ),
                 );
                 self.keep(batch.to_vec(), accounts);
             }
@@ -153,7 +161,9 @@ impl Exporter {
             self.waiting.push_back(document);
         }
         while self.waiting_bytes > self.limit_bytes {
-            let Some(oldest) = self.waiting.pop_front() else { return };
+            let Some(oldest) = self.waiting.pop_front() else {
+                return;
+            };
             self.waiting_bytes -= oldest.json.len();
             accounts.drop(Reason::BufferFull, 1);
         }
@@ -166,14 +176,19 @@ mod tests {
     use crate::log::test_log;
 
     fn document(id: usize, bytes: usize) -> TranslatedDocument {
-        TranslatedDocument { id: format!("{id:016x}"), json: "x".repeat(bytes), is_segment: false, start_micros: 0 }
+        TranslatedDocument {
+            id: format!("{id:016x}"),
+            json: "x".repeat(bytes),
+            is_segment: false,
+            start_micros: 0,
+        }
     }
 
     #[tokio::test]
     async fn bet_33_while_paused_documents_wait_within_the_limit_and_the_oldest_goes() {
         let (log, _) = test_log::capture(Level::Debug);
         let mut exporter = Exporter::new(Arc::new(Clients::new(|_| None)), 1000, log);
-        exporter.paused_until = Some(Instant::now() + Duration::from_secs(60));
+        exporter.paused_until = Some(Instant::now() + Duration::from_mins(1));
         let documents = (0..15).map(|id| document(id, 100)).collect();
         let accounts = exporter.flush(documents, Instant::now() + Duration::from_secs(1)).await;
         assert_eq!(exporter.waiting(), 10);

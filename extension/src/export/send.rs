@@ -114,6 +114,8 @@ fn short(text: &str) -> String {
 
 /// Full jitter. The clock's last digits are random enough to spread a fleet.
 fn jittered(most: Duration) -> Duration {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
     most * (nanos % 1000) / 1000
 }

@@ -116,7 +116,10 @@ impl Machine {
     pub fn receive(&mut self, received: Received, now_unix_nano: u64) -> Signal {
         match received {
             Received::Hello(connection, hello) => {
-                self.agents.insert(connection, Agent { origin: Arc::new(Origin::of_agent(&hello)), request_id: None });
+                self.agents.insert(
+                    connection,
+                    Agent { origin: Arc::new(Origin::of_agent(&hello)), request_id: None },
+                );
                 Signal::Nothing
             }
             Received::Entered(connection, entered) => {
@@ -203,7 +206,9 @@ impl Machine {
 
     /// The end of file. In the middle of an invocation it means that the function's process is gone.
     fn closed(&mut self, connection: Connection, now_unix_nano: u64) -> Signal {
-        let Some(agent) = self.agents.remove(&connection) else { return Signal::Nothing };
+        let Some(agent) = self.agents.remove(&connection) else {
+            return Signal::Nothing;
+        };
         self.spans.close_open(
             Some(connection),
             now_unix_nano,
@@ -246,7 +251,11 @@ impl Machine {
         if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
     }
 
-    fn collected(&self, connection: Connection, span: Box<opentelemetry_proto::tonic::trace::v1::Span>) -> Collected {
+    fn collected(
+        &self,
+        connection: Connection,
+        span: Box<opentelemetry_proto::tonic::trace::v1::Span>,
+    ) -> Collected {
         let agent = self.agents.get(&connection);
         Collected {
             span,
@@ -256,7 +265,9 @@ impl Machine {
     }
 
     fn invocation_index(&mut self, request_id: &str) -> usize {
-        if let Some(index) = self.invocations.iter().position(|invocation| invocation.request_id == request_id) {
+        if let Some(index) =
+            self.invocations.iter().position(|invocation| invocation.request_id == request_id)
+        {
             return index;
         }
         if self.invocations.len() == REMEMBERED {
@@ -264,7 +275,12 @@ impl Machine {
         }
         let mode = self.mode();
         let request_id = request_id.to_owned();
-        self.invocations.push_back(Invocation { request_id, function_arn: String::new(), header: None, mode });
+        self.invocations.push_back(Invocation {
+            request_id,
+            function_arn: String::new(),
+            header: None,
+            mode,
+        });
         self.invocations.len() - 1
     }
 

@@ -33,9 +33,9 @@ impl Origin {
             ("AWS_LAMBDA_LOG_STREAM_NAME", "aws.log.stream.names"),
             ("_HANDLER", "faas.handler"),
         ];
-        attributes.extend(
-            named.iter().filter_map(|(variable, attribute)| hello.env.get(*variable).map(|value| text(attribute, value))),
-        );
+        attributes.extend(named.iter().filter_map(|(variable, attribute)| {
+            hello.env.get(*variable).map(|value| text(attribute, value))
+        }));
         attributes.retain(|attribute| {
             !matches!(&attribute.value, Some(AnyValue { value: Some(any_value::Value::StringValue(value)) }) if value.is_empty())
         });

@@ -45,7 +45,11 @@ pub(super) async fn run(extension_id: &str, turns: &mpsc::Sender<Turn>, log: &Lo
                 }
             }
             Err(error) => {
-                log.once("next", Level::Error, format_args!("could not get the next event, trying again: {error}"));
+                log.once(
+                    "next",
+                    Level::Error,
+                    format_args!("could not get the next event, trying again: {error}"),
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
@@ -65,7 +69,8 @@ async fn next(extension_id: &str) -> Result<Bytes, NextError> {
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_EVENT_BYTES).collect().await.map_err(NextError::Body)?;
+    let body =
+        Limited::new(response.into_body(), MAX_EVENT_BYTES).collect().await.map_err(NextError::Body)?;
     connection.abort();
     if status.is_success() { Ok(body.to_bytes()) } else { Err(NextError::Status(status)) }
 }
@@ -103,7 +108,10 @@ mod tests {
         assert_eq!(parse(full), Some(Event::Invoke(invoke)));
         assert_eq!(parse(br#"{"eventType":"INVOKE"}"#), Some(Event::Invoke(Invoke::default())));
         let shutdown = Shutdown { reason: "ReserveFail".into(), deadline_ms: 0 };
-        assert_eq!(parse(br#"{"eventType":"SHUTDOWN","shutdownReason":"ReserveFail"}"#), Some(Event::Shutdown(shutdown)));
+        assert_eq!(
+            parse(br#"{"eventType":"SHUTDOWN","shutdownReason":"ReserveFail"}"#),
+            Some(Event::Shutdown(shutdown))
+        );
         assert_eq!(parse(br#"{"eventType":"RESTORE"}"#), None);
         assert_eq!(parse(b"not json"), None);
     }

@@ -55,7 +55,11 @@ pub struct Registered {
 
 /// The events to register for: Managed Instances refuse INVOKE (L-8.26).
 pub fn events_for(initialization_type: Option<&str>) -> &'static [&'static str] {
-    if initialization_type == Some("lambda-managed-instances") { &["SHUTDOWN"] } else { &["INVOKE", "SHUTDOWN"] }
+    if initialization_type == Some("lambda-managed-instances") {
+        &["SHUTDOWN"]
+    } else {
+        &["INVOKE", "SHUTDOWN"]
+    }
 }
 
 /// Registers, then hands every event to `turns` and asks for the next when it is finished. Returns after SHUTDOWN.
@@ -125,7 +129,11 @@ where
                 events = &["SHUTDOWN"];
             }
             Err(error) => {
-                log.once("register", Level::Error, format_args!("could not register with Lambda, trying again: {error}"));
+                log.once(
+                    "register",
+                    Level::Error,
+                    format_args!("could not register with Lambda, trying again: {error}"),
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
@@ -142,9 +150,10 @@ impl From<NextEvent> for Event {
                 function_arn: invoke.invoked_function_arn,
                 trace_header: invoke.tracing.value,
             }),
-            NextEvent::Shutdown(shutdown) => {
-                Self::Shutdown(Shutdown { reason: shutdown.shutdown_reason, deadline_ms: shutdown.deadline_ms })
-            }
+            NextEvent::Shutdown(shutdown) => Self::Shutdown(Shutdown {
+                reason: shutdown.shutdown_reason,
+                deadline_ms: shutdown.deadline_ms,
+            }),
         }
     }
 }

@@ -26,7 +26,9 @@ pub fn bind(name: &str) -> io::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Sender<Received>, log: Log) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for number in 0.. {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -64,7 +66,12 @@ pub fn own_uid() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
 }
 
-async fn read_frames(mut stream: UnixStream, connection: Connection, out: &mpsc::Sender<Received>, log: &Log) {
+async fn read_frames(
+    mut stream: UnixStream,
+    connection: Connection,
+    out: &mpsc::Sender<Received>,
+    log: &Log,
+) {
     let mut decoder = Decoder::default();
     loop {
         decoder.buffer().reserve(READ_BYTES);
@@ -72,7 +79,7 @@ async fn read_frames(mut stream: UnixStream, connection: Connection, out: &mpsc:
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        while let Some(frame) = decoder.next() {
+        while let Some(frame) = decoder.next_frame() {
             let received = match frame {
                 Ok(Frame::Hello(hello)) => Received::Hello(connection, hello),
                 Ok(Frame::Entered(entered)) => Received::Entered(connection, entered),

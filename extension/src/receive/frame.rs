@@ -61,7 +61,9 @@ pub enum Frame {
 /// A frame that could not be used. Reading goes on behind it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    #[error("a frame of {bytes} bytes is over the limit of {MAX_PAYLOAD_BYTES}: shorten the span's attributes")]
+    #[error(
+        "a frame of {bytes} bytes is over the limit of {MAX_PAYLOAD_BYTES}: shorten the span's attributes"
+    )]
     TooLong { kind: u8, bytes: usize },
     #[error("a frame of type {kind} is malformed: {reason}")]
     Malformed { kind: u8, reason: &'static str },
@@ -93,7 +95,7 @@ impl Decoder {
     }
 
     /// The next whole frame, or `None` until more bytes have come.
-    pub fn next(&mut self) -> Option<Result<Frame, FrameError>> {
+    pub fn next_frame(&mut self) -> Option<Result<Frame, FrameError>> {
         let skipped = self.skip_bytes.min(self.buffer.len());
         self.buffer.advance(skipped);
         self.skip_bytes -= skipped;
@@ -173,7 +175,7 @@ mod tests {
         let mut found = Vec::new();
         for chunk in bytes.chunks(piece.max(1)) {
             decoder.buffer().extend_from_slice(chunk);
-            while let Some(frame) = decoder.next() {
+            while let Some(frame) = decoder.next_frame() {
                 found.push(frame);
             }
         }
@@ -189,7 +191,10 @@ mod tests {
         done.extend(7_u32.to_le_bytes());
         done.extend(b"id-1");
         [
-            framed(HELLO, br#"{"agent":"a","runtime":"python","pid":4,"env":{"_HANDLER":"app.handler"},"new":1}"#),
+            framed(
+                HELLO,
+                br#"{"agent":"a","runtime":"python","pid":4,"env":{"_HANDLER":"app.handler"},"new":1}"#,
+            ),
             framed(INVOKE, &invoke),
             framed(START, &span.encode_to_vec()),
             framed(END, &span.encode_to_vec()),
@@ -206,7 +211,10 @@ mod tests {
         let Ok(Frame::Entered(entered)) = &whole[1] else { panic!("{whole:?}") };
         assert_eq!((entered.request_id.as_str(), entered.trace_header.as_str()), ("id-1", "Root=1-x"));
         assert_eq!(entered.deadline_ms, 1_795_224_538_079);
-        assert_eq!(whole[4], Ok(Frame::Done(Done { request_id: "id-1".into(), raised: true, spans_dropped: 7 })));
+        assert_eq!(
+            whole[4],
+            Ok(Frame::Done(Done { request_id: "id-1".into(), raised: true, spans_dropped: 7 }))
+        );
         for piece in [1, 2, 3, 7, 64] {
             assert_eq!(decode_all(&conversation(), piece), whole);
         }

@@ -13,7 +13,9 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use prost::Message as _;
 use std::convert::Infallible;
 use std::io::Read as _;
@@ -44,7 +46,11 @@ pub async fn serve(listener: TcpListener, out: mpsc::Sender<Received>, log: Log)
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                log.once("otlp-accept", Level::Warn, format_args!("an OTLP client could not connect: {error}"));
+                log.once(
+                    "otlp-accept",
+                    Level::Warn,
+                    format_args!("an OTLP client could not connect: {error}"),
+                );
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -74,7 +80,9 @@ enum Refusal {
     Method,
     #[error("only /v1/traces is served here")]
     Path,
-    #[error("content type {0:?} is not understood: send {PROTOBUF}, for example with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")]
+    #[error(
+        "content type {0:?} is not understood: send {PROTOBUF}, for example with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+    )]
     ContentType(String),
     #[error("content encoding {0:?} is not understood: send gzip or none")]
     Encoding(String),
@@ -106,7 +114,9 @@ impl Refusal {
 
 async fn answer(request: Request<Incoming>, out: &mpsc::Sender<Received>) -> Response<Full<Bytes>> {
     match receive(request, out).await {
-        Ok(()) => response(StatusCode::OK, PROTOBUF, ExportTraceServiceResponse::default().encode_to_vec().into()),
+        Ok(()) => {
+            response(StatusCode::OK, PROTOBUF, ExportTraceServiceResponse::default().encode_to_vec().into())
+        }
         Err(refusal) => response(refusal.status(), "text/plain", refusal.to_string().into()),
     }
 }
@@ -177,8 +187,10 @@ mod tests {
     use tokio::net::TcpStream;
 
     fn export_request() -> Vec<u8> {
-        let scope_spans = ScopeSpans { spans: vec![Span { name: "a".into(), ..Span::default() }], ..ScopeSpans::default() };
-        let resource_spans = vec![ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() }];
+        let scope_spans =
+            ScopeSpans { spans: vec![Span { name: "a".into(), ..Span::default() }], ..ScopeSpans::default() };
+        let resource_spans =
+            vec![ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() }];
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
     }
 
@@ -190,7 +202,8 @@ mod tests {
 
     async fn post(address: SocketAddr, head: &str, body: &[u8]) -> u16 {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let head = format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).await.unwrap();
         let _ = stream.write_all(body).await;
         let mut answer = Vec::new();

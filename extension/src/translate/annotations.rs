@@ -55,6 +55,8 @@ pub(super) fn set(subject: &Subject<'_>, document: &mut Document) {
 
 /// Keeps `A-Z a-z 0-9 _ .`, everything else becomes `_` (BET-25).
 fn clean_key(name: &str) -> String {
-    let clean = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' };
+    let clean = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' }
+    };
     name.chars().take(MAX_KEY_CHARS).map(clean).collect()
 }

@@ -91,15 +91,13 @@ pub(super) fn to_json(value: Option<&AnyValue>) -> Value {
 fn any_to_json(value: Option<&Any>, depth: usize) -> Value {
     const EXACT: i64 = 1 << 53;
     match value {
-        None => Value::Null,
         Some(_) if depth > MAX_DEPTH => Value::String("(nested too deep)".to_owned()),
         Some(Any::StringValue(text)) => Value::String(text.clone()),
         Some(Any::BoolValue(flag)) => Value::Bool(*flag),
         Some(Any::IntValue(number)) if (-EXACT..=EXACT).contains(number) => (*number).into(),
         Some(Any::IntValue(number)) => Value::String(number.to_string()),
-        Some(Any::DoubleValue(number)) => {
-            serde_json::Number::from_f64(*number).map_or_else(|| Value::String(number.to_string()), Value::Number)
-        }
+        Some(Any::DoubleValue(number)) => serde_json::Number::from_f64(*number)
+            .map_or_else(|| Value::String(number.to_string()), Value::Number),
         Some(Any::BytesValue(bytes)) => {
             use base64::Engine as _;
             Value::String(base64::engine::general_purpose::STANDARD.encode(bytes))
@@ -116,7 +114,7 @@ fn any_to_json(value: Option<&Any>, depth: usize) -> Value {
                 })
                 .collect::<Map<_, _>>(),
         ),
-        Some(_) => Value::Null,
+        Some(_) | None => Value::Null,
     }
 }
 
@@ -153,11 +151,14 @@ mod tests {
 
     #[test]
     fn bet_3_newest_name_first_and_what_was_used_is_known() {
-        let list = [("http.method", "OLD"), ("http.request.method", "NEW"), ("rest", "x")].map(|(key, value)| KeyValue {
-            key: key.into(),
-            value: Some(any(Any::StringValue(value.into()))),
-            ..KeyValue::default()
-        });
+        let list =
+            [("http.method", "OLD"), ("http.request.method", "NEW"), ("rest", "x")].map(|(key, value)| {
+                KeyValue {
+                    key: key.into(),
+                    value: Some(any(Any::StringValue(value.into()))),
+                    ..KeyValue::default()
+                }
+            });
         let attributes = Attributes::new(&list);
         assert_eq!(attributes.text(&["http.request.method", "http.method"]).as_deref(), Some("NEW"));
         assert_eq!(attributes.unused().map(|a| a.key.as_str()).collect::<Vec<_>>(), ["http.method", "rest"]);

@@ -48,7 +48,9 @@ fn of_call(subject: &Subject<'_>) -> Map<String, Value> {
     }
     tables(subject, &mut block);
     let mut resources = Vec::new();
-    for name in ["aws.stepfunctions.state_machine.arn", "aws.secretsmanager.secret.arn", "aws.kinesis.stream.arn"] {
+    for name in
+        ["aws.stepfunctions.state_machine.arn", "aws.secretsmanager.secret.arn", "aws.kinesis.stream.arn"]
+    {
         resources.extend(attributes.texts(&[name]));
     }
     if !resources.is_empty() {
@@ -60,7 +62,9 @@ fn of_call(subject: &Subject<'_>) -> Map<String, Value> {
 fn tables(subject: &Subject<'_>, block: &mut Map<String, Value>) {
     let attributes = &subject.attributes;
     let mut names = attributes.texts(&["aws.dynamodb.table_names", "aws.table.name", "aws.table_name"]);
-    if names.is_empty() && attributes.text(&["db.system.name", "db.system"]).is_some_and(|s| s.ends_with("dynamodb")) {
+    if names.is_empty()
+        && attributes.text(&["db.system.name", "db.system"]).is_some_and(|s| s.ends_with("dynamodb"))
+    {
         names = attributes.texts(&["db.collection.name"]);
     }
     match names.as_slice() {
@@ -74,7 +78,8 @@ fn tables(subject: &Subject<'_>, block: &mut Map<String, Value>) {
 fn of_function(subject: &Subject<'_>) -> Map<String, Value> {
     let resource = &subject.resource;
     let mut block = Map::new();
-    let account = resource.text(&["cloud.account.id"]).or_else(|| subject.attributes.text(&["cloud.account.id"]));
+    let account =
+        resource.text(&["cloud.account.id"]).or_else(|| subject.attributes.text(&["cloud.account.id"]));
     if let Some(account) = account.or(subject.function.account_id.as_deref().map(Into::into)) {
         block.insert("account_id".into(), cut_250(account).into());
     }
@@ -108,7 +113,8 @@ fn of_function(subject: &Subject<'_>) -> Map<String, Value> {
 pub(super) fn service(subject: &Subject<'_>) -> Option<Map<String, Value>> {
     let mut block = Map::new();
     let version = subject.resource.text(&["service.version"]).map(std::borrow::Cow::into_owned);
-    let version = version.or_else(|| Some(subject.function.version.clone()).filter(|version| !version.is_empty()));
+    let version =
+        version.or_else(|| Some(subject.function.version.clone()).filter(|version| !version.is_empty()));
     if let Some(version) = version {
         block.insert("version".into(), cut_250(version.into()).into());
     }

@@ -23,6 +23,7 @@ pub struct TranslatedDocument {
 pub(super) type Metadata = BTreeMap<String, Map<String, Value>>;
 
 #[derive(Debug, Clone, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of the document format")]
 pub(super) struct Document {
     pub(super) name: String,
     pub(super) id: String,
@@ -135,9 +136,13 @@ impl Document {
         let mut metadata = Metadata::new();
         if end != 0 && end < start {
             // TIME-3: a clock step is no reason to lose the span.
-            metadata.entry("otel".into()).or_default().insert("end_time_unix_nano".into(), json!(end.to_string()));
+            metadata
+                .entry("otel".into())
+                .or_default()
+                .insert("end_time_unix_nano".into(), json!(end.to_string()));
         }
-        let links = placement.link.map(|(trace, id)| json!({"trace_id": trace.to_string(), "id": id.to_string()}));
+        let links =
+            placement.link.map(|(trace, id)| json!({"trace_id": trace.to_string(), "id": id.to_string()}));
         Self {
             name: String::new(),
             id: subject.id.to_string(),

@@ -46,7 +46,8 @@ pub(super) fn set(subject: &Subject<'_>, remote: Remote, document: &mut Document
 fn decide(subject: &Subject<'_>, remote: Remote) -> Flags {
     let failed = subject.span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error);
     if remote == Remote::Aws {
-        let code = subject.attributes.iter().filter(|a| matches!(a.key.as_str(), "aws.error.code" | "error.type"));
+        let code =
+            subject.attributes.iter().filter(|a| matches!(a.key.as_str(), "aws.error.code" | "error.type"));
         for code in code {
             let code = super::attributes::to_json(code.value.as_ref());
             if code.as_str().is_some_and(|code| THROTTLING.contains(&code)) {

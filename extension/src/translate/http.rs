@@ -104,7 +104,14 @@ fn url(subject: &Subject<'_>, is_server: bool) -> Option<String> {
     let host_names: &[&str] = if is_server {
         &["server.address", "http.host", "http.server_name", "net.host.name"]
     } else {
-        &["server.address", "net.peer.name", "http.host", "network.peer.address", "net.peer.ip", "net.sock.peer.addr"]
+        &[
+            "server.address",
+            "net.peer.name",
+            "http.host",
+            "network.peer.address",
+            "net.peer.ip",
+            "net.sock.peer.addr",
+        ]
     };
     let host = attributes.text(host_names)?;
     let path = match attributes.text(&["url.path"]) {
@@ -120,11 +127,12 @@ fn url(subject: &Subject<'_>, is_server: bool) -> Option<String> {
     } else {
         &["server.port", "net.peer.port", "network.peer.port"]
     };
-    let port = attributes.integer(port_names).filter(|_| !host.contains(':')).map_or_else(String::new, |port| {
-        match (&*scheme, port) {
+    let port = attributes.integer(port_names).filter(|_| !host.contains(':')).map_or_else(
+        String::new,
+        |port| match (&*scheme, port) {
             ("http", 80) | ("https", 443) => String::new(),
             (_, port) => format!(":{port}"),
-        }
-    });
+        },
+    );
     Some(mask::url(&format!("{scheme}://{host}{port}{path}")))
 }

@@ -38,11 +38,10 @@ const SECRET_HEADERS: &[&str] =
 /// An attribute's text as it may be shown, whatever block it ends in.
 pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
     match name {
-        "url.full" | "http.url" => url(text).into(),
+        "url.full" | "http.url" | "db.connection_string" => url(text).into(),
         "http.target" => query_of(text).into(),
         "url.query" => query(text).into(),
         "db.query.text" | "db.statement" => sql(text).into(),
-        "db.connection_string" => url(text).into(),
         _ => {
             let header = name
                 .strip_prefix("http.request.header.")
@@ -58,7 +57,9 @@ pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
 
 /// A URL without user, password, and the values of secret query keys (BET-23).
 pub(super) fn url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return query_of(text) };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return query_of(text);
+    };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -84,7 +85,9 @@ fn query(pairs: &str) -> String {
     let masked: Vec<Cow<'_, str>> = pairs
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((key, _)) if SECRET_KEYS.contains(&key.trim_start_matches('?').to_ascii_lowercase().as_str()) => {
+            Some((key, _))
+                if SECRET_KEYS.contains(&key.trim_start_matches('?').to_ascii_lowercase().as_str()) =>
+            {
                 format!("{key}={MASK}").into()
             }
             _ => pair.into(),
@@ -105,9 +108,7 @@ pub(super) fn sql(text: &str) -> String {
                 skip_quoted(&mut chars, '\'');
                 out.push('?');
             }
-            '-' if rest.starts_with("--") => {
-                while chars.next_if(|(_, c)| *c != '\n').is_some() {}
-            }
+            '-' if rest.starts_with("--") => while chars.next_if(|(_, c)| *c != '\n').is_some() {},
             '/' if rest.starts_with("/*") => {
                 let end = rest[2..].find("*/").map_or(text.len(), |end| at + 2 + end + 2);
                 while chars.next_if(|(at, _)| *at < end).is_some() {}
@@ -191,7 +192,7 @@ mod tests {
 
         #[test]
         fn no_quoted_literal_survives(secret in "[a-z]{12}") {
-            let statement = format!("UPDATE t SET a='{}' WHERE b = 1", secret);
+            let statement = format!("UPDATE t SET a='{secret}' WHERE b = 1");
             prop_assert!(!sql(&statement).contains(&secret));
         }
     }

@@ -28,7 +28,12 @@ pub(super) fn set(subject: &Subject<'_>, placement: &Placement, document: &mut D
             user_namespace(namespace, attribute, document);
         } else if !is_scope(&attribute.key) {
             let value = masked(attribute);
-            document.metadata.entry("default".to_owned()).or_default().entry(attribute.key.clone()).or_insert(value);
+            document
+                .metadata
+                .entry("default".to_owned())
+                .or_default()
+                .entry(attribute.key.clone())
+                .or_insert(value);
         }
     }
     let facts = span_facts(subject, placement);
@@ -52,7 +57,8 @@ fn user_namespace(namespace: &str, attribute: &KeyValue, document: &mut Document
         other => Map::from_iter([("value".to_owned(), other)]),
     };
     // Names that begin with `AWS.` are X-Ray's own (META-1).
-    let namespace = if namespace.starts_with("AWS.") { format!("user.{namespace}") } else { namespace.to_owned() };
+    let namespace =
+        if namespace.starts_with("AWS.") { format!("user.{namespace}") } else { namespace.to_owned() };
     document.metadata.entry(namespace).or_default().extend(entries);
 }
 
@@ -119,7 +125,12 @@ fn span_facts(subject: &Subject<'_>, placement: &Placement) -> Map<String, Value
 
 fn scope(subject: &Subject<'_>) -> Option<Value> {
     let text = |name: &str| {
-        subject.attributes.iter().find(|a| a.key == name).map(|a| to_json(a.value.as_ref())).filter(|v| v.is_string())
+        subject
+            .attributes
+            .iter()
+            .find(|a| a.key == name)
+            .map(|a| to_json(a.value.as_ref()))
+            .filter(Value::is_string)
     };
     let of_batch = subject.collected.origin.scope.as_ref().filter(|scope| !scope.name.is_empty());
     let (name, version) = match of_batch {

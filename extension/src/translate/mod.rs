@@ -91,11 +91,15 @@ pub fn translate(batch: &Batch, function: &Function) -> Translated {
         }
     }
     // A parent has begun before its children, and at the same instant the segment comes first.
-    result.documents.sort_by(|a, b| (a.start_micros, !a.is_segment).cmp(&(b.start_micros, !b.is_segment)));
+    result.documents.sort_by_key(|document| (document.start_micros, !document.is_segment));
     result
 }
 
-fn translate_span(collected: &Collected, batch: &Batch, function: &Function) -> Result<TranslatedDocument, Reason> {
+fn translate_span(
+    collected: &Collected,
+    batch: &Batch,
+    function: &Function,
+) -> Result<TranslatedDocument, Reason> {
     let span = &*collected.span;
     let trace_id = TraceId::from_bytes(&span.trace_id).ok_or(Reason::InvalidId)?;
     let id = SpanId::from_bytes(&span.span_id).ok_or(Reason::InvalidId)?;

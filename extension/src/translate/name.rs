@@ -2,6 +2,7 @@
 
 use super::Subject;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use std::borrow::Cow;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
 /// Characters of a name that X-Ray keeps (LIM-6).
@@ -33,7 +34,8 @@ pub(super) fn remote_kind(subject: &Subject<'_>) -> Remote {
     let system = attributes.text(&["rpc.system.name", "rpc.system"]);
     let is_aws = system.as_deref() == Some("aws-api")
         || attributes.has("aws.service")
-        || attributes.has("rpc.service") && (attributes.has("aws.request_id") || attributes.has("aws.requestId"));
+        || attributes.has("rpc.service")
+            && (attributes.has("aws.request_id") || attributes.has("aws.requestId"));
     if is_aws { Remote::Aws } else { Remote::Other }
 }
 
@@ -50,12 +52,14 @@ pub(super) fn name(subject: &Subject<'_>, is_segment: bool, remote: Remote) -> S
             .map_or_else(|| subject.span.name.clone(), |service| aws_service_name(&service)),
         Remote::Other => attributes
             .text(&["aws.remote.service", "service.peer.name", "peer.service"])
-            .map(|name| name.into_owned())
+            .map(Cow::into_owned)
             .or_else(|| database_name(subject))
-            .or_else(|| attributes.text(&["messaging.destination.name", "rpc.service"]).map(|name| name.into_owned()))
-            .or_else(|| attributes.text(&["url.full", "http.url"]).and_then(|url| host_of(&url).map(str::to_owned)))
+            .or_else(|| attributes.text(&["messaging.destination.name", "rpc.service"]).map(Cow::into_owned))
             .or_else(|| {
-                attributes.text(&["server.address", "net.peer.name", "http.host"]).map(|name| name.into_owned())
+                attributes.text(&["url.full", "http.url"]).and_then(|url| host_of(&url).map(str::to_owned))
+            })
+            .or_else(|| {
+                attributes.text(&["server.address", "net.peer.name", "http.host"]).map(Cow::into_owned)
             })
             .unwrap_or_else(|| subject.span.name.clone()),
     }

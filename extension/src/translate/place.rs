@@ -34,9 +34,14 @@ pub(super) fn invocation_of<'a>(
     invocations: &'a [Invocation],
 ) -> Option<&'a Invocation> {
     let named = collected.request_id.as_deref();
-    let by_request = named.and_then(|id| invocations.iter().rev().find(|invocation| invocation.request_id == id));
-    let by_trace =
-        || invocations.iter().rev().find(|invocation| invocation.header.is_some_and(|header| header.root == trace_id));
+    let by_request =
+        named.and_then(|id| invocations.iter().rev().find(|invocation| invocation.request_id == id));
+    let by_trace = || {
+        invocations
+            .iter()
+            .rev()
+            .find(|invocation| invocation.header.is_some_and(|header| header.root == trace_id))
+    };
     by_request.or_else(by_trace).or(invocations.last())
 }
 

@@ -39,7 +39,11 @@ fn cut_stacks(document: &mut Document, frames: usize) {
 }
 
 fn cut_strings(document: &mut Document, chars: usize) {
-    document.metadata.values_mut().flat_map(|namespace| namespace.values_mut()).for_each(|value| cut_value(value, chars));
+    document
+        .metadata
+        .values_mut()
+        .flat_map(|namespace| namespace.values_mut())
+        .for_each(|value| cut_value(value, chars));
 }
 
 fn cut_value(value: &mut Value, chars: usize) {
@@ -56,7 +60,7 @@ fn cut(text: &mut String, chars: usize) {
     if let Some((end, _)) = text.char_indices().nth(chars) {
         let original = text.chars().count();
         text.truncate(end);
-        text.push_str(&format!("... ({original} characters)"));
+        text.extend(["... (", &original.to_string(), " characters)"]);
     }
 }
 

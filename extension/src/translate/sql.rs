@@ -9,8 +9,25 @@ const MAX_QUERY_CHARS: usize = 4096;
 
 /// The systems that speak SQL; others keep their query in metadata.
 const DIALECTS: &[&str] = &[
-    "aws.redshift", "clickhouse", "cockroachdb", "db2", "derby", "hive", "ibm.db2", "mariadb", "microsoft.sql_server",
-    "mssql", "mysql", "oracle", "oracle.db", "other_sql", "postgresql", "redshift", "snowflake", "sqlite", "teradata",
+    "aws.redshift",
+    "clickhouse",
+    "cockroachdb",
+    "db2",
+    "derby",
+    "hive",
+    "ibm.db2",
+    "mariadb",
+    "microsoft.sql_server",
+    "mssql",
+    "mysql",
+    "oracle",
+    "oracle.db",
+    "other_sql",
+    "postgresql",
+    "redshift",
+    "snowflake",
+    "sqlite",
+    "teradata",
     "trino",
 ];
 
@@ -31,7 +48,10 @@ pub(super) fn block(subject: &Subject<'_>) -> Option<Map<String, Value>> {
         let database = attributes
             .text(&["db.namespace", "db.name"])
             .map_or_else(String::new, |database| format!("/{database}"));
-        block.insert("url".into(), cut_250(mask::url(&format!("{system}://{host}{port}{database}")).into()).into());
+        block.insert(
+            "url".into(),
+            cut_250(mask::url(&format!("{system}://{host}{port}{database}")).into()).into(),
+        );
     }
     block.insert("database_type".into(), system.into());
     if let Some(user) = attributes.text(&["db.user"]) {

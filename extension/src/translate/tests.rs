@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const TRACE: [u8; 16] = [0x57, 0x59, 0xe9, 0x88, 0xbd, 0x86, 0x2e, 0x3f, 0xe1, 0xbe, 0x46, 0xa9, 0x94, 0x27, 0x27, 0x93];
+const TRACE: [u8; 16] =
+    [0x57, 0x59, 0xe9, 0x88, 0xbd, 0x86, 0x2e, 0x3f, 0xe1, 0xbe, 0x46, 0xa9, 0x94, 0x27, 0x27, 0x93];
 const TRACE_TEXT: &str = "1-5759e988-bd862e3fe1be46a994272793";
 const PARENT: [u8; 8] = [0x53, 0x99, 0x5c, 0x3f, 0x42, 0xcd, 0x8a, 0xd8];
 const PARENT_TEXT: &str = "53995c3f42cd8ad8";
@@ -73,10 +74,14 @@ fn function() -> Function {
 }
 
 fn batch(spans: Vec<Span>, invocation: Invocation) -> Batch {
-    let resource = Resource { attributes: vec![text("telemetry.sdk.language", "python")], ..Resource::default() };
+    let resource =
+        Resource { attributes: vec![text("telemetry.sdk.language", "python")], ..Resource::default() };
     let origin = Arc::new(Origin { resource, scope: None });
-    let collected =
-        |span| Collected { span: Box::new(span), origin: Arc::clone(&origin), request_id: Some("request-1".into()) };
+    let collected = |span| Collected {
+        span: Box::new(span),
+        origin: Arc::clone(&origin),
+        request_id: Some("request-1".into()),
+    };
     Batch { spans: spans.into_iter().map(collected).collect(), invocations: vec![invocation] }
 }
 
@@ -164,7 +169,8 @@ fn row_5_tv_13_a_trace_of_its_own_is_a_segment_with_a_link() {
 
 #[test]
 fn row_7_tv_14_a_nested_server_span_is_a_subsegment() {
-    let nested = one(span("GET /users", SpanKind::Server, &[11; 8], vec![text("http.request.method", "GET")]));
+    let nested =
+        one(span("GET /users", SpanKind::Server, &[11; 8], vec![text("http.request.method", "GET")]));
     assert_eq!((at(&nested, "/type"), at(&nested, "/namespace")), (&json!("subsegment"), &Value::Null));
 }
 
@@ -184,7 +190,10 @@ fn tv_8_bet_16_an_aws_call() {
     );
     assert_eq!(at(&document, "/name"), "DynamoDB");
     assert_eq!(at(&document, "/namespace"), "aws");
-    assert_eq!(at(&document, "/aws"), &json!({"operation": "GetItem", "table_name": "t", "request_id": "ABC"}));
+    assert_eq!(
+        at(&document, "/aws"),
+        &json!({"operation": "GetItem", "table_name": "t", "request_id": "ABC"})
+    );
     assert_eq!(at(&document, "/http"), &json!({"response": {"status": 200}}));
     assert_eq!(at(&document, "/fault"), &Value::Null);
 }
@@ -306,7 +315,10 @@ fn err_2_map_24_an_exception_becomes_fault_and_cause() {
     let exception = at(&document, "/cause/exceptions/0");
     assert_eq!(at(exception, "/type"), "ValueError");
     assert_eq!(at(exception, "/message"), "no such order");
-    assert_eq!(at(exception, "/stack"), &json!([{"path": "/var/task/app.py", "line": 9, "label": "handler"}]));
+    assert_eq!(
+        at(exception, "/stack"),
+        &json!([{"path": "/var/task/app.py", "line": 9, "label": "handler"}])
+    );
     assert_eq!(at(exception, "/id").as_str().unwrap().len(), 16);
 }
 
@@ -388,7 +400,8 @@ fn time_3_time_4_odd_times() {
 #[test]
 fn bet_5_bet_6_facts_without_a_field_are_in_metadata() {
     let mut rich = span("work", SpanKind::Internal, &[11; 8], vec![text("otel.scope.name", "shop.tracer")]);
-    rich.events = vec![Event { name: "cache.miss".into(), attributes: vec![text("key", "k")], ..Event::default() }];
+    rich.events =
+        vec![Event { name: "cache.miss".into(), attributes: vec![text("key", "k")], ..Event::default() }];
     rich.trace_state = "a=b".into();
     rich.dropped_attributes_count = 3;
     let document = one(rich);
@@ -402,8 +415,18 @@ fn bet_5_bet_6_facts_without_a_field_are_in_metadata() {
 
 fn any_attribute() -> impl Strategy<Value = KeyValue> {
     let keys = prop::sample::select(vec![
-        "http.request.method", "http.response.status_code", "url.full", "rpc.system", "rpc.method", "db.system",
-        "db.statement", "aws.xray.annotations", "aws.xray.metadata.x", "exception.stacktrace", "server.port", "other",
+        "http.request.method",
+        "http.response.status_code",
+        "url.full",
+        "rpc.system",
+        "rpc.method",
+        "db.system",
+        "db.statement",
+        "aws.xray.annotations",
+        "aws.xray.metadata.x",
+        "exception.stacktrace",
+        "server.port",
+        "other",
     ]);
     let values = prop_oneof![
         ".{0,40}".prop_map(Any::StringValue),

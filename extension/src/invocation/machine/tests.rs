@@ -86,7 +86,10 @@ fn nothing_to_wait_for_means_no_wait() {
 fn otlp_without_an_agent_leaves_soon() {
     let mut machine = machine(TracingMode::Auto);
     machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
-    let scope_spans = opentelemetry_proto::tonic::trace::v1::ScopeSpans { spans: vec![*span(1), *span(2)], ..Default::default() };
+    let scope_spans = opentelemetry_proto::tonic::trace::v1::ScopeSpans {
+        spans: vec![*span(1), *span(2)],
+        ..Default::default()
+    };
     let resource_spans = vec![ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() }];
     assert_eq!(machine.receive(Received::Otlp(resource_spans), 0), Signal::FlushSoon);
     assert_eq!(machine.take_batch().spans.len(), 2);
@@ -102,12 +105,18 @@ fn the_end_of_file_in_an_invocation_ends_it_and_closes_what_was_open() {
     let batch = machine.take_batch();
     assert_eq!(batch.spans[0].span.end_time_unix_nano, 77);
     assert_eq!(machine.held_spans(), 0);
-    assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8"))), Hold::No, "nobody is left to wait for");
+    assert_eq!(
+        machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8"))),
+        Hold::No,
+        "nobody is left to wait for"
+    );
 }
 
 #[test]
 fn what_is_open_at_a_shutdown_is_closed_by_its_reason() {
-    for (reason, error_type) in [("TIMEOUT", "Timeout"), ("failure", "Runtime.ExitError"), ("spindown", "Shutdown")] {
+    for (reason, error_type) in
+        [("TIMEOUT", "Timeout"), ("failure", "Runtime.ExitError"), ("spindown", "Shutdown")]
+    {
         let mut machine = with_agent();
         machine.receive(Received::Started(AGENT, span(1)), 0);
         machine.shut_down(&Shutdown { reason: reason.into(), deadline_ms: 0 }, 5);
@@ -149,10 +158,7 @@ fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
         let request_id = format!("r{number}");
         machine.invoke(&invoke(&request_id, &sampled("53995c3f42cd8ad8")));
         machine.receive(Received::Ended(AGENT, span(number.max(1))), 0);
-        machine.receive(
-            Received::Done(AGENT, Done { request_id, raised: true, spans_dropped: 1 }),
-            0,
-        );
+        machine.receive(Received::Done(AGENT, Done { request_id, raised: true, spans_dropped: 1 }), 0);
     }
     machine.receive(Received::Unreadable { spans: 3 }, 0);
     let batch = machine.take_batch();

@@ -50,16 +50,13 @@ pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
     if exceptions.is_empty() {
         exceptions.extend(of_status(subject, remote));
     }
-    if let Some(last) = exceptions.last_mut().filter(|last| last.cause.is_some()) {
-        // What it names may have been cut off.
-        let known = last.cause.clone();
-        if !exceptions.iter().any(|exception| Some(&exception.id) == known.as_ref()) {
-            if let Some(last) = exceptions.last_mut() {
-                last.cause = None;
-            }
-        }
+    // What an exception names may have been cut off.
+    let known: Vec<String> = exceptions.iter().map(|exception| exception.id.clone()).collect();
+    for exception in &mut exceptions {
+        exception.cause.take_if(|cause| !known.contains(cause));
     }
-    let working_directory = subject.resource.text(&["process.working_directory"]).map(super::metadata::cut_250);
+    let working_directory =
+        subject.resource.text(&["process.working_directory"]).map(super::metadata::cut_250);
     (!exceptions.is_empty()).then_some(Cause { working_directory, exceptions })
 }
 
@@ -104,9 +101,8 @@ fn chain(attributes: &Attributes<'_>, language: Option<&str>) -> Vec<Parsed> {
 /// A format nobody here knows: a line a frame (BET-20).
 fn unknown(text: &str) -> Parsed {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let stack = lines
-        .map(|line| Frame { label: line.chars().take(250).collect(), ..Frame::default() })
-        .collect();
+    let stack =
+        lines.map(|line| Frame { label: line.chars().take(250).collect(), ..Frame::default() }).collect();
     Parsed { stack, ..Parsed::default() }
 }
 
@@ -115,13 +111,18 @@ fn mask_urls(message: &str) -> String {
     if !message.contains("://") {
         return message.to_owned();
     }
-    message.split(' ').map(|word| if word.contains("://") { mask::url(word) } else { word.to_owned() }).collect::<Vec<_>>().join(" ")
+    message
+        .split(' ')
+        .map(|word| if word.contains("://") { mask::url(word) } else { word.to_owned() })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// An id made of what it names, so that a retry uses the same (BET-10).
 fn exception_id(subject: &Subject<'_>, index: usize) -> String {
     let index = u8::try_from(index).unwrap_or(u8::MAX);
-    let bytes = subject.trace_id.as_bytes().iter().chain(subject.id.as_bytes()).chain(b"exception").chain([&index]);
+    let bytes =
+        subject.trace_id.as_bytes().iter().chain(subject.id.as_bytes()).chain(b"exception").chain([&index]);
     // FNV-1a, 64 bit: stable across versions, unlike the standard library's hashers.
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -136,10 +136,13 @@ mod tests {
         assert_eq!(parsed[0].message.as_deref(), Some("two (2 sub-exceptions)"));
         assert_eq!(labels(&parsed[0]), ["a.py:1 a"]);
 
-        let syntax = format!("{HEAD}\n  File \"bad.py\", line 9\n    def\n       ^\nSyntaxError: invalid syntax\n");
+        let syntax =
+            format!("{HEAD}\n  File \"bad.py\", line 9\n    def\n       ^\nSyntaxError: invalid syntax\n");
         assert_eq!(labels(&parse(&syntax)[0]), ["bad.py:9 "]);
 
-        let deep = format!("{HEAD}\n  File \"r.py\", line 1, in r\n    r()\n  [Previous line repeated 996 more times]\nRecursionError: x\n");
+        let deep = format!(
+            "{HEAD}\n  File \"r.py\", line 1, in r\n    r()\n  [Previous line repeated 996 more times]\nRecursionError: x\n"
+        );
         assert_eq!(parse(&deep)[0].truncated, 996);
     }
 
