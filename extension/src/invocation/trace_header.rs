@@ -165,7 +165,7 @@ mod tests {
     fn headers_tv_2_to_4_lam_7_hdr_1_to_4() {
         let cases = [
             (
-                &format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"),
+                format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"),
                 Some((Some("53995c3f42cd8ad8"), Sampled::Yes)),
             ),
             (format!(" Sampled=0 ; Lineage=a87bd80c:1|68fd508a:5 ;Root={ROOT} "), Some((None, Sampled::No))),
