@@ -200,7 +200,7 @@ mod tests {
         #[test]
         fn ids_survive_the_round_trip(bytes in any::<[u8; 16]>(), span in any::<[u8; 8]>()) {
             if let (Some(trace), Some(span)) = (TraceId::from_bytes(&bytes), SpanId::from_bytes(&span)) {
-                let header = TraceHeader::parse(format!("Root={trace};Parent={span}")).unwrap();
+                let header = TraceHeader::parse(&format!("Root={trace};Parent={span}")).unwrap();
                 prop_assert_eq!((header.root, header.parent), (trace, Some(span)));
             }
         }
