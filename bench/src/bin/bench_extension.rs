@@ -1,0 +1,192 @@
+//! Start-up, memory and tail of extension binaries, interleaved in one run.
+//!
+//! `bench-extension [--runs N] [--json FILE] NAME=PATH...`; a name that begins with `bare` is only started.
+
+use anyhow::{Context as _, Result};
+use otel_xray_bench::agent::{Agent, TRACE_HEADER};
+use otel_xray_bench::platform::{NEXT, Platform, XRay};
+use otel_xray_bench::{median, process};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Invocations of one process; the tail is taken from the last ones, when everything is warm.
+const INVOCATIONS: usize = 12;
+const WARM_FROM: usize = 4;
+const CALLS: u8 = 9;
+
+#[derive(Debug, Default)]
+struct Readings {
+    next_ms: Vec<f64>,
+    cpu_ms: Vec<f64>,
+    rss_idle_mb: Vec<f64>,
+    rss_flushed_mb: Vec<f64>,
+    first_tail_ms: Vec<f64>,
+    tail_ms: Vec<f64>,
+    requests_per_invocation: Vec<f64>,
+}
+
+struct Candidate {
+    name: String,
+    path: PathBuf,
+    readings: Readings,
+}
+
+fn main() -> Result<()> {
+    let mut runs = 20_usize;
+    let mut json_file = None;
+    let mut candidates = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--runs" => runs = arguments.next().context("--runs needs a number")?.parse()?,
+            "--json" => json_file = Some(arguments.next().context("--json needs a file")?),
+            pair => {
+                let (name, path) = pair.split_once('=').context("give NAME=PATH for each binary")?;
+                candidates.push(Candidate {
+                    name: name.into(),
+                    path: path.into(),
+                    readings: Readings::default(),
+                });
+            }
+        }
+    }
+    anyhow::ensure!(!candidates.is_empty(), "give NAME=PATH for each binary to measure");
+    for run in 0..runs {
+        for candidate in &mut candidates {
+            let socket = format!("otel-xray-bench-{}-{run}", std::process::id());
+            measure(candidate, &socket).with_context(|| format!("{} in run {run}", candidate.name))?;
+        }
+    }
+    let rows: Vec<Value> = candidates.iter_mut().map(|candidate| row(candidate, runs)).collect();
+    print_table(&rows);
+    if let Some(file) = json_file {
+        std::fs::write(file, serde_json::to_string_pretty(&rows)?)?;
+    }
+    Ok(())
+}
+
+fn measure(candidate: &mut Candidate, socket: &str) -> Result<()> {
+    let platform = Platform::start()?;
+    let xray = XRay::start()?;
+    let begin = Instant::now();
+    let mut child = Command::new(&candidate.path)
+        .env_clear()
+        .env("AWS_LAMBDA_RUNTIME_API", platform.address.to_string())
+        .env("AWS_LAMBDA_FUNCTION_NAME", "bench")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("AWS_ENDPOINT_URL_XRAY", format!("http://{}", xray.address))
+        .env("OTEL_XRAY_AGENT_SOCKET", socket)
+        .env("OTEL_XRAY_OTLP_HTTP", "127.0.0.1:0")
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("{} could not be started", candidate.path.display()))?;
+    let result = observe(candidate, socket, &platform, &xray, &child, begin);
+    end(&platform, &mut child);
+    result
+}
+
+fn observe(
+    candidate: &mut Candidate,
+    socket: &str,
+    platform: &Platform,
+    xray: &XRay,
+    child: &Child,
+    begin: Instant,
+) -> Result<()> {
+    let readings = &mut candidate.readings;
+    let next = platform.wait_for(NEXT)?;
+    readings.next_ms.push(milliseconds(next - begin));
+    // The request is on the wire a moment before the process sleeps again.
+    std::thread::sleep(Duration::from_millis(20));
+    readings.cpu_ms.push(process::cpu_ms(child)?);
+    readings.rss_idle_mb.push(process::rss_mb(child)?);
+    if candidate.name.starts_with("bare") {
+        return Ok(());
+    }
+    let mut agent = Agent::connect(socket)?;
+    std::thread::sleep(Duration::from_millis(30));
+    for number in 0..INVOCATIONS {
+        let request_id = format!("request-{number}");
+        let deadline_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() + 10_000;
+        platform.send(&json!({
+            "eventType": "INVOKE", "deadlineMs": u64::try_from(deadline_ms)?, "requestId": request_id,
+            "invokedFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
+            "tracing": {"type": "X-Amzn-Trace-Id", "value": TRACE_HEADER},
+        }))?;
+        std::thread::sleep(Duration::from_millis(5));
+        let done = Instant::now();
+        agent.invocation(&request_id, CALLS)?;
+        let tail_ms = milliseconds(platform.wait_for(NEXT)? - done);
+        let requests = xray.seen.try_iter().count();
+        readings.requests_per_invocation.push(requests as f64);
+        match number {
+            0 => readings.first_tail_ms.push(tail_ms),
+            WARM_FROM.. => readings.tail_ms.push(tail_ms),
+            _ => {}
+        }
+    }
+    readings.rss_flushed_mb.push(process::rss_mb(child)?);
+    Ok(())
+}
+
+fn end(platform: &Platform, child: &mut Child) {
+    let _ = platform.send(&json!({"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": 0}));
+    for _ in 0..100 {
+        if let Ok(Some(_)) = child.try_wait() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn row(candidate: &mut Candidate, runs: usize) -> Value {
+    let readings = &mut candidate.readings;
+    let bytes = std::fs::metadata(&candidate.path).map_or(0, |file| file.len());
+    json!({
+        "name": candidate.name,
+        "runs": runs,
+        "binary_mb": bytes as f64 / 1e6,
+        "next_ms": median(&mut readings.next_ms),
+        "cpu_ms": median(&mut readings.cpu_ms),
+        "rss_idle_mb": median(&mut readings.rss_idle_mb),
+        "rss_flushed_mb": median(&mut readings.rss_flushed_mb),
+        "first_tail_ms": median(&mut readings.first_tail_ms),
+        "tail_ms": median(&mut readings.tail_ms),
+        "requests_per_invocation": median(&mut readings.requests_per_invocation),
+    })
+}
+
+fn print_table(rows: &[Value]) {
+    let columns = [
+        ("binary_mb", "binary MB"),
+        ("next_ms", "spawn to next ms"),
+        ("cpu_ms", "CPU ms"),
+        ("rss_idle_mb", "RSS idle MB"),
+        ("rss_flushed_mb", "RSS flushed MB"),
+        ("first_tail_ms", "first tail ms"),
+        ("tail_ms", "tail ms"),
+        ("requests_per_invocation", "requests"),
+    ];
+    let heads: Vec<&str> = columns.iter().map(|(_, head)| *head).collect();
+    println!("{:<24} {}", "", heads.join("  "));
+    for row in rows {
+        let cells: Vec<String> = columns
+            .iter()
+            .map(|(key, head)| match row[*key].as_f64() {
+                Some(value) => format!("{value:>width$.2}", width = head.len()),
+                None => format!("{:>width$}", "", width = head.len()),
+            })
+            .collect();
+        println!("{:<24} {}", row["name"].as_str().unwrap_or_default(), cells.join("  "));
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
