@@ -1,0 +1,176 @@
+"""What the runtime loads as its handler: starts the agent, loads the user's handler, and wraps it.
+
+The file has the name of the runtime client's own, because the runtime leaves frames of files of that name out of the
+error reports it sends: a function's error reads the same with and without the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from otel_xray.recorder import Recorder
+
+_HELLO_VARIABLES = (
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "LAMBDA_TASK_ROOT",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "_AWS_XRAY_DAEMON_ADDRESS",
+    "_AWS_XRAY_DAEMON_PORT",
+)
+
+
+def _restore(environ: Any) -> str:
+    """Puts back what the wrapper changed, so that the function sees what it would without the layer."""
+    name: str = environ.pop("OTEL_XRAY_HANDLER", "")
+    if sys.argv and sys.argv[-1] == environ.get("_HANDLER"):
+        sys.argv[-1] = name
+    environ["_HANDLER"] = name
+    return name
+
+
+def _start_agent(name: str, environ: Any) -> Recorder | None:
+    try:
+        import json
+
+        from otel_xray import VERSION, hooks, recorder, wire
+
+        hello = {
+            "agent": "otel-xray-python",
+            "agent_version": VERSION,
+            "runtime": "python",
+            "runtime_version": ".".join(map(str, sys.version_info[:3])),
+            "pid": os.getpid(),
+            "env": {key: environ[key] for key in _HELLO_VARIABLES if key in environ},
+        }
+        hello["env"]["_HANDLER"] = name
+        socket_name = environ.get("OTEL_XRAY_AGENT_SOCKET") or "otel-xray"
+        started = recorder.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()))
+        # During init, so that the extension knows before the first invocation that a done frame will come.
+        started.wire.connect()
+        listed = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
+        disabled = {item.strip() for item in listed.split(",") if item.strip()}
+        hooks.Finder(started, hooks.NAMES if "*" in disabled else disabled).install()
+        return started
+    except Exception as error:  # whatever it is, the function must start
+        sys.stderr.write(f"[otel-xray] WARN: the Python agent could not start, the function is not traced: {error!r}\n")
+        return None
+
+
+def _load(name: str) -> Any:
+    """Loads the handler as the runtime would have, so that what is wrong with it reads the same."""
+    client: Any = sys.modules.get("awslambdaric.bootstrap")
+    if client is None:
+        import importlib
+
+        client = importlib.import_module("awslambdaric.bootstrap")
+    try:
+        return client._get_handler(name)
+    except client.FaultException:
+        raise
+    except Exception as error:
+        # Raised while the user's module was imported. Here the runtime would report this module's import too.
+        fault = client.build_fault_result((type(error), error, error.__traceback__), None)
+        raise client.FaultException(fault["errorType"], fault["errorMessage"], fault["stackTrace"]) from None
+
+
+def _load_paused(name: str, environ: Any) -> Any:
+    """The same with the garbage collector held back: nothing that loads now becomes garbage soon."""
+    setting = environ.get("OTEL_XRAY_PYTHON_GC_FREEZE", "").lower()
+    if setting not in ("true", "false", ""):
+        sys.stderr.write(
+            f"[otel-xray] WARN: OTEL_XRAY_PYTHON_GC_FREEZE={setting!r} is not understood: set it to true or false; "
+            "using the default (false)\n"
+        )
+    if setting != "true":
+        return _load(name)
+    import gc
+
+    if not gc.isenabled():
+        return _load(name)
+    gc.disable()
+    try:
+        return _load(name)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
+    from otel_xray.recorder import without_own_frames
+
+    cold = True
+
+    def handler(event: Any, context: Any) -> Any:
+        nonlocal cold
+        request_id = ""
+        try:
+            request_id = str(getattr(context, "aws_request_id", "") or "")
+            header = environ.get("_X_AMZN_TRACE_ID") or getattr(context, "xray_trace_id", None) or ""
+            deadline_ms = getattr(context, "_epoch_deadline_time_in_ms", 0)
+            recording = recorder.enter(
+                name,
+                header,
+                request_id,
+                deadline_ms if isinstance(deadline_ms, int) and deadline_ms > 0 else 0,
+                _attributes(context, request_id, cold),
+            )
+            cold = False
+        except Exception as error:  # the function comes first
+            _say_once(error)
+            recording = False
+        if not recording:
+            return function(event, context)
+        try:
+            result = function(event, context)
+        except BaseException as error:
+            _leave(recorder, request_id, error)
+            error.__traceback__ = without_own_frames(error.__traceback__)
+            raise
+        _leave(recorder, request_id, None)
+        return result
+
+    return handler
+
+
+def _leave(recorder: Recorder, request_id: str, error: BaseException | None) -> None:
+    try:
+        recorder.leave(request_id, error)
+    except Exception as trouble:  # the function comes first
+        _say_once(trouble)
+
+
+def _say_once(error: Exception) -> None:
+    from otel_xray.wire import complain
+
+    complain("handler", f"an invocation could not be recorded: {error!r}")
+
+
+def _attributes(context: Any, request_id: str, cold: bool) -> dict[str, Any]:
+    attributes = {"faas.invocation_id": request_id, "faas.coldstart": cold}
+    arn = getattr(context, "invoked_function_arn", None)
+    if isinstance(arn, str):
+        attributes["cloud.resource_id"] = arn
+        parts = arn.split(":")
+        if len(parts) > 4 and parts[4]:
+            attributes["cloud.account.id"] = parts[4]
+    attributes["faas.name"] = getattr(context, "function_name", None)
+    attributes["faas.version"] = getattr(context, "function_version", None)
+    return attributes
+
+
+def _boot() -> Any:
+    environ = os.environ
+    name = _restore(environ)
+    recorder = _start_agent(name, environ)
+    function = _load_paused(name, environ)
+    return function if recorder is None else _wrap(function, recorder, name, environ)
+
+
+handler = _boot()

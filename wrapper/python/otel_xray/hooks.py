@@ -1,0 +1,91 @@
+"""Patches libraries when, and only when, the function itself imports them."""
+
+from __future__ import annotations
+
+import sys
+
+from otel_xray.wire import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+    from otel_xray.recorder import Recorder
+
+TABLE = {
+    "botocore.client": ("botocore", "patch_botocore", "patch_client"),
+    "botocore.endpoint": ("botocore", "patch_botocore", "patch_endpoint"),
+    "urllib3.connectionpool": ("urllib3", "patch_urllib3", "patch"),
+    "http.client": ("http.client", "patch_http_client", "patch"),
+    "opentelemetry.trace": ("opentelemetry", "otel_bridge", "patch"),
+    # Where the X-Ray SDK records a library, the agent does not (A-15).
+    "aws_xray_sdk.ext.botocore.patch": ("", "patch_xray_sdk", "yield_botocore"),
+    "aws_xray_sdk.ext.httplib.patch": ("", "patch_xray_sdk", "yield_http"),
+}
+"""Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
+
+NAMES = {"botocore", "urllib3", "http.client", "opentelemetry"}
+
+yielded: set[str] = set()
+"""Instrumentations that leave their library to somebody else."""
+
+
+class _Loader:
+    """Executes the module with its own loader, then patches it."""
+
+    def __init__(self, finder: Finder, loader: Any, patch: tuple[str, str, str]) -> None:
+        self._finder = finder
+        self._loader = loader
+        self._patch = patch
+
+    def create_module(self, spec: Any) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The module must not see that anybody stood in between.
+        spec = module.__spec__
+        if spec is not None:
+            spec.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._finder.patch(module, self._patch)
+
+
+class Finder:
+    """A meta path finder with a static table. Every other import costs one look into a dictionary."""
+
+    def __init__(self, recorder: Recorder, disabled: set[str]) -> None:
+        self._recorder = recorder
+        self._waiting = {name: patch for name, patch in TABLE.items() if patch[0] not in disabled}
+
+    def install(self) -> None:
+        """Patches what is there already, and waits for the rest."""
+        for name in list(self._waiting):
+            module = sys.modules.get(name)
+            if module is not None:
+                self.patch(module, self._waiting.pop(name))
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        patch = self._waiting.pop(name, None)
+        if patch is None:
+            return None
+        for finder in sys.meta_path:
+            find: Callable[..., Any] | None = getattr(finder, "find_spec", None)
+            spec = None if finder is self or find is None else find(name, path, target)
+            if spec is None:
+                continue
+            # A namespace package has no loader; an old loader has no exec_module: both are left as they are.
+            if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                spec.loader = _Loader(self, spec.loader, patch)
+            return spec
+        return None
+
+    def patch(self, module: ModuleType, patch: tuple[str, str, str]) -> None:
+        _, source, function = patch
+        try:
+            getattr(__import__(f"otel_xray.{source}", fromlist=["*"]), function)(module, self._recorder)
+        except Exception as error:  # the function must work whatever version it bundles
+            complain(module.__name__, f"{module.__name__} is not traced, this version is not understood: {error!r}")

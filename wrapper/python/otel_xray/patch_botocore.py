@@ -1,0 +1,116 @@
+"""AWS calls through botocore: one span each, and the right trace header on the way out."""
+
+from __future__ import annotations
+
+from otel_xray import hooks
+from otel_xray.wire import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from otel_xray.recorder import Recorder, Span
+
+# Parameter -> attribute, by service id.
+_PARAMETERS = {
+    "S3": (("Bucket", "aws.s3.bucket"), ("Key", "aws.s3.key")),
+    "SQS": (("QueueUrl", "aws.sqs.queue.url"),),
+    "SNS": (("TopicArn", "aws.sns.topic.arn"), ("TargetArn", "aws.sns.topic.arn")),
+    "DynamoDB": (("TableName", "aws.dynamodb.table_names"),),
+    "Lambda": (("FunctionName", "aws.lambda.function.name"),),
+    "SFN": (("stateMachineArn", "aws.stepfunctions.state_machine.arn"),),
+    "Secrets Manager": (("SecretId", "aws.secretsmanager.secret.arn"),),
+    "Kinesis": (("StreamARN", "aws.kinesis.stream.arn"), ("StreamName", "aws.kinesis.stream.name")),
+    "EventBridge": (("EventBusName", "messaging.destination.name"),),
+}
+
+
+def patch_client(module: ModuleType, recorder: Recorder) -> None:
+    original = module.BaseClient._make_api_call
+
+    def _make_api_call(self: Any, operation_name: Any, api_params: Any) -> Any:
+        begun = None
+        if "botocore" not in hooks.yielded:
+            try:
+                begun = recorder.call(operation_name)
+                if begun is not None:
+                    _describe(begun[0], self, operation_name, api_params)
+                    recorder.announce(begun[0])
+            except Exception as error:  # the call comes first
+                complain("botocore", f"an AWS call could not be recorded: {error!r}")
+        if begun is None:
+            return original(self, operation_name, api_params)
+        span, token = begun
+        try:
+            result = original(self, operation_name, api_params)
+        except BaseException as error:
+            _finish(recorder, span, token, getattr(error, "response", None), error)
+            # Without this frame; from Python 3.11 on a bare raise adds none.
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        _finish(recorder, span, token, result, None)
+        return result
+
+    module.BaseClient._make_api_call = _make_api_call
+
+
+def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
+    """Behind the signature and behind botocore's own trace header, which names the wrong parent."""
+    original = module.Endpoint.prepare_request
+
+    def prepare_request(self: Any, request: Any) -> Any:
+        try:
+            span = None if "botocore" in hooks.yielded else recorder.current()
+            if span is not None:
+                for name, value in recorder.headers(span).items():
+                    if name in request.headers:
+                        del request.headers[name]
+                    request.headers[name] = value
+        except Exception as error:  # the call comes first
+            complain("botocore", f"the trace header could not be set on an AWS call: {error!r}")
+        return original(self, request)
+
+    module.Endpoint.prepare_request = prepare_request
+
+
+def _describe(span: Span, client: Any, operation: str, parameters: Any) -> None:
+    service = str(client._service_model.service_id)
+    attributes = span.attributes
+    span.name = f"{service}.{operation}"
+    attributes["rpc.system"] = "aws-api"
+    attributes["rpc.service"] = service
+    attributes["rpc.method"] = operation
+    attributes["cloud.region"] = client.meta.region_name
+    if not isinstance(parameters, dict):
+        return
+    for parameter, attribute in _PARAMETERS.get(service, ()):
+        value = parameters.get(parameter)
+        if isinstance(value, str) and attribute not in attributes:
+            attributes[attribute] = [value] if attribute == "aws.dynamodb.table_names" else value
+    if service == "DynamoDB" and isinstance(parameters.get("RequestItems"), dict):
+        attributes["aws.dynamodb.table_names"] = list(parameters["RequestItems"])
+
+
+def _finish(recorder: Recorder, span: Span, token: Any, response: Any, error: BaseException | None) -> None:
+    try:
+        if isinstance(response, dict):
+            _describe_response(span, response)
+    except Exception as trouble:  # the call comes first
+        complain("botocore", f"an AWS response could not be read: {trouble!r}")
+    recorder.finish(span, token, error)
+
+
+def _describe_response(span: Span, response: dict[str, Any]) -> None:
+    attributes = span.attributes
+    metadata = response.get("ResponseMetadata") or {}
+    attributes["aws.request_id"] = metadata.get("RequestId")
+    attributes["aws.extended_request_id"] = metadata.get("HostId")
+    attributes["http.response.status_code"] = metadata.get("HTTPStatusCode")
+    retries = metadata.get("RetryAttempts")
+    if retries:
+        attributes["http.request.resend_count"] = retries
+    code = (response.get("Error") or {}).get("Code")
+    if code:
+        attributes["aws.error.code"] = str(code)
+        attributes["error.type"] = str(code)

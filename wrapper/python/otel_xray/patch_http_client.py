@@ -1,0 +1,68 @@
+"""HTTP calls through the standard library: http.client, and urllib.request on top of it."""
+
+from __future__ import annotations
+
+from otel_xray import hooks
+from otel_xray.patch_urllib3 import describe, with_trace
+from otel_xray.wire import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from otel_xray.recorder import Recorder
+
+_SPAN = "_otel_xray_span"
+
+
+def patch(module: ModuleType, recorder: Recorder) -> None:
+    connection = module.HTTPConnection
+    original_request = connection.request
+    original_getresponse = connection.getresponse
+    secure = getattr(module, "HTTPSConnection", ())
+
+    def request(
+        self: Any, method: Any, url: Any, body: Any = None, headers: Any = None, *arguments: Any, **options: Any
+    ) -> Any:
+        begun = None
+        sent = {} if headers is None else headers
+        if "http.client" not in hooks.yielded:
+            try:
+                begun = recorder.call(str(method))
+                if begun is not None:
+                    scheme = "https" if secure and isinstance(self, secure) else "http"
+                    describe(begun[0], method, scheme, self.host, self.port, str(url))
+                    sent = with_trace(sent, recorder, begun[0])
+                    recorder.announce(begun[0])
+            except Exception as error:  # the call comes first
+                complain("http.client", f"an HTTP call could not be recorded: {error!r}")
+        if begun is None:
+            return original_request(self, method, url, body, sent, *arguments, **options)
+        try:
+            result = original_request(self, method, url, body, sent, *arguments, **options)
+        except BaseException as error:
+            recorder.finish(*begun, error)
+            # Without this frame; from Python 3.11 on a bare raise adds none.
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        # The request is out, the answer is not here: what follows belongs to the caller again.
+        setattr(self, _SPAN, begun)
+        return result
+
+    def getresponse(self: Any, *arguments: Any, **options: Any) -> Any:
+        begun = self.__dict__.pop(_SPAN, None)
+        if begun is None:
+            return original_getresponse(self, *arguments, **options)
+        try:
+            response = original_getresponse(self, *arguments, **options)
+        except BaseException as error:
+            recorder.finish(*begun, error)
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        begun[0].attributes["http.response.status_code"] = response.status
+        recorder.finish(*begun)
+        return response
+
+    connection.request = request
+    connection.getresponse = getresponse

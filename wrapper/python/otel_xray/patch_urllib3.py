@@ -1,0 +1,75 @@
+"""HTTP calls through urllib3, which is also what requests uses."""
+
+from __future__ import annotations
+
+from otel_xray import hooks
+from otel_xray.wire import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from otel_xray.recorder import Recorder, Span
+
+
+def patch(module: ModuleType, recorder: Recorder) -> None:
+    original = module.HTTPConnectionPool.urlopen
+
+    def urlopen(
+        self: Any, method: Any, url: Any, body: Any = None, headers: Any = None, *arguments: Any, **options: Any
+    ) -> Any:
+        begun = None
+        sent = headers
+        if "urllib3" not in hooks.yielded:
+            try:
+                # Retries and redirects come through here again, inside the first call's span.
+                begun = recorder.call(str(method))
+                if begun is not None:
+                    describe(begun[0], method, self.scheme, self.host, self.port, str(url))
+                    sent = with_trace(self.headers if headers is None else headers, recorder, begun[0])
+                    recorder.announce(begun[0])
+            except Exception as error:  # the call comes first
+                complain("urllib3", f"an HTTP call could not be recorded: {error!r}")
+                sent = headers
+        if begun is None:
+            return original(self, method, url, body, headers, *arguments, **options)
+        span, token = begun
+        try:
+            response = original(self, method, url, body, sent, *arguments, **options)
+        except BaseException as error:
+            recorder.finish(span, token, error)
+            # Without this frame; from Python 3.11 on a bare raise adds none.
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        span.attributes["http.response.status_code"] = getattr(response, "status", None)
+        recorder.finish(span, token)
+        return response
+
+    module.HTTPConnectionPool.urlopen = urlopen
+
+
+def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, target: str) -> None:
+    """The attributes of an HTTP call. The extension masks what is secret in the URL."""
+    span.attributes["http.request.method"] = str(method).upper()
+    span.attributes["server.address"] = host
+    span.attributes["server.port"] = port
+    if "://" not in target:
+        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        default = {"http": 80, "https": 443}.get(scheme)
+        target = f"{scheme}://{shown}{'' if port in (None, default) else f':{port}'}{target}"
+    else:
+        before, _, after = target.partition("://")
+        authority, slash, path = after.partition("/")
+        target = f"{before}://{authority.rpartition('@')[2]}{slash}{path}"
+    span.attributes["url.full"] = target
+
+
+def with_trace(headers: Any, recorder: Recorder, span: Span) -> Any:
+    """The headers with the trace in them; those the user has set stay."""
+    copied = headers.copy() if hasattr(headers, "copy") else dict(headers or {})
+    present = {(key.decode("latin-1") if isinstance(key, bytes) else str(key)).lower() for key in copied}
+    for name, value in recorder.headers(span).items():
+        if name.lower() not in present:
+            copied[name] = value
+    return copied

@@ -1,0 +1,295 @@
+"""Spans, the current span, and the trace they belong to."""
+
+from __future__ import annotations
+
+import os
+import time
+from _contextvars import ContextVar
+
+from otel_xray import wire
+from otel_xray.encoder import MAX_TEXT, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Attributes = dict[str, Any]
+
+INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
+OK, ERROR = 1, 2
+
+SAMPLED, REMOTE_KNOWN, REMOTE = 0x1, 0x100, 0x200
+MAX_ATTRIBUTES = 128
+MAX_EVENTS = 128
+
+
+class Span:
+    """One span. Plain data: the recorder does the work."""
+
+    __slots__ = (
+        "attributes",
+        "end_ns",
+        "events",
+        "flags",
+        "kind",
+        "links",
+        "name",
+        "outer",
+        "parent_id",
+        "span_id",
+        "start_ns",
+        "status",
+        "status_message",
+        "trace_id",
+        "trace_state",
+    )
+
+    def __init__(self, name: str, kind: int, trace_id: bytes, parent_id: bytes, flags: int, start_ns: int) -> None:
+        self.name = name
+        self.kind = kind
+        self.trace_id = trace_id
+        self.span_id = new_id(8)
+        self.parent_id = parent_id
+        self.flags = flags
+        self.start_ns = start_ns
+        self.end_ns = 0
+        self.attributes: Attributes = {}
+        self.events: list[tuple[str, int, Attributes]] | None = None
+        self.links: list[tuple[bytes, bytes, Attributes]] | None = None
+        self.status = 0
+        self.status_message = ""
+        self.trace_state = ""
+        self.outer: object = None
+        """What the OpenTelemetry API held as current when this span became current; see otel_bridge."""
+
+
+def new_id(length: int) -> bytes:
+    """Fresh entropy each time: ``random.seed()`` in user code and restored snapshots must not repeat ids."""
+    made = os.urandom(length)
+    return made if any(made) else new_id(length)
+
+
+class TraceHeader:
+    """The trace header of one invocation, as far as it can be understood."""
+
+    __slots__ = ("extra", "parent_id", "raw", "sampled", "trace_id")
+
+    def __init__(self, raw: str) -> None:
+        self.raw = raw
+        self.trace_id = b""
+        self.parent_id = b""
+        self.sampled: str | None = None
+        self.extra = ""
+        for part in raw.split(";"):
+            key, equals, value = part.strip().partition("=")
+            if not equals:
+                continue
+            if key == "Root":
+                self.trace_id = _trace_id(value)
+            elif key == "Parent":
+                self.parent_id = _hex(value, 8)
+            elif key == "Sampled":
+                self.sampled = value
+            elif key != "Self":
+                self.extra += f";{key}={value}"
+        if not self.trace_id:
+            # Nothing usable: a trace of its own, with the time in front where old tools look for it.
+            self.trace_id = int(time.time()).to_bytes(4, "big") + new_id(12)
+            self.parent_id = b""
+            self.sampled = "1"
+            self.extra = ""
+
+    def outgoing(self, trace_id: bytes, span_id: bytes) -> str:
+        """The header for a call made by the span: unknown fields and Lineage go on byte for byte."""
+        root = trace_id.hex()
+        text = f"Root=1-{root[:8]}-{root[8:]};Parent={span_id.hex()}"
+        if self.sampled is not None:
+            text += f";Sampled={self.sampled}"
+        return text + self.extra
+
+
+def _hex(text: str, length: int) -> bytes:
+    try:
+        value = bytes.fromhex(text) if len(text) == 2 * length else b""
+    except ValueError:
+        return b""
+    return value if any(value) else b""
+
+
+def _trace_id(text: str) -> bytes:
+    parts = text.split("-")
+    if len(parts) != 3 or parts[0] != "1" or len(parts[1]) != 8:
+        return b""
+    return _hex(parts[1] + parts[2], 16)
+
+
+class Recorder:
+    """Keeps the current span of each context, and writes what happens to the wire."""
+
+    def __init__(self, connection: wire.Wire) -> None:
+        self.wire = connection
+        self.root: Span | None = None
+        """The handler's span while it runs. Work in threads without a context of its own belongs to it."""
+        self.header: TraceHeader | None = None
+        self._current: ContextVar[Span | None] = ContextVar("otel_xray_span", default=None)
+        self.otel_current: Any = None
+        """Set by the OpenTelemetry bridge: gives the span that the API holds as current, and a mark of it."""
+
+    # The handler
+
+    def enter(self, name: str, raw_header: str, request_id: str, deadline_ms: int, attributes: Attributes) -> bool:
+        """The handler begins. False when there is nobody to record for."""
+        header = TraceHeader(raw_header)
+        flags = SAMPLED | REMOTE_KNOWN | REMOTE if header.sampled == "1" else 0
+        span = Span(name, SERVER, header.trace_id, header.parent_id, flags, time.time_ns())
+        span.attributes = attributes
+        if not self.wire.begin(wire.invoke_frame(request_id, raw_header, deadline_ms), encode(span)):
+            return False
+        self.header = header
+        self.root = span
+        self._current.set(span)
+        return True
+
+    def leave(self, request_id: str, error: BaseException | None) -> None:
+        """The handler has ended. Everything is written before the runtime hears of it."""
+        span, self.root = self.root, None
+        self._current.set(None)
+        if span is None:
+            return
+        if error is not None:
+            record_exception(span, error)
+            fail(span, error)
+        span.end_ns = time.time_ns()
+        self.wire.end(encode(span), now=False)
+        self.wire.done(request_id, raised=error is not None)
+
+    # Spans inside the handler
+
+    def current(self) -> Span | None:
+        """The innermost span of this context; the handler's where the context has none."""
+        span = self._current.get()
+        if self.otel_current is not None:
+            from_api, mark = self.otel_current()
+            if from_api is not None and (span is None or span.outer is not mark):
+                return from_api
+        if span is not None and (span.end_ns or self.root is None):
+            span = None
+        return span if span is not None else self.root
+
+    def child(self, name: str, kind: int, start_ns: int = 0) -> Span | None:
+        """A new span below the current one; none outside of an invocation."""
+        parent = self.current()
+        if parent is None:
+            return None
+        flags = parent.flags & ~REMOTE
+        return Span(name, kind, parent.trace_id, parent.span_id, flags, start_ns or time.time_ns())
+
+    def call(self, name: str) -> tuple[Span, Any] | None:
+        """A call to something outside begins: it becomes current, and is announced because it may hang.
+
+        None outside of an invocation, and inside of another call: the outermost library speaks for all.
+        """
+        parent = self.current()
+        if parent is None or (parent.kind == CLIENT and parent.outer is not None):
+            return None
+        span = self.child(name, CLIENT)
+        if span is None:
+            return None
+        span.outer = self.otel_current()[1] if self.otel_current is not None else False
+        return span, self._current.set(span)
+
+    def announce(self, span: Span) -> None:
+        self.wire.start(encode(span))
+
+    def finish(self, span: Span, token: Any, error: BaseException | None = None) -> None:
+        """The call is over."""
+        if error is not None:
+            record_exception(span, error)
+            fail(span, error)
+            span.attributes.setdefault("error.type", type_name(error))
+        span.end_ns = time.time_ns()
+        try:
+            self._current.reset(token)
+        except ValueError:
+            # Ended in another context than it began in.
+            self._current.set(None)
+        self.wire.end(encode(span), now=True)
+
+    def end_local(self, span: Span) -> None:
+        self.wire.end(encode(span), now=span.kind in (CLIENT, PRODUCER))
+
+    # Going out
+
+    def headers(self, span: Span) -> dict[str, str]:
+        """What a call made by the span carries on."""
+        if self.header is None:
+            return {}
+        sampled = "01" if span.flags & SAMPLED else "00"
+        return {
+            "X-Amzn-Trace-Id": self.header.outgoing(span.trace_id, span.span_id),
+            "traceparent": f"00-{span.trace_id.hex()}-{span.span_id.hex()}-{sampled}",
+        }
+
+
+def type_name(error: BaseException) -> str:
+    kind = type(error)
+    module = kind.__module__
+    return kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
+
+
+def fail(span: Span, error: BaseException) -> None:
+    span.status = ERROR
+    span.status_message = _message(error)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:1024]
+    except Exception:  # a broken __str__ of the user's
+        return ""
+
+
+def record_exception(span: Span, error: BaseException, attributes: Attributes | None = None, time_ns: int = 0) -> None:
+    """Adds the exception, with its stack and those it came from, as an event."""
+    import traceback
+
+    try:
+        stack = "".join(traceback.format_exception(type(error), error, without_own_frames(error.__traceback__)))
+    except Exception:  # a broken __str__ of the user's
+        stack = ""
+    if len(stack) > MAX_TEXT:
+        # Both ends matter: where it began, and what it was.
+        half = MAX_TEXT // 2 - 20
+        stack = f"{stack[:half]}\n  ...\n{stack[-half:]}"
+    event = {
+        "exception.type": type_name(error),
+        "exception.message": _message(error),
+        "exception.stacktrace": stack,
+    }
+    if attributes:
+        event.update(attributes)
+    add_event(span, "exception", event, time_ns)
+
+
+def add_event(span: Span, name: str, attributes: Attributes, time_ns: int = 0) -> None:
+    if span.events is None:
+        span.events = []
+    if len(span.events) < MAX_EVENTS:
+        span.events.append((name, time_ns or time.time_ns(), attributes))
+
+
+_OWN = __file__.rpartition("/")[0] + "/"
+
+
+def without_own_frames(trace: Any) -> Any:
+    """A traceback as it would be without the agent. The user's exceptions are shown to the user."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
+        trace = trace.tb_next
+    entry = trace
+    while entry is not None:
+        following = entry.tb_next
+        while following is not None and following.tb_frame.f_code.co_filename.startswith(_OWN):
+            following = following.tb_next
+        entry.tb_next = following
+        entry = following
+    return trace

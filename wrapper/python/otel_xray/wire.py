@@ -1,0 +1,128 @@
+"""The local protocol: frames, and the socket they go to. Writes never wait for an answer."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+from _struct import Struct
+from _thread import allocate_lock
+
+HELLO, INVOKE, START, END, DONE = 1, 2, 3, 4, 5
+
+SEND_SECONDS = 0.05
+"""The longest a write may hold the handler. Past it the spans of the write are lost, and counted."""
+MAX_PAYLOAD = 1_048_576
+MAX_WAITING = 64
+"""Local spans that wait for the next write."""
+
+_HEAD = Struct("<BI").pack
+_INVOKE = Struct("<QH").pack
+_DONE = Struct("<BI").pack
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    return _HEAD(kind, len(payload)) + payload
+
+
+def invoke_frame(request_id: str, trace_header: str, deadline_ms: int) -> bytes:
+    encoded = request_id.encode()[:0xFFFF]
+    return frame(INVOKE, _INVOKE(deadline_ms, len(encoded)) + encoded + trace_header.encode("utf-8", "replace"))
+
+
+def done_frame(request_id: str, raised: bool, spans_dropped: int) -> bytes:
+    return frame(DONE, _DONE(raised, min(spans_dropped, 0xFFFF_FFFF)) + request_id.encode())
+
+
+_said = set()
+
+
+def complain(key: str, message: object) -> None:
+    """One line for each kind of trouble in the life of the process: log lines cost the user money."""
+    if key not in _said:
+        _said.add(key)
+        try:
+            sys.stderr.write(f"[otel-xray] WARN: {message}\n")
+        except Exception:  # a closed standard error is not the function's trouble
+            pass
+
+
+class Wire:
+    """A connection that is opened when there is something to say, and again after a failure."""
+
+    def __init__(self, name: str, hello: bytes) -> None:
+        self._address = b"\0" + name.encode()
+        self._hello = frame(HELLO, hello)
+        self._socket: _socket.socket | None = None
+        self._pid = 0
+        self._waiting: list[bytes] = []
+        self._lock = allocate_lock()
+        self.spans_dropped = 0
+        self.invocation = b""
+        """The invoke frame of the running invocation, said again on a new connection."""
+
+    def connect(self) -> bool:
+        """Whether there is a connection, after trying to have one. Refused at once without an extension."""
+        if self._socket is not None and self._pid == os.getpid():
+            return True
+        self._socket = None
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            connection.settimeout(SEND_SECONDS)
+            connection.connect(self._address)
+            connection.sendall(self._hello + self.invocation)
+        except OSError:
+            connection.close()
+            return False
+        self._socket = connection
+        self._pid = os.getpid()
+        return True
+
+    def begin(self, invocation: bytes, span: bytes) -> bool:
+        """Announces an invocation and its open handler span. False when nobody listens."""
+        with self._lock:
+            self.invocation = b""
+            if not self.connect():
+                return False
+            self.invocation = invocation
+            return self._send(invocation + frame(START, span))
+
+    def start(self, span: bytes) -> None:
+        with self._lock:
+            self._send(frame(START, span))
+
+    def end(self, span: bytes, *, now: bool) -> None:
+        """Writes a complete span. A local one may wait for the next write."""
+        with self._lock:
+            if len(span) > MAX_PAYLOAD:
+                self.spans_dropped += 1
+                return
+            self._waiting.append(frame(END, span))
+            if now or len(self._waiting) >= MAX_WAITING:
+                self._send(b"")
+
+    def done(self, request_id: str, *, raised: bool) -> None:
+        """Says that the invocation is over and everything has been written."""
+        with self._lock:
+            if self._send(done_frame(request_id, raised, self.spans_dropped)):
+                self.spans_dropped = 0
+            self.invocation = b""
+
+    def _send(self, data: bytes) -> bool:
+        """Writes the waiting spans, then ``data``. A failure costs the connection, and counts."""
+        waiting = len(self._waiting)
+        if waiting:
+            data = b"".join(self._waiting) + data
+            self._waiting.clear()
+        try:
+            if not self.connect() or self._socket is None:
+                raise ConnectionError("the extension is not listening")
+            self._socket.sendall(data)
+        except OSError as error:
+            self.spans_dropped += waiting
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+            complain("wire", f"spans could not be handed to the extension and are lost: {error}")
+            return False
+        return True
