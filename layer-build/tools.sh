@@ -1,0 +1,140 @@
+#!/bin/sh
+# Installs one pinned tool into the checkout and prints where it is. A second call only prints.
+#
+#   layer-build/tools.sh build         bin folder with cargo-lambda and zig
+#   layer-build/tools.sh runtime       bin folder of the Python that plays the managed runtime
+#   layer-build/tools.sh test          bin folder with pytest and moto_server
+#   layer-build/tools.sh lint          bin folder with ruff, shellcheck and cfn-lint
+#   layer-build/tools.sh deny          bin folder with cargo-deny
+#   layer-build/tools.sh qemu ARCH     user-mode emulator for that architecture
+#   layer-build/tools.sh rie           the Runtime Interface Emulator for this machine
+#   layer-build/tools.sh debian-rust   a rustc that carries the source of its standard library
+#
+# OTEL_XRAY_TOOLS names another folder, so that several checkouts can share one. PYTHON names the interpreter for the venvs.
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+tools=${OTEL_XRAY_TOOLS:-$root/target/tools}
+python=${PYTHON:-python3}
+cargo_deny_version=0.20.2
+sam_cli_version=1.170.0
+
+say() { echo "tools: $*" >&2; }
+die() { echo "tools: $*" >&2; exit 1; }
+
+# venv NAME REQUIREMENTS: made again whenever the requirements or the interpreter change.
+venv() {
+    dir=$tools/$1
+    stamp=$("$python" -c 'import sys; print(sys.version, sys.base_prefix)'; cat "$2")
+    if [ ! -f "$dir/stamp" ] || [ "$(cat "$dir/stamp")" != "$stamp" ]; then
+        say "installing $1 ($2)"
+        rm -rf "$dir"
+        "$python" -m venv "$dir" >&2
+        "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" >&2
+        printf '%s\n' "$stamp" >"$dir/stamp"
+    fi
+    echo "$dir/bin"
+}
+
+# apt-get with lists and cache of its own: needs no root and leaves the machine's package state alone.
+private_apt() {
+    command -v apt-get >/dev/null || die "$1 is taken from Debian's packages and there is no apt-get here; install it and put it on PATH"
+    mkdir -p "$tools/apt/state/lists/partial" "$tools/apt/cache/archives/partial"
+    APT_CONFIG=$tools/apt/apt.conf
+    export APT_CONFIG
+    cat >"$APT_CONFIG" <<END
+Dir::State "$tools/apt/state";
+Dir::State::status "/var/lib/dpkg/status";
+Dir::Cache "$tools/apt/cache";
+APT::Sandbox::User "$(id -un)";
+END
+    [ -n "$(find "$tools/apt/updated" -mmin -600 2>/dev/null)" ] && return
+    apt-get -q=2 update >&2
+    : >"$tools/apt/updated"
+}
+
+# unpack_debs PREFIX PACKAGE...: downloads packages and unpacks them below PREFIX; nothing is installed.
+unpack_debs() {
+    prefix=$1
+    shift
+    say "unpacking $*"
+    debs=$(mktemp -d)
+    (cd "$debs" && apt-get -q=2 download "$@" >&2)
+    mkdir -p "$prefix"
+    for deb in "$debs"/*.deb; do dpkg-deb -x "$deb" "$prefix"; done
+    rm -rf "$debs"
+}
+
+depends_of() { apt-cache depends "$1" | sed -n 's/^ *Depends: //p'; }
+
+# A compiler without rustup that can build its standard library for any target. Versions are asked for, not pinned: the archive keeps one.
+debian_rust() {
+    prefix=$tools/debian-rust
+    if [ ! -x "$prefix/rustc" ]; then
+        private_apt "a Rust standard library for musl"
+        std=$(depends_of libstd-rust-web-dev | grep '^libstd-rust-web-')
+        llvm=$(depends_of "$std" | grep '^libllvm')
+        # libLLVM's own libraries come too; the C library and the compiler runtime are the machine's.
+        libs=$(depends_of "$llvm" | grep -vE '^(libc6|libgcc-s1|libstdc\+\+6)$')
+        # shellcheck disable=SC2086 # a list of package names
+        unpack_debs "$prefix" rustc-web libstd-rust-web-dev rust-web-src "$std" "$llvm" $libs
+        cat >"$prefix/rustc" <<END
+#!/bin/sh
+LD_LIBRARY_PATH=\$(echo "$prefix"/usr/lib/*-linux-gnu):$prefix/usr/lib exec "$prefix/usr/bin/rustc" "\$@"
+END
+        chmod 0755 "$prefix/rustc"
+    fi
+    "$prefix/rustc" --version >&2 || die "$prefix/rustc does not start; remove $prefix and try again"
+    echo "$prefix/rustc"
+}
+
+qemu() {
+    found=$(command -v "qemu-$1-static" || true)
+    if [ -z "$found" ]; then
+        found=$tools/qemu/usr/bin/qemu-$1-static
+        if [ ! -x "$found" ]; then
+            private_apt qemu-user-static
+            unpack_debs "$tools/qemu" qemu-user-static
+        fi
+    fi
+    echo "$found"
+}
+
+cargo_deny() {
+    if ! "$tools/cargo/bin/cargo-deny" --version 2>/dev/null | grep -q " $cargo_deny_version\$"; then
+        say "compiling cargo-deny $cargo_deny_version, some minutes"
+        CARGO_TARGET_DIR=$tools/cargo-build cargo install --quiet --locked --no-default-features --root "$tools/cargo" "cargo-deny@$cargo_deny_version" >&2
+        rm -rf "$tools/cargo-build"
+    fi
+    echo "$tools/cargo/bin"
+}
+
+# The emulator ships as a program inside AWS SAM's wheel; nothing else of the wheel is wanted.
+rie() {
+    arch=$(uname -m | sed s/aarch64/arm64/)
+    found=$tools/rie/$sam_cli_version/aws-lambda-rie-$arch
+    if [ ! -x "$found" ]; then
+        say "unpacking the Runtime Interface Emulator of aws-sam-cli $sam_cli_version"
+        wheel=$(mktemp -d)
+        "$python" -m pip download --quiet --disable-pip-version-check --no-deps -d "$wheel" "aws-sam-cli==$sam_cli_version" >&2
+        mkdir -p "$(dirname "$found")"
+        "$python" - "$wheel" "$found" <<'END'
+import pathlib, sys, zipfile
+wheel, found = next(pathlib.Path(sys.argv[1]).glob("*.whl")), pathlib.Path(sys.argv[2])
+found.write_bytes(zipfile.ZipFile(wheel).read(f"samcli/local/rapid/{found.name}"))
+found.chmod(0o755)
+END
+        rm -rf "$wheel"
+    fi
+    echo "$found"
+}
+
+case ${1:-} in
+build) venv build-venv "$root/layer-build/requirements.txt" ;;
+runtime | test | lint) venv "$1-venv" "$root/tests/requirements/$1.txt" ;;
+deny) cargo_deny ;;
+qemu) qemu "${2:?tools: qemu needs an architecture, for example aarch64}" ;;
+rie) rie ;;
+debian-rust) debian_rust ;;
+*) die "unknown tool '${1:-}'; see the head of $0" ;;
+esac
