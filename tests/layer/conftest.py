@@ -6,12 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "layer-build"))
-
-import pythons  # noqa: E402
-from sample_layer import elf_file, lay_out  # noqa: E402
+import pythons
+from sample_layer import elf_file, lay_out
 
 
 @pytest.fixture(scope="session")
