@@ -41,7 +41,7 @@ def complain(key: str, message: object) -> None:
     """One line for each kind of trouble in the life of the process: log lines cost the user money."""
     if key not in _said:
         _said.add(key)
-        try:
+        try:  # noqa: SIM105 - contextlib would be one more module to load
             sys.stderr.write(f"[otel-xray] WARN: {message}\n")
         except Exception:  # a closed standard error is not the function's trouble
             pass

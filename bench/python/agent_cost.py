@@ -1,0 +1,212 @@
+"""What the Python agent costs: CPU of cold start and warm invocation, with and without the layer, interleaved.
+
+Each repetition starts fresh processes of the real runtime client (awslambdaric) for every function, once without and
+once with the layer, in random order. What is printed are medians of the paired differences: single readings depend on
+the heap's layout, so the environment is padded by a random length that both of a pair share (A-7).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+
+WARM_FROM = 20
+INVOCATIONS = 120
+FUNCTIONS = {
+    "no-op": "def handler(event, context):\n    return None\n",
+    "boto3": (
+        "import boto3\n"
+        "client = boto3.client('dynamodb', region_name='us-east-1')\n"
+        "def handler(event, context):\n    return None\n"
+    ),
+    "requests": "import requests\ndef handler(event, context):\n    return None\n",
+}
+BOOTSTRAP = """
+import os, sys
+sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
+sys.path.append(os.environ["BENCH_LAYER"] + "/python")
+from awslambdaric import bootstrap
+from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+bootstrap.run(os.environ["_HANDLER"], LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False))
+"""
+HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """The Runtime API: hands out events, and tells when the runtime asks for one."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: Queue[None] = Queue()
+        self.events: Queue[str] = Queue()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: RuntimeApi
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.server.asked.put(None)
+        request_id = self.server.events.get()
+        self.send_response(200)
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int(time.time() * 1000) + 10_000),
+            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
+            "Lambda-Runtime-Trace-Id": HEADER,
+            "Content-Type": "application/json",
+            "Content-Length": "2",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def drain(name: str) -> socket.socket:
+    """Stands in for the extension: reads everything, understands nothing."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("\0" + name)
+    listener.listen()
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            while connection.recv(1 << 16):
+                pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener
+
+
+def cpu_ms(pid: int) -> float:
+    """CPU of all threads of the process so far."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+
+
+def rss_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) / 1024
+
+
+def measure(python: str, layer: Path, task: Path, *, with_layer: bool, padding: str, name: str) -> dict[str, float]:
+    api = RuntimeApi()
+    environment = {
+        "PATH": os.defpath,
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
+        "AWS_LAMBDA_FUNCTION_NAME": "bench",
+        "LAMBDA_TASK_ROOT": str(task),
+        "_HANDLER": "app.handler",
+        "BENCH_LAYER": str(layer),
+        "BENCH_PADDING": padding,
+        "OTEL_XRAY_AGENT_SOCKET": name,
+    }
+    command = [python, str(task / "runtime.py")]
+    if with_layer:
+        command.insert(0, str(layer / "otel-instrument"))
+    process = subprocess.Popen(command, env=environment)
+    try:
+        api.asked.get(timeout=30)
+        time.sleep(0.01)
+        readings = {"init_cpu_ms": cpu_ms(process.pid), "rss_mb": rss_mb(process.pid)}
+        warm = 0.0
+        for number in range(INVOCATIONS):
+            if number == WARM_FROM:
+                warm = cpu_ms(process.pid)
+            api.events.put(f"request-{number}")
+            api.asked.get(timeout=10)
+        readings["warm_cpu_ms"] = (cpu_ms(process.pid) - warm) / (INVOCATIONS - WARM_FROM)
+        return readings
+    finally:
+        process.kill()
+        process.wait()
+        api.shutdown()
+        api.server_close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", default=sys.executable, help="an interpreter with awslambdaric, boto3 and requests")
+    parser.add_argument("--layer", required=True, type=Path, help="the unpacked layer")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = {}
+        for function, source in FUNCTIONS.items():
+            tasks[function] = Path(folder) / function
+            tasks[function].mkdir()
+            (tasks[function] / "app.py").write_text(source)
+            (tasks[function] / "runtime.py").write_text(BOOTSTRAP)
+        socket_name = f"otel-xray-bench-{os.getpid()}"
+        listener = drain(socket_name)
+        readings: dict[tuple[str, bool], list[dict[str, float]]] = {}
+        for run in range(arguments.runs + 1):
+            padding = "x" * random.randrange(8192)
+            order = [(function, with_layer) for function in FUNCTIONS for with_layer in (False, True)]
+            random.shuffle(order)
+            for function, with_layer in order:
+                reading = measure(
+                    arguments.python,
+                    arguments.layer,
+                    tasks[function],
+                    with_layer=with_layer,
+                    padding=padding,
+                    name=socket_name,
+                )
+                if run:  # The first fills the page cache and the functions' own compiled files.
+                    readings.setdefault((function, with_layer), []).append(reading)
+        listener.close()
+    for function in FUNCTIONS:
+        pairs = list(zip(readings[function, False], readings[function, True]))
+        row: dict[str, object] = {
+            "function": function,
+            "runs": arguments.runs,
+            "python": platform.python_version(),
+        }
+        for key in ("init_cpu_ms", "warm_cpu_ms", "rss_mb"):
+            row[f"base_{key}"] = statistics.median(before[key] for before, _ in pairs)
+            row[f"extra_{key}"] = statistics.median(after[key] - before[key] for before, after in pairs)
+        rows.append(row)
+    print(f"{'':10} {'init CPU ms':>18} {'warm CPU ms':>18} {'RSS MB':>18}")
+    for row in rows:
+        cells = [
+            f"{row[f'base_{key}']:8.2f} {row[f'extra_{key}']:+9.3f}" for key in ("init_cpu_ms", "warm_cpu_ms", "rss_mb")
+        ]
+        print(f"{row['function']:10} " + " ".join(cells))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
