@@ -1,0 +1,79 @@
+//! Wall-clock formats of the platform.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+fn since_epoch(at: SystemTime) -> Duration {
+    // A clock before 1970 is a broken machine; zero keeps the environment running.
+    at.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Milliseconds since the Unix epoch, the unit of every `deadlineMs`.
+pub(crate) fn epoch_ms(at: SystemTime) -> u64 {
+    u64::try_from(since_epoch(at).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Seconds since the Unix epoch, the unit of segment documents.
+pub(crate) fn epoch_seconds(at: SystemTime) -> f64 {
+    since_epoch(at).as_secs_f64()
+}
+
+/// `2026-11-21T04:38:00.123Z`, as telemetry records carry it.
+pub(crate) fn iso8601(at: SystemTime) -> String {
+    let elapsed = since_epoch(at);
+    let (year, month, day) = civil_date(elapsed.as_secs() / 86_400);
+    let second_of_day = elapsed.as_secs() % 86_400;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        second_of_day / 3_600,
+        second_of_day / 60 % 60,
+        second_of_day % 60,
+        elapsed.subsec_millis()
+    )
+}
+
+/// `2026/11/21`, the beginning of a log stream's name.
+pub(crate) fn date_path(at: SystemTime) -> String {
+    let (year, month, day) = civil_date(since_epoch(at).as_secs() / 86_400);
+    format!("{year:04}/{month:02}/{day:02}")
+}
+
+/// The proleptic Gregorian date of a day number, counted in 400-year eras that begin on 1 March.
+fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
+    let days = days_since_epoch + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_around_leap_days_and_year_ends() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_224_538_079, "2026-11-21T01:28:58.079Z"),
+            (4_107_542_399_000, "2100-02-28T23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ];
+        for (ms, expected) in cases {
+            let at = UNIX_EPOCH + Duration::from_millis(ms);
+            assert_eq!(iso8601(at), expected);
+            assert_eq!(date_path(at), expected[..10].replace('-', "/"));
+            assert_eq!(epoch_ms(at), ms);
+        }
+    }
+}

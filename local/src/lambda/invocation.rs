@@ -1,0 +1,456 @@
+//! One invocation: released to runtime and extensions together, over when all of them wait again (SIM-8 to SIM-10).
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::clock::{epoch_ms, iso8601};
+use super::environment::Driver;
+use super::event_log::{Event, Phase};
+use super::init::{InitFailure, InitReport};
+use super::platform::{Platform, State};
+use super::runtime_state::{ErrorReport, PendingInvocation, RuntimeAnswer, RuntimeResult};
+use super::shutdown::ShutdownReason;
+use super::trace_header::{InvocationTrace, TraceHeader};
+
+/// What the caller of a function gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub request_id: String,
+    /// The response, or the error object, byte for byte as the runtime sent it.
+    pub payload: Bytes,
+    /// Set when Lambda would answer with `X-Amz-Function-Error`.
+    pub error: Option<FunctionError>,
+    /// The trace header as the runtime gets it.
+    pub runtime_trace_header: String,
+    /// The trace header in the extensions' INVOKE event.
+    pub extension_trace_header: String,
+}
+
+impl Answer {
+    pub fn is_success(&self) -> bool {
+        self.error.is_none()
+    }
+}
+
+/// Why an invocation failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionError {
+    /// The exception's type, or `Runtime.ExitError`, `Sandbox.Timedout`, `Extension.Crash` and their like.
+    pub error_type: String,
+    pub message: String,
+    /// JSON that the runtime sent for X-Ray.
+    pub xray_cause: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvocationStatus {
+    Success,
+    /// The handler failed.
+    Error,
+    /// A process failed.
+    Failure,
+    Timeout,
+}
+
+impl InvocationStatus {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Failure => "failure",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// What Lambda would report of an invocation that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvocationReport {
+    pub request_id: String,
+    pub status: InvocationStatus,
+    /// From the release to the end, extensions included.
+    pub duration: Duration,
+    /// From the release to the runtime's answer.
+    pub response_latency: Option<Duration>,
+    /// From the runtime's `next` to the last extension's: the number to keep small (L-10.2).
+    pub extension_overhead: Option<Duration>,
+    /// Of the initialisation that this invocation is the first after.
+    pub init_duration: Option<Duration>,
+    /// Why the environment was reset.
+    pub reset: Option<String>,
+}
+
+/// An invocation as it is asked for.
+pub(crate) struct InvokeRequest {
+    pub(crate) event: Bytes,
+    pub(crate) upstream: Option<TraceHeader>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// Fixed facts of one invocation.
+pub(crate) struct Invocation {
+    pub(crate) request_id: String,
+    pub(crate) trace: InvocationTrace,
+    pub(crate) started: Instant,
+    pub(crate) begin: SystemTime,
+    deadline: Instant,
+    deadline_ms: u64,
+    timeout: Duration,
+}
+
+/// What has happened in an invocation so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    released: bool,
+    answered: bool,
+    pub(crate) response_latency: Option<Duration>,
+    runtime_ready_at: Option<Instant>,
+    error: Option<FunctionError>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Answered(RuntimeAnswer),
+    RuntimeReady,
+    Failed(InitFailure),
+    Ended,
+    TimedOut,
+}
+
+/// The next thing that the state shows and that was not dealt with yet.
+fn next_step(state: &State, progress: &Progress) -> Option<Step> {
+    if let Some(answer) = state.runtime.answer.as_ref().filter(|_| !progress.answered) {
+        return Some(Step::Answered(answer.clone()));
+    }
+    let runtime_is_ready = progress.answered && state.runtime.is_ready();
+    if runtime_is_ready && progress.runtime_ready_at.is_none() {
+        return Some(Step::RuntimeReady);
+    }
+    if let Some(extension) = state.extensions.failed() {
+        return Some(Step::Failed(InitFailure::of_extension(extension)));
+    }
+    if let Some(exit) = state.runtime.exit {
+        return Some(Step::Failed(InitFailure::of_runtime_exit(exit)));
+    }
+    (runtime_is_ready && progress.released && state.extensions.all_ready()).then_some(Step::Ended)
+}
+
+impl Driver {
+    pub(crate) async fn invoke(&mut self, request: InvokeRequest) -> InvocationReport {
+        let invocation = Invocation::begin(&self.platform, request.upstream.as_ref());
+        let mut caller = Caller {
+            platform: self.platform.clone(),
+            answer: Some(request.answer),
+            held: None,
+        };
+        self.thaw();
+        self.platform.enter(Phase::Invoke);
+        self.announce_invocation(&invocation);
+        if !self.alive {
+            let InitReport { failure, .. } = self.initialise(invocation.deadline, Phase::Invoke).await;
+            if let Some(failure) = failure {
+                return self.init_failed(&invocation, &mut caller, &failure);
+            }
+            self.platform.enter(Phase::Invoke);
+        }
+        let init = self.unreported_init.take();
+        let mut progress = Progress::default();
+        let last = self
+            .follow(&invocation, request.event, &mut progress, &mut caller)
+            .await;
+        self.conclude(&invocation, progress, last, init, &mut caller)
+            .await
+    }
+
+    /// Runs the invocation up to its end, its failure or its deadline.
+    async fn follow(
+        &self,
+        invocation: &Invocation,
+        event: Bytes,
+        progress: &mut Progress,
+        caller: &mut Caller,
+    ) -> Step {
+        let platform = &self.platform;
+        platform.update(|state| state.runtime.forget_answer());
+        let release = release(platform, invocation, event);
+        tokio::pin!(release);
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = &mut release, if !progress.released => {
+                    progress.released = true;
+                    continue;
+                }
+                step = platform.wait(|state| next_step(state, progress)) => step,
+                () = tokio::time::sleep_until(invocation.deadline) => Step::TimedOut,
+            };
+            match step {
+                Step::Answered(answer) => {
+                    progress.answered = true;
+                    progress.response_latency =
+                        Some(answer.at.saturating_duration_since(invocation.started.into_std()));
+                    let answer = invocation.answer_of(answer.result);
+                    progress.error.clone_from(&answer.error);
+                    caller.offer(answer, platform.config.late_answer);
+                }
+                Step::RuntimeReady => {
+                    progress.runtime_ready_at = Some(Instant::now());
+                    self.announce_runtime_done(invocation, progress, "success", None);
+                }
+                last => return last,
+            }
+        }
+    }
+
+    async fn conclude(
+        &mut self,
+        invocation: &Invocation,
+        mut progress: Progress,
+        last: Step,
+        init: Option<(SystemTime, SystemTime)>,
+        caller: &mut Caller,
+    ) -> InvocationReport {
+        let ended = Instant::now();
+        let end = SystemTime::now();
+        let mut status = if progress.error.is_some() {
+            InvocationStatus::Error
+        } else {
+            InvocationStatus::Success
+        };
+        let mut reset = None;
+        match last {
+            Step::Failed(failure) => {
+                status = InvocationStatus::Failure;
+                let message = failure.message.clone();
+                reset = Some((ShutdownReason::Failure, failure.error_type, message));
+            }
+            Step::TimedOut => {
+                status = InvocationStatus::Timeout;
+                let message = invocation.timeout_message();
+                self.platform
+                    .say(format!("{} {} {message}", iso8601(end), invocation.request_id));
+                reset = Some((ShutdownReason::Timeout, "Sandbox.Timedout".to_owned(), message));
+            }
+            Step::Ended | Step::Answered(_) | Step::RuntimeReady => {}
+        }
+        if let Some((_, error_type, message)) = &reset {
+            let error = invocation.platform_error(error_type, message);
+            // An answer that is held back is overruled; one that is out stays as it is.
+            if !caller.is_served() {
+                progress.error.clone_from(&error.error);
+                caller.overrule(error);
+            }
+            if progress.runtime_ready_at.is_none() {
+                self.announce_runtime_done(invocation, &progress, status.as_str(), Some(error_type.as_str()));
+            }
+        } else {
+            caller.serve();
+        }
+        self.platform.log.push(Event::InvocationEnded {
+            request_id: invocation.request_id.clone(),
+        });
+        if let Some((reason, ..)) = &reset {
+            self.terminate(*reason).await;
+        } else {
+            self.platform.enter(Phase::Idle);
+            self.freeze().await;
+        }
+        let report = InvocationReport {
+            request_id: invocation.request_id.clone(),
+            status,
+            duration: ended - invocation.started,
+            response_latency: progress.response_latency,
+            extension_overhead: progress
+                .runtime_ready_at
+                .map(|ready| ended - ready)
+                .filter(|_| reset.is_none()),
+            init_duration: init.map(|(begin, end)| end.duration_since(begin).unwrap_or_default()),
+            reset: reset.map(|(_, error_type, message)| format!("{error_type}: {message}")),
+        };
+        self.announce_report(invocation, &report);
+        self.write_segments(invocation, end, init, progress.error.as_ref());
+        report
+    }
+
+    /// The initialisation inside the invocation failed: nothing was released, no process lives.
+    fn init_failed(
+        &self,
+        invocation: &Invocation,
+        caller: &mut Caller,
+        failure: &InitFailure,
+    ) -> InvocationReport {
+        let mut answer = if failure.timed_out {
+            invocation.platform_error("Sandbox.Timedout", &invocation.timeout_message())
+        } else {
+            invocation.platform_error(&failure.error_type, &failure.message)
+        };
+        if let Some(payload) = &failure.payload {
+            answer.payload = payload.clone();
+        }
+        let error = answer.error.clone();
+        caller.overrule(answer);
+        self.platform.log.push(Event::InvocationEnded {
+            request_id: invocation.request_id.clone(),
+        });
+        let status = if failure.timed_out {
+            InvocationStatus::Timeout
+        } else {
+            InvocationStatus::Failure
+        };
+        let report = InvocationReport {
+            request_id: invocation.request_id.clone(),
+            status,
+            duration: invocation.started.elapsed(),
+            response_latency: None,
+            extension_overhead: None,
+            init_duration: None,
+            reset: Some(format!("{}: {}", failure.error_type, failure.message)),
+        };
+        self.announce_report(invocation, &report);
+        self.write_segments(invocation, SystemTime::now(), None, error.as_ref());
+        report
+    }
+}
+
+/// Gives the event to the runtime and INVOKE to the extensions: in one step, unless a knob holds one side back.
+async fn release(platform: &Platform, invocation: &Invocation, event: Bytes) {
+    let arn = platform.config.function_arn();
+    let invoke = json!({
+        "eventType": "INVOKE",
+        "deadlineMs": invocation.deadline_ms,
+        "requestId": invocation.request_id,
+        "invokedFunctionArn": arn,
+        "tracing": {"type": "X-Amzn-Trace-Id", "value": invocation.trace.extension_header},
+    })
+    .to_string();
+    let pending = PendingInvocation {
+        request_id: invocation.request_id.clone(),
+        event,
+        deadline_ms: invocation.deadline_ms,
+        function_arn: arn,
+        trace_header: invocation.trace.runtime_header.clone(),
+    };
+    platform.log.push(Event::InvocationReleased {
+        request_id: invocation.request_id.clone(),
+    });
+    let delays = platform.config.delays;
+    if delays.runtime_event == delays.invoke_event {
+        tokio::time::sleep(delays.runtime_event).await;
+        platform.update(|state| {
+            state.extensions.release_invoke(&invoke);
+            state.runtime.release(pending);
+        });
+        return;
+    }
+    let to_runtime = async {
+        tokio::time::sleep(delays.runtime_event).await;
+        platform.update(|state| state.runtime.release(pending));
+    };
+    let to_extensions = async {
+        tokio::time::sleep(delays.invoke_event).await;
+        platform.update(|state| state.extensions.release_invoke(&invoke));
+    };
+    tokio::join!(to_runtime, to_extensions);
+}
+
+impl Invocation {
+    fn begin(platform: &Platform, upstream: Option<&TraceHeader>) -> Self {
+        let timeout = platform.config.timeout;
+        let (started, begin) = (Instant::now(), SystemTime::now());
+        Self {
+            request_id: Uuid::new_v4().to_string(),
+            trace: InvocationTrace::new(platform.config.tracing, upstream),
+            started,
+            begin,
+            deadline: started + timeout,
+            deadline_ms: epoch_ms(begin + timeout),
+            timeout,
+        }
+    }
+
+    fn timeout_message(&self) -> String {
+        format!("Task timed out after {:.2} seconds", self.timeout.as_secs_f64())
+    }
+
+    fn answer(&self, payload: Bytes, error: Option<FunctionError>) -> Answer {
+        Answer {
+            request_id: self.request_id.clone(),
+            payload,
+            error,
+            runtime_trace_header: self.trace.runtime_header.clone(),
+            extension_trace_header: self.trace.extension_header.clone(),
+        }
+    }
+
+    fn answer_of(&self, result: RuntimeResult) -> Answer {
+        match result {
+            RuntimeResult::Response(payload) => self.answer(payload, None),
+            RuntimeResult::Error(ErrorReport {
+                error_type,
+                payload,
+                xray_cause,
+            }) => {
+                let body: Value = serde_json::from_slice(&payload).unwrap_or_default();
+                let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+                let error = FunctionError {
+                    error_type: text("errorType").unwrap_or(error_type),
+                    message: text("errorMessage").unwrap_or_default(),
+                    xray_cause,
+                };
+                self.answer(payload, Some(error))
+            }
+        }
+    }
+
+    /// The answer that the platform itself gives.
+    fn platform_error(&self, error_type: &str, message: &str) -> Answer {
+        let text = format!("RequestId: {} Error: {message}", self.request_id);
+        let payload = json!({"errorType": error_type, "errorMessage": text}).to_string();
+        let error = FunctionError {
+            error_type: error_type.to_owned(),
+            message: message.to_owned(),
+            xray_cause: None,
+        };
+        self.answer(payload.into(), Some(error))
+    }
+}
+
+/// The one who waits for the answer.
+struct Caller {
+    platform: std::sync::Arc<Platform>,
+    answer: Option<oneshot::Sender<Answer>>,
+    /// Kept back until the extensions are ready (SIM-9).
+    held: Option<Answer>,
+}
+
+impl Caller {
+    fn is_served(&self) -> bool {
+        self.answer.is_none()
+    }
+
+    fn offer(&mut self, answer: Answer, hold: bool) {
+        self.held = Some(answer);
+        if !hold {
+            self.serve();
+        }
+    }
+
+    fn overrule(&mut self, answer: Answer) {
+        self.offer(answer, false);
+    }
+
+    fn serve(&mut self) {
+        if let (Some(sender), Some(answer)) = (self.answer.take(), self.held.take()) {
+            self.platform.log.push(Event::AnswerDelivered {
+                request_id: answer.request_id.clone(),
+            });
+            // A caller that went away does not end the invocation.
+            let _ = sender.send(answer);
+        }
+    }
+}

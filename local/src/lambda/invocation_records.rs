@@ -1,0 +1,125 @@
+//! What the platform says of an invocation: log lines, telemetry records (section 6.3) and its own segments.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::clock::iso8601;
+use super::environment::Driver;
+use super::facade::{self, TracedInvocation};
+use super::invocation::{FunctionError, Invocation, InvocationReport, InvocationStatus, Progress};
+
+impl Driver {
+    pub(crate) fn announce_invocation(&self, invocation: &Invocation) {
+        let config = &self.platform.config;
+        self.platform.say(format!(
+            "START RequestId: {} Version: {}",
+            invocation.request_id, config.function_version
+        ));
+        let mut start = json!({
+            "requestId": invocation.request_id,
+            "version": config.function_version,
+            "functionArn": config.function_arn(),
+        });
+        invocation.add_tracing(&mut start);
+        self.platform.telemetry.platform("platform.start", &start);
+    }
+
+    pub(crate) fn announce_runtime_done(
+        &self,
+        invocation: &Invocation,
+        progress: &Progress,
+        status: &str,
+        error_type: Option<&str>,
+    ) {
+        let mut done = json!({"requestId": invocation.request_id, "status": status});
+        if let Some(error_type) = error_type {
+            done["errorType"] = json!(error_type);
+        }
+        if let Some(latency) = progress.response_latency {
+            done["metrics"] = json!({"durationMs": milliseconds(invocation.started.elapsed())});
+            done["spans"] = json!([{
+                "name": "responseLatency",
+                "start": iso8601(invocation.begin),
+                "durationMs": milliseconds(latency),
+            }]);
+        }
+        invocation.add_tracing(&mut done);
+        self.platform.telemetry.platform("platform.runtimeDone", &done);
+    }
+
+    /// After the freeze: the record reaches an extension only when it runs again (L-6.7).
+    pub(crate) fn announce_report(&self, invocation: &Invocation, report: &InvocationReport) {
+        let platform = &self.platform;
+        let (duration_ms, request_id) = (milliseconds(report.duration), &report.request_id);
+        let billed_ms = duration_ms.ceil();
+        platform.say(format!("END RequestId: {request_id}"));
+        let memory_mb = platform.config.memory_mb;
+        let mut metrics =
+            json!({"durationMs": duration_ms, "billedDurationMs": billed_ms, "memorySizeMB": memory_mb});
+        let mut line = format!(
+            "REPORT RequestId: {request_id}\tDuration: {duration_ms:.2} ms\tBilled Duration: {billed_ms} ms\t\
+             Memory Size: {memory_mb} MB"
+        );
+        if let Some(init) = report.init_duration {
+            metrics["initDurationMs"] = json!(milliseconds(init));
+            let _ = write!(line, "\tInit Duration: {:.2} ms", milliseconds(init));
+        }
+        if report.status != InvocationStatus::Success {
+            let _ = write!(line, "\tStatus: {}", report.status.as_str());
+        }
+        if let Some(reset) = &report.reset {
+            let _ = write!(line, "\tError: {reset}");
+        }
+        platform.say(line);
+        let mut record =
+            json!({"requestId": request_id, "status": report.status.as_str(), "metrics": metrics});
+        if let Some(overhead) = report.extension_overhead {
+            let start = iso8601(SystemTime::now() - overhead);
+            record["spans"] =
+                json!([{"name": "extensionOverhead", "start": start, "durationMs": milliseconds(overhead)}]);
+        }
+        invocation.add_tracing(&mut record);
+        platform.telemetry.platform("platform.report", &record);
+    }
+
+    pub(crate) fn write_segments(
+        &self,
+        invocation: &Invocation,
+        end: SystemTime,
+        init: Option<(SystemTime, SystemTime)>,
+        error: Option<&FunctionError>,
+    ) {
+        let config = &self.platform.config;
+        if let (Some(segments), Some(sink)) = (&invocation.trace.segments, &config.facade_sink) {
+            let request_id = &invocation.request_id;
+            let traced = TracedInvocation {
+                segments,
+                request_id,
+                begin: invocation.begin,
+                end,
+                init,
+                error,
+            };
+            sink.put(facade::documents(config, &traced));
+        }
+    }
+}
+
+impl Invocation {
+    /// Telemetry names the trace only when it is sampled.
+    fn add_tracing(&self, record: &mut Value) {
+        if let Some(segments) = &self.trace.segments {
+            record["tracing"] = json!({
+                "type": "X-Amzn-Trace-Id",
+                "spanId": segments.function,
+                "value": self.trace.runtime_header,
+            });
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

@@ -1,0 +1,55 @@
+//! A Lambda environment: one function, one layer, one runtime process and its external extensions.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use otel_xray_local::lambda::{Config, LambdaEnvironment, RuntimeKind};
+//!
+//! let mut config = Config::new("build/layer", RuntimeKind::python("python3"));
+//! config.task_dir = "function".into();
+//! config.handler = "app.handler".to_owned();
+//! let environment = LambdaEnvironment::start(config).await?;
+//! let answer = environment.invoke(br#"{"order":1}"#.as_slice(), None).await?;
+//! assert!(answer.is_success());
+//! let report = environment.shutdown().await?;
+//! assert!(report.extensions.iter().all(|extension| !extension.killed));
+//! # Ok(())
+//! # }
+//! ```
+
+mod api_server;
+mod bootstrap;
+mod clock;
+mod config;
+mod environment;
+mod environment_variables;
+mod event_log;
+mod extensions_api;
+mod facade;
+mod freeze;
+mod init;
+mod invocation;
+mod invocation_records;
+mod layer;
+mod platform;
+mod processes;
+mod registry;
+mod runtime_api;
+mod runtime_state;
+mod scripted_runtime;
+mod shutdown;
+mod telemetry_api;
+mod telemetry_delivery;
+mod trace_header;
+
+pub use config::{
+    Config, Credentials, Delays, InitializationType, RuntimeKind, ShutdownBudgets, TelemetryMode, Tracing,
+};
+pub use environment::{EnvironmentGone, LambdaEnvironment, StartError};
+pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase, ProcessExit};
+pub use facade::FacadeSink;
+pub use init::{InitFailure, InitReport};
+pub use invocation::{Answer, FunctionError, InvocationReport, InvocationStatus};
+pub use layer::{Layer, LayerError};
+pub use scripted_runtime::{RuntimeClient, RuntimeClientError, RuntimeEvent, ScriptedRuntime};
+pub use shutdown::{ExtensionShutdown, ShutdownReason, ShutdownReport};
+pub use trace_header::TraceHeader;

@@ -1,0 +1,114 @@
+//! The state that the local APIs, the processes and the life cycle share.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::config::Config;
+use super::event_log::{Event, EventLog, Origin, OutputStream, Phase, ProcessExit};
+use super::processes::ProcessObserver;
+use super::registry::Registry;
+use super::runtime_state::RuntimeState;
+use super::telemetry_delivery::{Kind, Telemetry};
+
+/// What the present generation of processes has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Counts the initialisations: a call of processes that are gone must not take their successors' events.
+    pub(crate) generation: u64,
+    pub(crate) runtime: RuntimeState,
+    pub(crate) extensions: Registry,
+}
+
+#[derive(Debug)]
+pub(crate) struct Platform {
+    pub(crate) config: Config,
+    pub(crate) log: EventLog,
+    pub(crate) telemetry: Telemetry,
+    state: watch::Sender<State>,
+}
+
+impl Platform {
+    pub(crate) fn new(config: Config, log: EventLog) -> Arc<Self> {
+        let telemetry = Telemetry::new(config.telemetry, log.clone());
+        Arc::new(Self {
+            config,
+            log,
+            telemetry,
+            state: watch::Sender::new(State::default()),
+        })
+    }
+
+    /// Changes the state and wakes everyone who waits for it.
+    pub(crate) fn update<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut result = None;
+        self.state.send_modify(|state| result = Some(change(state)));
+        match result {
+            Some(result) => result,
+            None => unreachable!("send_modify runs its closure"),
+        }
+    }
+
+    /// A new generation of processes begins, with these external extensions.
+    pub(crate) fn begin_generation(&self, extensions: &[String]) {
+        self.update(|state| {
+            *state = State {
+                generation: state.generation + 1,
+                runtime: RuntimeState::default(),
+                extensions: Registry::new(extensions),
+            };
+        });
+        self.telemetry.reset();
+    }
+
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.borrow())
+    }
+
+    /// Waits until the state gives an answer.
+    pub(crate) async fn wait<R>(&self, mut look: impl FnMut(&State) -> Option<R>) -> R {
+        let mut states = self.state.subscribe();
+        loop {
+            if let Some(result) = look(&states.borrow_and_update()) {
+                return result;
+            }
+            if states.changed().await.is_err() {
+                // Unreachable while self, the sender, lives.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.log.push(Event::Phase(phase));
+    }
+
+    /// A line of the platform in the function's log, such as `START RequestId: …`.
+    pub(crate) fn say(&self, line: String) {
+        self.log.push(Event::PlatformLine(line));
+    }
+}
+
+impl ProcessObserver for Platform {
+    fn line(&self, origin: &Origin, stream: OutputStream, text: &str) {
+        self.log.push(Event::Line {
+            origin: origin.clone(),
+            stream,
+            text: text.to_owned(),
+        });
+        let kind = if *origin == Origin::Runtime {
+            Kind::Function
+        } else {
+            Kind::Extension
+        };
+        self.telemetry.emit(kind, kind.as_str(), &text.into());
+    }
+
+    fn exited(&self, origin: &Origin, exit: ProcessExit) {
+        self.update(|state| match origin {
+            Origin::Runtime => state.runtime.exit = Some(exit),
+            Origin::Extension(name) => state.extensions.exited(name, exit),
+            Origin::Unknown => {}
+        });
+    }
+}

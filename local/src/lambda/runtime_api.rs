@@ -1,0 +1,126 @@
+//! The Runtime API of section 4.
+
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::api_server::{Call, Reply, not_found};
+use super::platform::Platform;
+use super::runtime_state::{ErrorReport, Refusal, RuntimeAnswer, RuntimeResult};
+
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const XRAY_CAUSE: &str = "lambda-runtime-function-xray-error-cause";
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
+        Self::error(status, refusal.error_type(), &refusal.to_string())
+    }
+}
+
+/// Answers a call below `/2018-06-01`.
+pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Reply {
+    match (&call.method, path) {
+        (&Method::GET, "/ping") => Reply::json(StatusCode::OK, "pong"),
+        (&Method::GET, "/runtime/invocation/next") => next_invocation(platform).await,
+        (&Method::POST, "/runtime/init/error") => init_error(platform, call),
+        (&Method::POST, path) => {
+            let invocation = path
+                .strip_prefix("/runtime/invocation/")
+                .and_then(|rest| rest.split_once('/'));
+            match invocation {
+                Some((request_id, "response")) => response(platform, call, request_id),
+                Some((request_id, "error")) => finish(
+                    platform,
+                    request_id,
+                    RuntimeResult::Error(error_report(call, &call.headers)),
+                ),
+                _ => not_found(call),
+            }
+        }
+        _ => not_found(call),
+    }
+}
+
+async fn next_invocation(platform: &Platform) -> Reply {
+    let allowed = platform.update(|state| {
+        state.extensions.close();
+        state.runtime.next().map(|()| state.generation)
+    });
+    let generation = match allowed {
+        Ok(generation) => generation,
+        Err(refusal) => return refusal.into(),
+    };
+    let invocation = loop {
+        let present = platform
+            .wait(|state| {
+                let present = state.generation == generation;
+                (!present || state.runtime.has_event()).then_some(present)
+            })
+            .await;
+        if !present {
+            return Refusal::InvalidStateTransition.into();
+        }
+        if let Some(invocation) = platform.update(|state| state.runtime.take_event()) {
+            break invocation;
+        }
+    };
+    Reply::json(StatusCode::OK, invocation.event)
+        .with_header("lambda-runtime-aws-request-id", &invocation.request_id)
+        .with_header("lambda-runtime-deadline-ms", &invocation.deadline_ms.to_string())
+        .with_header("lambda-runtime-invoked-function-arn", &invocation.function_arn)
+        .with_header("lambda-runtime-trace-id", &invocation.trace_header)
+}
+
+/// `response`. A streamed one ends in an error when its trailers say so (L-4.1).
+fn response(platform: &Platform, call: &Call, request_id: &str) -> Reply {
+    let result = if call.trailers.contains_key(ERROR_TYPE) {
+        RuntimeResult::Error(error_report(call, &call.trailers))
+    } else {
+        RuntimeResult::Response(call.body.clone())
+    };
+    finish(platform, request_id, result)
+}
+
+fn error_report(call: &Call, headers: &http::HeaderMap) -> ErrorReport {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    // Without the header the type is in the body, as every runtime client sends it.
+    let error_type = text(ERROR_TYPE)
+        .or_else(|| type_in(&call.body))
+        .unwrap_or_else(|| "Unhandled".to_owned());
+    ErrorReport {
+        error_type,
+        payload: call.body.clone(),
+        xray_cause: text(XRAY_CAUSE).filter(|cause| !cause.is_empty()),
+    }
+}
+
+fn type_in(body: &Bytes) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    body.get("errorType")?.as_str().map(str::to_owned)
+}
+
+fn finish(platform: &Platform, request_id: &str, result: RuntimeResult) -> Reply {
+    let answer = RuntimeAnswer {
+        result,
+        at: Instant::now(),
+        wall: SystemTime::now(),
+    };
+    match platform.update(|state| state.runtime.answer(request_id, answer)) {
+        Ok(()) => Reply::accepted(),
+        Err(refusal) => refusal.into(),
+    }
+}
+
+fn init_error(platform: &Platform, call: &Call) -> Reply {
+    let report = error_report(call, &call.headers);
+    match platform.update(|state| state.runtime.init_error(report)) {
+        Ok(()) => Reply::accepted(),
+        Err(refusal) => refusal.into(),
+    }
+}

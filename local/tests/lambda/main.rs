@@ -1,0 +1,4 @@
+//! The environment with real extension processes.
+
+mod life_cycle;
+mod support;

@@ -1,0 +1,59 @@
+//! Layers, functions and environments for the tests of this crate.
+#![allow(clippy::unwrap_used, reason = "only tests call these")]
+
+use std::fs;
+use std::time::Duration;
+
+use otel_xray_local::lambda::{Config, LambdaEnvironment, Origin, RuntimeKind, ScriptedRuntime};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A layer directory whose extensions are copies of the fake one.
+pub(crate) fn layer(extensions: &[&str]) -> TempDir {
+    let layer = TempDir::new().unwrap();
+    let folder = layer.path().join("extensions");
+    fs::create_dir(&folder).unwrap();
+    for name in extensions {
+        fs::copy(env!("CARGO_BIN_EXE_fake-extension"), folder.join(name)).unwrap();
+    }
+    layer
+}
+
+/// A scripted runtime that returns its event, and generous limits: a slow machine fails no test.
+pub(crate) fn config(layer: &TempDir, script: &Value) -> Config {
+    let echo = ScriptedRuntime::handler(|event| event.payload.to_vec());
+    let mut config = Config::new(layer.path(), RuntimeKind::Scripted(echo));
+    config.task_dir = layer.path().into();
+    config.timeout = Duration::from_mins(1);
+    config.init_limit = Duration::from_mins(1);
+    config.shutdown_budgets.total = Duration::from_secs(30);
+    config
+        .variables
+        .insert("FAKE_EXTENSION".to_owned(), script.to_string());
+    config
+}
+
+pub(crate) async fn start(config: Config) -> LambdaEnvironment {
+    LambdaEnvironment::start(config).await.unwrap()
+}
+
+pub(crate) fn extension(name: &str) -> Origin {
+    Origin::Extension(name.to_owned())
+}
+
+/// The rest of every line of an extension that begins with `word`.
+pub(crate) fn said(environment: &LambdaEnvironment, name: &str, word: &str) -> Vec<String> {
+    let lines = environment.event_log().lines(&extension(name));
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ').map(str::to_owned))
+        .collect()
+}
+
+/// The same, each read as JSON.
+pub(crate) fn said_json(environment: &LambdaEnvironment, name: &str, word: &str) -> Vec<Value> {
+    said(environment, name, word)
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
