@@ -175,6 +175,9 @@ fn main() -> Outcome<()> {
         &events,
     )?;
     println!("registered {} {}", registration.status, registration.body);
+    if registration.status != 200 {
+        std::process::exit(script.exit_status);
+    }
     api.identifier = registration
         .headers
         .get("lambda-extension-identifier")
