@@ -17,6 +17,10 @@ fn settings_table_is_current() {
         let current = format!("{}{table}{}", &readme[..begin], &readme[end..]);
         std::fs::write(&path, current).unwrap();
     } else {
-        assert_eq!(&readme[begin..end], table, "run OTEL_XRAY_WRITE_README=1 cargo test -p otel-xray --test readme");
+        assert_eq!(
+            &readme[begin..end],
+            table,
+            "run OTEL_XRAY_WRITE_README=1 cargo test -p otel-xray --test readme"
+        );
     }
 }

@@ -39,22 +39,14 @@ impl Reply {
     pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         let mut response = Response::new(Full::new(body.into()));
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self {
-            response,
-            error_type: None,
-        }
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self { response, error_type: None }
     }
 
     /// `{"errorMessage":…,"errorType":…}` (L-4.2).
     pub(crate) fn error(status: StatusCode, error_type: &'static str, message: &str) -> Self {
         let body = json!({"errorMessage": message, "errorType": error_type}).to_string();
-        Self {
-            error_type: Some(error_type),
-            ..Self::json(status, body)
-        }
+        Self { error_type: Some(error_type), ..Self::json(status, body) }
     }
 
     pub(crate) fn accepted() -> Self {
@@ -105,10 +97,7 @@ impl ApiServer {
     pub(crate) fn serve(listener: TcpListener, address: SocketAddr, platform: Arc<Platform>) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, platform));
-        Self {
-            address,
-            _tasks: tasks,
-        }
+        Self { address, _tasks: tasks }
     }
 }
 
@@ -141,45 +130,23 @@ async fn serve_connection(stream: TcpStream, platform: Arc<Platform>) {
         async move { Ok::<_, Infallible>(answer(&platform, request).await) }
     });
     // A client that goes away in the middle of an exchange is its own affair.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(platform: &Platform, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
     let Ok((body, trailers)) = read_body(body).await else {
-        return Reply::error(
-            StatusCode::BAD_REQUEST,
-            "InvalidRequestFormat",
-            "the body ended early",
-        )
-        .response;
+        return Reply::error(StatusCode::BAD_REQUEST, "InvalidRequestFormat", "the body ended early")
+            .response;
     };
-    let call = Call {
-        method: head.method,
-        path: path.clone(),
-        headers: head.headers,
-        body,
-        trailers,
-    };
+    let call = Call { method: head.method, path: path.clone(), headers: head.headers, body, trailers };
     let origin = caller(platform, &call);
-    platform.log.push(Event::ApiCall {
-        origin: origin.clone(),
-        method: method.clone(),
-        path: path.clone(),
-    });
+    platform.log.push(Event::ApiCall { origin: origin.clone(), method: method.clone(), path: path.clone() });
     let reply = route(platform, &call).await;
     let status = reply.response.status().as_u16();
     let error_type = reply.error_type.map(str::to_owned);
-    platform.log.push(Event::ApiAnswer {
-        origin,
-        method,
-        path,
-        status,
-        error_type,
-    });
+    platform.log.push(Event::ApiAnswer { origin, method, path, status, error_type });
     reply.response
 }
 
@@ -226,10 +193,7 @@ fn caller(platform: &Platform, call: &Call) -> Origin {
     if call.path.starts_with("/2018-06-01") {
         return Origin::Runtime;
     }
-    if let Some(name) = call
-        .header("lambda-extension-name")
-        .filter(|name| !name.is_empty())
-    {
+    if let Some(name) = call.header("lambda-extension-name").filter(|name| !name.is_empty()) {
         return Origin::Extension(name.to_owned());
     }
     let identifier = call.header("lambda-extension-identifier");

@@ -38,10 +38,8 @@ pub(crate) struct Python {
 impl Python {
     /// Finds the interpreter (on `PATH` when it is a bare name) and checks that the runtime client is there.
     pub(crate) async fn probe(interpreter: &Path, task_dir: &Path) -> Result<Self, BootstrapError> {
-        let failed = |cause: String| BootstrapError::Interpreter {
-            interpreter: interpreter.to_owned(),
-            cause,
-        };
+        let failed =
+            |cause: String| BootstrapError::Interpreter { interpreter: interpreter.to_owned(), cause };
         let located = locate(interpreter).ok_or_else(|| failed("it was not found".to_owned()))?;
         let probe = Command::new(&located)
             .arg("-c")
@@ -58,24 +56,12 @@ impl Python {
         let Some((version, client)) = stdout.trim().split_once(' ').filter(|_| output.status.success())
         else {
             let stderr = String::from_utf8_lossy(&output.stderr);
-            return Err(failed(
-                stderr
-                    .trim()
-                    .lines()
-                    .last()
-                    .unwrap_or("it printed nothing")
-                    .to_owned(),
-            ));
+            return Err(failed(stderr.trim().lines().last().unwrap_or("it printed nothing").to_owned()));
         };
         if client != "1" {
-            return Err(BootstrapError::NoRuntimeClient {
-                interpreter: interpreter.to_owned(),
-            });
+            return Err(BootstrapError::NoRuntimeClient { interpreter: interpreter.to_owned() });
         }
-        Ok(Self {
-            interpreter: located,
-            version: version.to_owned(),
-        })
+        Ok(Self { interpreter: located, version: version.to_owned() })
     }
 
     /// Writes the runtime's files and returns the path of `bootstrap`.
@@ -92,10 +78,7 @@ impl Python {
         fs::write(runtime_dir.join("bootstrap.py"), module)
             .and_then(|()| fs::write(&bootstrap, script))
             .and_then(|()| fs::set_permissions(&bootstrap, Permissions::from_mode(0o755)))
-            .map_err(|source| BootstrapError::Write {
-                directory: runtime_dir.to_owned(),
-                source,
-            })?;
+            .map_err(|source| BootstrapError::Write { directory: runtime_dir.to_owned(), source })?;
         Ok(bootstrap)
     }
 }
@@ -103,14 +86,10 @@ impl Python {
 fn locate(interpreter: &Path) -> Option<PathBuf> {
     if interpreter.components().count() > 1 {
         // Made absolute but not resolved: a virtual environment is found by its interpreter's own path.
-        return std::path::absolute(interpreter)
-            .ok()
-            .filter(|path| path.is_file());
+        return std::path::absolute(interpreter).ok().filter(|path| path.is_file());
     }
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(interpreter))
-        .find(|path| path.is_file())
+    std::env::split_paths(&path).map(|directory| directory.join(interpreter)).find(|path| path.is_file())
 }
 
 /// The managed runtime's own start (L-11.1, L-11.2): the wrapper, if any, gets the interpreter's command line. A
@@ -158,9 +137,7 @@ mod tests {
     #[tokio::test]
     async fn an_interpreter_that_is_none_is_named() {
         for interpreter in ["/does/not/exist", "/bin/false"] {
-            let error = Python::probe(Path::new(interpreter), Path::new("/"))
-                .await
-                .unwrap_err();
+            let error = Python::probe(Path::new(interpreter), Path::new("/")).await.unwrap_err();
             assert!(matches!(error, BootstrapError::Interpreter { .. }), "{error}");
             assert!(error.to_string().contains(interpreter));
         }
@@ -177,12 +154,8 @@ mod tests {
         };
         write("wrap it", 0o755);
         write("plain", 0o644);
-        let script = bootstrap_script(
-            Path::new("/bin/echo"),
-            "3.13",
-            Path::new("/var/runtime"),
-            layer.path(),
-        );
+        let script =
+            bootstrap_script(Path::new("/bin/echo"), "3.13", Path::new("/var/runtime"), layer.path());
         let own = layer.path().join("wrap it").display().to_string();
         let cases = [
             ("", "/var/runtime/bootstrap.py\n", 0),

@@ -23,9 +23,7 @@ pub enum RuntimeKind {
 
 impl RuntimeKind {
     pub fn python(interpreter: impl Into<PathBuf>) -> Self {
-        Self::Python {
-            interpreter: interpreter.into(),
-        }
+        Self::Python { interpreter: interpreter.into() }
     }
 }
 
@@ -196,10 +194,7 @@ impl Config {
     }
 
     pub(crate) fn function_arn(&self) -> String {
-        format!(
-            "arn:aws:lambda:{}:{}:function:{}",
-            self.region, self.account_id, self.function_name
-        )
+        format!("arn:aws:lambda:{}:{}:function:{}", self.region, self.account_id, self.function_name)
     }
 }
 

@@ -89,14 +89,7 @@ impl LambdaEnvironment {
         });
         let guard = AbortOnDrop(Some(task));
         let init = init.await.map_err(|_| EnvironmentGone)?;
-        Ok(Self {
-            commands,
-            platform,
-            reports,
-            init,
-            runtime_api,
-            task: guard.disarm(),
-        })
+        Ok(Self { commands, platform, reports, init, runtime_api, task: guard.disarm() })
     }
 
     /// Invokes the function and returns when the caller has its answer: before the extensions are done, unless
@@ -107,15 +100,8 @@ impl LambdaEnvironment {
         upstream: Option<TraceHeader>,
     ) -> Result<Answer, EnvironmentGone> {
         let (answer, answered) = oneshot::channel();
-        let request = InvokeRequest {
-            event: event.into(),
-            upstream,
-            answer,
-        };
-        self.commands
-            .send(Command::Invoke(request))
-            .await
-            .map_err(|_| EnvironmentGone)?;
+        let request = InvokeRequest { event: event.into(), upstream, answer };
+        self.commands.send(Command::Invoke(request)).await.map_err(|_| EnvironmentGone)?;
         answered.await.map_err(|_| EnvironmentGone)
     }
 
@@ -151,10 +137,7 @@ impl LambdaEnvironment {
         command: impl FnOnce(oneshot::Sender<R>) -> Command,
     ) -> Result<R, EnvironmentGone> {
         let (sender, receiver) = oneshot::channel();
-        self.commands
-            .send(command(sender))
-            .await
-            .map_err(|_| EnvironmentGone)?;
+        self.commands.send(command(sender)).await.map_err(|_| EnvironmentGone)?;
         receiver.await.map_err(|_| EnvironmentGone)
     }
 
@@ -169,10 +152,7 @@ impl LambdaEnvironment {
 
     /// One report for each invocation that has ended.
     pub fn invocation_reports(&self) -> Vec<InvocationReport> {
-        self.reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The address in `AWS_LAMBDA_RUNTIME_API`.
@@ -222,20 +202,12 @@ impl Directories {
     fn prepare(config: &Config) -> Result<Self, StartError> {
         let directory = |path: &Path| {
             let path = fs::canonicalize(path)?;
-            if path.is_dir() {
-                Ok(path)
-            } else {
-                Err(io::Error::from(io::ErrorKind::NotADirectory))
-            }
+            if path.is_dir() { Ok(path) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
         };
-        let layer = directory(&config.layer_dir).map_err(|source| StartError::LayerDirectory {
-            path: config.layer_dir.clone(),
-            source,
-        })?;
-        let task = directory(&config.task_dir).map_err(|source| StartError::TaskDirectory {
-            path: config.task_dir.clone(),
-            source,
-        })?;
+        let layer = directory(&config.layer_dir)
+            .map_err(|source| StartError::LayerDirectory { path: config.layer_dir.clone(), source })?;
+        let task = directory(&config.task_dir)
+            .map_err(|source| StartError::TaskDirectory { path: config.task_dir.clone(), source })?;
         let root = tempfile::Builder::new()
             .prefix("lambda-environment-")
             .tempdir()
@@ -248,13 +220,7 @@ impl Directories {
         };
         let runtime = make("runtime").map_err(StartError::TemporaryDirectory)?;
         let temporary = make("tmp").map_err(StartError::TemporaryDirectory)?;
-        Ok(Self {
-            layer,
-            task,
-            runtime,
-            temporary,
-            _root: root,
-        })
+        Ok(Self { layer, task, runtime, temporary, _root: root })
     }
 }
 
@@ -339,10 +305,7 @@ impl Driver {
             match command {
                 Command::Invoke(request) => {
                     let report = self.invoke(request).await;
-                    self.reports
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(report);
+                    self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
                 }
                 Command::Freeze(done) => {
                     self.freeze().await;

@@ -39,14 +39,9 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
     let layer = facts.layer_dir.display();
     let task = facts.task_dir.display();
-    let language_bin = facts
-        .interpreter_dir
-        .map(|path| format!("{}:", path.display()))
-        .unwrap_or_default();
-    let (daemon_host, daemon_port) = config
-        .xray_daemon_address
-        .rsplit_once(':')
-        .unwrap_or((&config.xray_daemon_address, "2000"));
+    let language_bin = facts.interpreter_dir.map(|path| format!("{}:", path.display())).unwrap_or_default();
+    let (daemon_host, daemon_port) =
+        config.xray_daemon_address.rsplit_once(':').unwrap_or((&config.xray_daemon_address, "2000"));
     let own = [
         ("AWS_LAMBDA_RUNTIME_API", facts.runtime_api.to_string()),
         ("AWS_REGION", config.region.clone()),
@@ -54,30 +49,15 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
         ("AWS_LAMBDA_FUNCTION_NAME", config.function_name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", config.function_version.clone()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", config.memory_mb.to_string()),
-        (
-            "AWS_LAMBDA_INITIALIZATION_TYPE",
-            config.initialization_type.as_str().to_owned(),
-        ),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", config.initialization_type.as_str().to_owned()),
         ("AWS_ACCESS_KEY_ID", config.credentials.access_key_id.clone()),
-        (
-            "AWS_SECRET_ACCESS_KEY",
-            config.credentials.secret_access_key.clone(),
-        ),
+        ("AWS_SECRET_ACCESS_KEY", config.credentials.secret_access_key.clone()),
         ("AWS_SESSION_TOKEN", config.credentials.session_token.clone()),
         ("TZ", ":UTC".to_owned()),
         ("LANG", "en_US.UTF-8".to_owned()),
-        (
-            "PATH",
-            format!("{language_bin}/usr/local/bin:/usr/bin/:/bin:{layer}/bin"),
-        ),
-        (
-            "LD_LIBRARY_PATH",
-            format!("/lib64:/usr/lib64:{task}:{task}/lib:{layer}/lib"),
-        ),
-        (
-            "AWS_LAMBDA_LOG_GROUP_NAME",
-            format!("/aws/lambda/{}", config.function_name),
-        ),
+        ("PATH", format!("{language_bin}/usr/local/bin:/usr/bin/:/bin:{layer}/bin")),
+        ("LD_LIBRARY_PATH", format!("/lib64:/usr/lib64:{task}:{task}/lib:{layer}/lib")),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", config.function_name)),
         ("AWS_LAMBDA_LOG_STREAM_NAME", facts.log_stream.to_owned()),
         ("AWS_XRAY_DAEMON_ADDRESS", config.xray_daemon_address.clone()),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
@@ -87,22 +67,11 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
         ("LAMBDA_RUNTIME_DIR", facts.runtime_dir.display().to_string()),
         ("_HANDLER", config.handler.clone()),
         // Two that Lambda does not set: environments on one machine share its abstract sockets and its /tmp.
-        (
-            "OTEL_XRAY_AGENT_SOCKET",
-            format!("otel-xray-{}", facts.runtime_api.port()),
-        ),
+        ("OTEL_XRAY_AGENT_SOCKET", format!("otel-xray-{}", facts.runtime_api.port())),
         ("TMPDIR", facts.temporary_dir.display().to_string()),
     ];
-    let mut variables: Variables = own
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    variables.extend(
-        config
-            .variables
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    let mut variables: Variables = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    variables.extend(config.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
     variables
 }
 
@@ -186,11 +155,7 @@ mod tests {
         ];
         for (name, in_runtime, in_extension) in table {
             assert_eq!(runtime.contains_key(name), in_runtime, "{name} in the runtime");
-            assert_eq!(
-                extension.contains_key(name),
-                in_extension,
-                "{name} in an extension"
-            );
+            assert_eq!(extension.contains_key(name), in_extension, "{name} in an extension");
         }
     }
 
@@ -210,10 +175,6 @@ mod tests {
         for (name, value) in cases {
             assert_eq!(runtime.get(name).map(String::as_str), Some(value), "{name}");
         }
-        assert!(
-            extension
-                .iter()
-                .all(|(name, value)| runtime.get(name) == Some(value))
-        );
+        assert!(extension.iter().all(|(name, value)| runtime.get(name) == Some(value)));
     }
 }

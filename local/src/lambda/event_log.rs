@@ -56,9 +56,7 @@ pub enum ProcessExit {
 impl From<ExitStatus> for ProcessExit {
     fn from(status: ExitStatus) -> Self {
         // A status is an exit code or a signal; waiting never reports a stop.
-        status
-            .code()
-            .map_or_else(|| Self::Signal(status.signal().unwrap_or_default()), Self::Code)
+        status.code().map_or_else(|| Self::Signal(status.signal().unwrap_or_default()), Self::Code)
     }
 }
 
@@ -168,10 +166,7 @@ pub struct EventLog {
 
 impl EventLog {
     pub(crate) fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            entries: Arc::default(),
-        }
+        Self { started: Instant::now(), entries: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -181,11 +176,7 @@ impl EventLog {
 
     pub(crate) fn push(&self, event: Event) {
         let mut entries = self.lock();
-        entries.push(Entry {
-            at: self.started.elapsed(),
-            wall: SystemTime::now(),
-            event,
-        });
+        entries.push(Entry { at: self.started.elapsed(), wall: SystemTime::now(), event });
     }
 
     /// The end of the log as it is now.
@@ -216,11 +207,7 @@ impl EventLog {
     /// Index of the first entry at or after `from` that satisfies the test.
     pub fn position(&self, from: usize, test: impl Fn(&Event) -> bool) -> Option<usize> {
         let entries = self.lock();
-        entries
-            .iter()
-            .skip(from)
-            .position(|entry| test(&entry.event))
-            .map(|index| index + from)
+        entries.iter().skip(from).position(|entry| test(&entry.event)).map(|index| index + from)
     }
 
     pub fn count(&self, test: impl Fn(&Event) -> bool) -> usize {
@@ -250,14 +237,8 @@ mod tests {
         assert_eq!(log.entries().len(), 3);
         assert_eq!(log.entries_since(mark).len(), 2);
         assert_eq!(log.lines(&Origin::Runtime), ["two"]);
-        assert_eq!(
-            log.position(0, |event| matches!(event, Event::Line { .. })),
-            Some(1)
-        );
-        assert_eq!(
-            log.position(2, |event| matches!(event, Event::Line { .. })),
-            Some(2)
-        );
+        assert_eq!(log.position(0, |event| matches!(event, Event::Line { .. })), Some(1));
+        assert_eq!(log.position(2, |event| matches!(event, Event::Line { .. })), Some(2));
         assert_eq!(log.count(|event| matches!(event, Event::Phase(_))), 1);
         assert!(log.entries().windows(2).all(|pair| pair[0].at <= pair[1].at));
     }

@@ -53,9 +53,7 @@ async fn next_event(platform: &Platform, call: &Call) -> Reply {
         return refusal.into();
     }
     let event = loop {
-        platform
-            .wait(|state| state.extensions.has_event(id).then_some(()))
-            .await;
+        platform.wait(|state| state.extensions.has_event(id).then_some(())).await;
         if let Some(event) = platform.update(|state| state.extensions.take_event(id)) {
             break event;
         }
@@ -85,10 +83,7 @@ pub(crate) fn subscribe(platform: &Platform, call: &Call) -> Reply {
         return not_found(call);
     }
     let identified = platform.read(|state| {
-        state
-            .extensions
-            .identify(call.header(IDENTIFIER))
-            .map(|extension| extension.name.clone())
+        state.extensions.identify(call.header(IDENTIFIER)).map(|extension| extension.name.clone())
     });
     let name = match identified {
         Ok(name) => name,
@@ -100,11 +95,9 @@ pub(crate) fn subscribe(platform: &Platform, call: &Call) -> Reply {
     };
     match platform.telemetry.subscribe(&name, &subscription) {
         Subscribed::Accepted => Reply::json(StatusCode::OK, r#""OK""#),
-        Subscribed::NotSupported => Reply::error(
-            StatusCode::ACCEPTED,
-            "Telemetry.NotSupported",
-            "Telemetry API is not supported",
-        ),
+        Subscribed::NotSupported => {
+            Reply::error(StatusCode::ACCEPTED, "Telemetry.NotSupported", "Telemetry API is not supported")
+        }
         Subscribed::Closed => Reply::error(
             StatusCode::FORBIDDEN,
             "Telemetry.SubscriptionClosed",

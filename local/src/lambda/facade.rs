@@ -66,10 +66,7 @@ pub(crate) fn documents(config: &Config, invocation: &TracedInvocation<'_>) -> V
     function.insert("id".to_owned(), json!(segments.function));
     function.insert("parent_id".to_owned(), json!(segments.service));
     function.insert("origin".to_owned(), json!("AWS::Lambda::Function"));
-    function.insert(
-        "aws".to_owned(),
-        json!({"account_id": config.account_id, "function_arn": arn}),
-    );
+    function.insert("aws".to_owned(), json!({"account_id": config.account_id, "function_arn": arn}));
     if let Some((begin, end)) = invocation.init {
         let init = json!({
             "id": new_segment_id(),
@@ -79,17 +76,12 @@ pub(crate) fn documents(config: &Config, invocation: &TracedInvocation<'_>) -> V
         });
         function.insert("subsegments".to_owned(), json!([init]));
     }
-    [service, function]
-        .map(|document| Value::Object(document).to_string())
-        .to_vec()
+    [service, function].map(|document| Value::Object(document).to_string()).to_vec()
 }
 
 /// The runtime's own account of the error, or what the platform knows.
 fn cause(error: &FunctionError) -> Value {
-    let reported = error
-        .xray_cause
-        .as_deref()
-        .filter(|cause| cause.len() <= CAUSE_LIMIT_BYTES);
+    let reported = error.xray_cause.as_deref().filter(|cause| cause.len() <= CAUSE_LIMIT_BYTES);
     let reported = reported.and_then(|cause| serde_json::from_str::<Value>(cause).ok());
     let mut cause = reported
         .filter(Value::is_object)
@@ -129,10 +121,7 @@ mod tests {
         };
         let documents = documents(&config, &invocation);
         assert_eq!(documents.len(), 2);
-        (
-            serde_json::from_str(&documents[0]).unwrap(),
-            serde_json::from_str(&documents[1]).unwrap(),
-        )
+        (serde_json::from_str(&documents[0]).unwrap(), serde_json::from_str(&documents[1]).unwrap())
     }
 
     #[test]
@@ -147,10 +136,7 @@ mod tests {
         assert_eq!(function["start_time"], 1.5);
         assert_eq!(function["end_time"], 1.75);
         assert_eq!(function["subsegments"][0]["name"], "Init");
-        assert_eq!(
-            function["resource_arn"],
-            "arn:aws:lambda:us-east-1:123456789012:function:function"
-        );
+        assert_eq!(function["resource_arn"], "arn:aws:lambda:us-east-1:123456789012:function:function");
         assert!(function.get("fault").is_none());
         let (service, function) = written(None, false, None);
         assert!(service.get("parent_id").is_none() && function.get("subsegments").is_none());
@@ -169,17 +155,10 @@ mod tests {
         for document in [&service, &function] {
             assert_eq!(document["fault"], true);
             assert_eq!(document["cause"]["working_directory"], "/");
-            assert_eq!(
-                document["cause"]["exceptions"][0]["id"].as_str().map(str::len),
-                Some(16)
-            );
+            assert_eq!(document["cause"]["exceptions"][0]["id"].as_str().map(str::len), Some(16));
         }
         assert!(service.get("http").is_none());
-        for unusable in [
-            None,
-            Some("not json".to_owned()),
-            Some("x".repeat(CAUSE_LIMIT_BYTES + 1)),
-        ] {
+        for unusable in [None, Some("not json".to_owned()), Some("x".repeat(CAUSE_LIMIT_BYTES + 1))] {
             error.xray_cause = unusable;
             let (_, function) = written(None, false, Some(&error));
             assert_eq!(function["cause"]["exceptions"][0]["type"], "KeyError");

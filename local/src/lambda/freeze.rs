@@ -22,15 +22,10 @@ pub(crate) async fn freeze(processes: &[Process], log: &EventLog) {
     let give_up = Instant::now() + STOP_LIMIT;
     loop {
         let members = members_of(&groups);
-        let moving: Vec<u32> = members
-            .iter()
-            .filter(|member| !member.is_stopped())
-            .map(|member| member.pid)
-            .collect();
+        let moving: Vec<u32> =
+            members.iter().filter(|member| !member.is_stopped()).map(|member| member.pid).collect();
         if moving.is_empty() {
-            log.push(Event::Frozen {
-                pids: members.iter().map(|member| member.pid).collect(),
-            });
+            log.push(Event::Frozen { pids: members.iter().map(|member| member.pid).collect() });
             return;
         }
         if Instant::now() >= give_up {
@@ -47,17 +42,11 @@ pub(crate) fn thaw(processes: &[Process], log: &EventLog) {
     for process in processes.iter().filter(|process| process.exit().is_none()) {
         process.signal(Signal::SIGCONT);
     }
-    log.push(Event::Thawed {
-        pids: groups.into_iter().collect(),
-    });
+    log.push(Event::Thawed { pids: groups.into_iter().collect() });
 }
 
 fn living_groups(processes: &[Process]) -> BTreeSet<u32> {
-    processes
-        .iter()
-        .filter(|process| process.exit().is_none())
-        .map(|process| process.pid)
-        .collect()
+    processes.iter().filter(|process| process.exit().is_none()).map(|process| process.pid).collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -80,13 +69,7 @@ fn members_of(groups: &BTreeSet<u32>) -> Vec<Member> {
     };
     entries
         .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .bytes()
-                .all(|byte| byte.is_ascii_digit())
-        })
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
         .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
         .filter_map(|stat| parse_stat(&stat))
         .filter(|member| groups.contains(&member.group))
@@ -100,11 +83,7 @@ fn parse_stat(stat: &str) -> Option<Member> {
     let mut fields = rest.split(' ');
     let state = fields.next()?.chars().next()?;
     let group = fields.nth(1)?.parse().ok()?;
-    Some(Member {
-        pid: pid.parse().ok()?,
-        group,
-        state,
-    })
+    Some(Member { pid: pid.parse().ok()?, group, state })
 }
 
 #[cfg(test)]
@@ -114,14 +93,7 @@ mod tests {
     #[test]
     fn stat_lines_with_odd_names_parse() {
         let member = parse_stat("42 (a b) (c)) T 1 40 40 0 -1 4194304").unwrap();
-        assert_eq!(
-            member,
-            Member {
-                pid: 42,
-                group: 40,
-                state: 'T'
-            }
-        );
+        assert_eq!(member, Member { pid: 42, group: 40, state: 'T' });
         assert!(member.is_stopped());
         assert!(!parse_stat("7 (sh) S 1 7 7").unwrap().is_stopped());
         assert_eq!(parse_stat("nonsense"), None);

@@ -38,12 +38,7 @@ pub struct InitFailure {
 
 impl InitFailure {
     fn new(error_type: &str, message: String) -> Self {
-        Self {
-            error_type: error_type.to_owned(),
-            message,
-            payload: None,
-            timed_out: false,
-        }
+        Self { error_type: error_type.to_owned(), message, payload: None, timed_out: false }
     }
 
     /// What an extension's error report or exit means outside of SHUTDOWN (L-1.6).
@@ -52,15 +47,8 @@ impl InitFailure {
         match (&extension.error, extension.exit) {
             (Some(report), _) => {
                 let in_init = extension.state == ExtensionState::InitError;
-                let kind = if in_init {
-                    "Extension.InitError"
-                } else {
-                    "Extension.ExitError"
-                };
-                Self::new(
-                    kind,
-                    format!("extension {name} reported {}: {}", report.error_type, report.body),
-                )
+                let kind = if in_init { "Extension.InitError" } else { "Extension.ExitError" };
+                Self::new(kind, format!("extension {name} reported {}: {}", report.error_type, report.body))
             }
             (None, Some(exit)) => Self::new("Extension.Crash", format!("extension {name}: {exit}")),
             (None, None) => Self::new("Extension.Crash", format!("extension {name}")),
@@ -81,10 +69,7 @@ impl InitFailure {
             io::ErrorKind::PermissionDenied => ("PermissionDenied", "give it mode 0755"),
             _ => ("UnknownError", "build it for this machine's architecture"),
         };
-        Self::new(
-            "Extension.LaunchError",
-            format!("extension {name}: {reason}: {error}; {remedy}"),
-        )
+        Self::new("Extension.LaunchError", format!("extension {name}: {reason}: {error}; {remedy}"))
     }
 }
 
@@ -99,29 +84,17 @@ fn failure_in(state: &State) -> Option<InitFailure> {
             .and_then(|body| body.get("errorMessage")?.as_str().map(str::to_owned))
             .unwrap_or_default();
         let payload = Some(report.payload.clone());
-        return Some(InitFailure {
-            payload,
-            ..InitFailure::new(&report.error_type, message)
-        });
+        return Some(InitFailure { payload, ..InitFailure::new(&report.error_type, message) });
     }
     state.runtime.exit.map(InitFailure::of_runtime_exit)
 }
 
 /// Whom an initialisation still waits for.
 fn laggards(state: &State, runtime_started: bool) -> String {
-    let unregistered = state
-        .extensions
-        .all()
-        .iter()
-        .filter(|one| one.state == ExtensionState::Started);
-    let unready = state
-        .extensions
-        .all()
-        .iter()
-        .filter(|one| one.state == ExtensionState::Registered);
-    let mut waiting: Vec<String> = unregistered
-        .map(|one| format!("extension {} has not registered", one.name))
-        .collect();
+    let unregistered = state.extensions.all().iter().filter(|one| one.state == ExtensionState::Started);
+    let unready = state.extensions.all().iter().filter(|one| one.state == ExtensionState::Registered);
+    let mut waiting: Vec<String> =
+        unregistered.map(|one| format!("extension {} has not registered", one.name)).collect();
     waiting.extend(unready.map(|one| format!("extension {} has not called event/next", one.name)));
     if runtime_started && !state.runtime.is_ready() {
         waiting.push("the runtime has not called invocation/next".to_owned());
@@ -147,22 +120,13 @@ impl Driver {
                 if self.platform.config.freeze_after_init && phase == Phase::Init {
                     self.freeze().await;
                 }
-                InitReport {
-                    duration,
-                    failure: None,
-                }
+                InitReport { duration, failure: None }
             }
             Err(failure) => {
-                let reason = if failure.timed_out {
-                    ShutdownReason::Timeout
-                } else {
-                    ShutdownReason::Failure
-                };
+                let reason =
+                    if failure.timed_out { ShutdownReason::Timeout } else { ShutdownReason::Failure };
                 self.terminate(reason).await;
-                InitReport {
-                    duration,
-                    failure: Some(failure),
-                }
+                InitReport { duration, failure: Some(failure) }
             }
         }
     }
@@ -173,10 +137,7 @@ impl Driver {
         self.platform.begin_generation(&names);
         self.announce_start(phase_name);
         if names.len() > MAX_EXTENSIONS {
-            let message = format!(
-                "TooManyExtensions: {} files in extensions/, 10 are allowed",
-                names.len()
-            );
+            let message = format!("TooManyExtensions: {} files in extensions/, 10 are allowed", names.len());
             return Err(InitFailure::new("Extension.LaunchError", message));
         }
         for (name, path) in &files {
@@ -191,13 +152,9 @@ impl Driver {
                 .map_err(|error| InitFailure::of_launch(name, &error))?;
             self.processes.push(process);
         }
-        self.until(limit, false, |state| state.extensions.all_registered())
-            .await?;
+        self.until(limit, false, |state| state.extensions.all_registered()).await?;
         self.start_runtime()?;
-        self.until(limit, true, |state| {
-            state.runtime.is_ready() && state.extensions.all_ready()
-        })
-        .await
+        self.until(limit, true, |state| state.runtime.is_ready() && state.extensions.all_ready()).await
     }
 
     async fn until(
@@ -215,19 +172,15 @@ impl Driver {
         }
         let waiting_for = self.platform.read(|state| laggards(state, runtime_started));
         let message = format!("initialisation timed out: {waiting_for}");
-        Err(InitFailure {
-            timed_out: true,
-            ..InitFailure::new("Sandbox.Timedout", message)
-        })
+        Err(InitFailure { timed_out: true, ..InitFailure::new("Sandbox.Timedout", message) })
     }
 
     fn start_runtime(&mut self) -> Result<(), InitFailure> {
         match &self.launch {
             RuntimeLaunch::Process(command) => {
                 // Checked when the environment was prepared: never empty.
-                let (program, arguments) = command
-                    .split_first()
-                    .map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
+                let (program, arguments) =
+                    command.split_first().map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
                 let launch = Launch {
                     origin: Origin::Runtime,
                     program: Path::new(program),
@@ -248,10 +201,7 @@ impl Driver {
                 let (script, platform, api) = (script.clone(), self.platform.clone(), self.server.address);
                 let task = tokio::spawn(async move {
                     let exit = ProcessExit::Code(script.run(api).await);
-                    platform.log.push(Event::ProcessExited {
-                        origin: Origin::Runtime,
-                        exit,
-                    });
+                    platform.log.push(Event::ProcessExited { origin: Origin::Runtime, exit });
                     platform.exited(&Origin::Runtime, exit);
                 });
                 self.script = Some(task.abort_handle());

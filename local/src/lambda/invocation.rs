@@ -143,11 +143,7 @@ fn next_step(state: &State, progress: &Progress) -> Option<Step> {
 impl Driver {
     pub(crate) async fn invoke(&mut self, request: InvokeRequest) -> InvocationReport {
         let invocation = Invocation::begin(&self.platform, request.upstream.as_ref());
-        let mut caller = Caller {
-            platform: self.platform.clone(),
-            answer: Some(request.answer),
-            held: None,
-        };
+        let mut caller = Caller { platform: self.platform.clone(), answer: Some(request.answer), held: None };
         self.thaw();
         self.platform.enter(Phase::Invoke);
         self.announce_invocation(&invocation);
@@ -160,11 +156,8 @@ impl Driver {
         }
         let init = self.unreported_init.take();
         let mut progress = Progress::default();
-        let last = self
-            .follow(&invocation, request.event, &mut progress, &mut caller)
-            .await;
-        self.conclude(&invocation, progress, last, init, &mut caller)
-            .await
+        let last = self.follow(&invocation, request.event, &mut progress, &mut caller).await;
+        self.conclude(&invocation, progress, last, init, &mut caller).await
     }
 
     /// Runs the invocation up to its end, its failure or its deadline.
@@ -217,11 +210,8 @@ impl Driver {
     ) -> InvocationReport {
         let ended = Instant::now();
         let end = SystemTime::now();
-        let mut status = if progress.error.is_some() {
-            InvocationStatus::Error
-        } else {
-            InvocationStatus::Success
-        };
+        let mut status =
+            if progress.error.is_some() { InvocationStatus::Error } else { InvocationStatus::Success };
         let mut reset = None;
         match last {
             Step::Failed(failure) => {
@@ -232,8 +222,7 @@ impl Driver {
             Step::TimedOut => {
                 status = InvocationStatus::Timeout;
                 let message = invocation.timeout_message();
-                self.platform
-                    .say(format!("{} {} {message}", iso8601(end), invocation.request_id));
+                self.platform.say(format!("{} {} {message}", iso8601(end), invocation.request_id));
                 reset = Some((ShutdownReason::Timeout, "Sandbox.Timedout".to_owned(), message));
             }
             Step::Ended | Step::Answered(_) | Step::RuntimeReady => {}
@@ -251,9 +240,7 @@ impl Driver {
         } else {
             caller.serve();
         }
-        self.platform.log.push(Event::InvocationEnded {
-            request_id: invocation.request_id.clone(),
-        });
+        self.platform.log.push(Event::InvocationEnded { request_id: invocation.request_id.clone() });
         if let Some((reason, ..)) = &reset {
             self.terminate(*reason).await;
         } else {
@@ -294,14 +281,8 @@ impl Driver {
         }
         let error = answer.error.clone();
         caller.overrule(answer);
-        self.platform.log.push(Event::InvocationEnded {
-            request_id: invocation.request_id.clone(),
-        });
-        let status = if failure.timed_out {
-            InvocationStatus::Timeout
-        } else {
-            InvocationStatus::Failure
-        };
+        self.platform.log.push(Event::InvocationEnded { request_id: invocation.request_id.clone() });
+        let status = if failure.timed_out { InvocationStatus::Timeout } else { InvocationStatus::Failure };
         let report = InvocationReport {
             request_id: invocation.request_id.clone(),
             status,
@@ -335,9 +316,7 @@ async fn release(platform: &Platform, invocation: &Invocation, event: Bytes) {
         function_arn: arn,
         trace_header: invocation.trace.runtime_header.clone(),
     };
-    platform.log.push(Event::InvocationReleased {
-        request_id: invocation.request_id.clone(),
-    });
+    platform.log.push(Event::InvocationReleased { request_id: invocation.request_id.clone() });
     let delays = platform.config.delays;
     if delays.runtime_event == delays.invoke_event {
         tokio::time::sleep(delays.runtime_event).await;
@@ -390,11 +369,7 @@ impl Invocation {
     fn answer_of(&self, result: RuntimeResult) -> Answer {
         match result {
             RuntimeResult::Response(payload) => self.answer(payload, None),
-            RuntimeResult::Error(ErrorReport {
-                error_type,
-                payload,
-                xray_cause,
-            }) => {
+            RuntimeResult::Error(ErrorReport { error_type, payload, xray_cause }) => {
                 let body: Value = serde_json::from_slice(&payload).unwrap_or_default();
                 let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
                 let error = FunctionError {
@@ -446,9 +421,7 @@ impl Caller {
 
     fn serve(&mut self) {
         if let (Some(sender), Some(answer)) = (self.answer.take(), self.held.take()) {
-            self.platform.log.push(Event::AnswerDelivered {
-                request_id: answer.request_id.clone(),
-            });
+            self.platform.log.push(Event::AnswerDelivered { request_id: answer.request_id.clone() });
             // A caller that went away does not end the invocation.
             let _ = sender.send(answer);
         }

@@ -13,10 +13,8 @@ use super::invocation::{FunctionError, Invocation, InvocationReport, InvocationS
 impl Driver {
     pub(crate) fn announce_invocation(&self, invocation: &Invocation) {
         let config = &self.platform.config;
-        self.platform.say(format!(
-            "START RequestId: {} Version: {}",
-            invocation.request_id, config.function_version
-        ));
+        self.platform
+            .say(format!("START RequestId: {} Version: {}", invocation.request_id, config.function_version));
         let mut start = json!({
             "requestId": invocation.request_id,
             "version": config.function_version,
@@ -94,14 +92,7 @@ impl Driver {
         let config = &self.platform.config;
         if let (Some(segments), Some(sink)) = (&invocation.trace.segments, &config.facade_sink) {
             let request_id = &invocation.request_id;
-            let traced = TracedInvocation {
-                segments,
-                request_id,
-                begin: invocation.begin,
-                end,
-                init,
-                error,
-            };
+            let traced = TracedInvocation { segments, request_id, begin: invocation.begin, end, init, error };
             sink.put(facade::documents(config, &traced));
         }
     }

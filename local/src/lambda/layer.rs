@@ -25,11 +25,7 @@ pub enum LayerError {
     )]
     UnsafePath { path: PathBuf, entry: String },
     #[error("layer {path} holds {entry:?} in a way that cannot be unpacked: {source}; build the zip again")]
-    BadEntry {
-        path: PathBuf,
-        entry: String,
-        source: io::Error,
-    },
+    BadEntry { path: PathBuf, entry: String, source: io::Error },
     #[error("layer {path} is larger than Lambda allows: more than 250 MB unzipped; leave files out")]
     TooLarge { path: PathBuf },
 }
@@ -45,37 +41,20 @@ impl Layer {
     /// Uses a directory as it is, or unpacks a zip, modes kept, into a temporary directory.
     pub fn open(path: &Path) -> Result<Self, LayerError> {
         let metadata = fs::metadata(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => LayerError::Missing {
-                path: path.to_owned(),
-            },
-            _ => LayerError::Unreadable {
-                path: path.to_owned(),
-                source,
-            },
+            io::ErrorKind::NotFound => LayerError::Missing { path: path.to_owned() },
+            _ => LayerError::Unreadable { path: path.to_owned(), source },
         })?;
-        let unreadable = |source| LayerError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| LayerError::Unreadable { path: path.to_owned(), source };
         if metadata.is_dir() {
             let directory = fs::canonicalize(path).map_err(unreadable)?;
-            return Ok(Self {
-                directory,
-                _unpacked: None,
-            });
+            return Ok(Self { directory, _unpacked: None });
         }
         let file = File::open(path).map_err(unreadable)?;
-        let unpacked = tempfile::Builder::new()
-            .prefix("lambda-opt-")
-            .tempdir()
-            .map_err(unreadable)?;
+        let unpacked = tempfile::Builder::new().prefix("lambda-opt-").tempdir().map_err(unreadable)?;
         // mkdtemp makes the directory private; /opt is readable by every user.
         fs::set_permissions(unpacked.path(), Permissions::from_mode(0o755)).map_err(unreadable)?;
         unpack(path, file, unpacked.path())?;
-        Ok(Self {
-            directory: unpacked.path().to_owned(),
-            _unpacked: Some(unpacked),
-        })
+        Ok(Self { directory: unpacked.path().to_owned(), _unpacked: Some(unpacked) })
     }
 
     pub fn directory(&self) -> &Path {
@@ -84,10 +63,7 @@ impl Layer {
 }
 
 fn unpack(zip_path: &Path, file: File, root: &Path) -> Result<(), LayerError> {
-    let bad_zip = |source| LayerError::BadZip {
-        path: zip_path.to_owned(),
-        source,
-    };
+    let bad_zip = |source| LayerError::BadZip { path: zip_path.to_owned(), source };
     let mut archive = ZipArchive::new(file).map_err(bad_zip)?;
     let mut remaining_bytes = UNZIPPED_LIMIT_BYTES;
     // Links come last, so that no file is ever written through one.
@@ -95,15 +71,9 @@ fn unpack(zip_path: &Path, file: File, root: &Path) -> Result<(), LayerError> {
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(bad_zip)?;
         let name = entry.name().map_err(bad_zip)?.into_owned();
-        let unsafe_path = || LayerError::UnsafePath {
-            path: zip_path.to_owned(),
-            entry: name.clone(),
-        };
-        let bad_entry = |source| LayerError::BadEntry {
-            path: zip_path.to_owned(),
-            entry: name.clone(),
-            source,
-        };
+        let unsafe_path = || LayerError::UnsafePath { path: zip_path.to_owned(), entry: name.clone() };
+        let bad_entry =
+            |source| LayerError::BadEntry { path: zip_path.to_owned(), entry: name.clone(), source };
         if !is_inside(Path::new(&name)) {
             return Err(unsafe_path());
         }
@@ -117,11 +87,7 @@ fn unpack(zip_path: &Path, file: File, root: &Path) -> Result<(), LayerError> {
         }
         if entry.is_symlink() {
             let mut link = String::new();
-            entry
-                .by_ref()
-                .take(4_096)
-                .read_to_string(&mut link)
-                .map_err(bad_entry)?;
+            entry.by_ref().take(4_096).read_to_string(&mut link).map_err(bad_entry)?;
             if !link_stays_inside(Path::new(&name), Path::new(&link)) {
                 return Err(unsafe_path());
             }
@@ -134,9 +100,7 @@ fn unpack(zip_path: &Path, file: File, root: &Path) -> Result<(), LayerError> {
             io::copy(&mut entry.by_ref().take(remaining_bytes + 1), &mut output).map_err(bad_entry)?;
         remaining_bytes = remaining_bytes
             .checked_sub(written)
-            .ok_or_else(|| LayerError::TooLarge {
-                path: zip_path.to_owned(),
-            })?;
+            .ok_or_else(|| LayerError::TooLarge { path: zip_path.to_owned() })?;
         fs::set_permissions(&target, Permissions::from_mode(mode)).map_err(bad_entry)?;
     }
     for (target, link, name) in links {
@@ -150,26 +114,17 @@ fn unpack(zip_path: &Path, file: File, root: &Path) -> Result<(), LayerError> {
 }
 
 fn is_inside(path: &Path) -> bool {
-    path.components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
         && path.components().any(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Whether a link's target lies inside the root: `..` only at its beginning, no more of them than the link is deep.
 fn link_stays_inside(link: &Path, target: &Path) -> bool {
-    let depth = link
-        .components()
-        .filter(|part| matches!(part, Component::Normal(_)))
-        .count()
-        .saturating_sub(1);
-    let ups = target
-        .components()
-        .take_while(|part| matches!(part, Component::ParentDir))
-        .count();
-    let rest_is_plain = target
-        .components()
-        .skip(ups)
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let depth =
+        link.components().filter(|part| matches!(part, Component::Normal(_))).count().saturating_sub(1);
+    let ups = target.components().take_while(|part| matches!(part, Component::ParentDir)).count();
+    let rest_is_plain =
+        target.components().skip(ups).all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     ups <= depth && rest_is_plain
 }
 
@@ -197,32 +152,16 @@ mod tests {
             let executable = SimpleFileOptions::default().unix_permissions(0o755);
             zip.start_file("extensions/collector", executable).unwrap();
             zip.write_all(b"#!/bin/sh\n").unwrap();
-            zip.start_file(
-                "python/agent.py",
-                SimpleFileOptions::default().unix_permissions(0o600),
-            )
-            .unwrap();
-            zip.add_symlink(
-                "python/link.py",
-                "../extensions/collector",
-                SimpleFileOptions::default(),
-            )
-            .unwrap();
+            zip.start_file("python/agent.py", SimpleFileOptions::default().unix_permissions(0o600)).unwrap();
+            zip.add_symlink("python/link.py", "../extensions/collector", SimpleFileOptions::default())
+                .unwrap();
         });
         let layer = Layer::open(&path).unwrap();
-        let mode = |name: &str| {
-            fs::metadata(layer.directory().join(name))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777
-        };
+        let mode =
+            |name: &str| fs::metadata(layer.directory().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("extensions/collector"), 0o755);
         assert_eq!(mode("python/agent.py"), 0o600);
-        assert_eq!(
-            fs::read(layer.directory().join("python/link.py")).unwrap(),
-            b"#!/bin/sh\n"
-        );
+        assert_eq!(fs::read(layer.directory().join("python/link.py")).unwrap(), b"#!/bin/sh\n");
         let directory = layer.directory().to_owned();
         drop(layer);
         assert!(!directory.exists());
@@ -245,11 +184,7 @@ mod tests {
             ("a/link", "b/../../../c", false),
             ("a/link", "/etc", false),
         ] {
-            assert_eq!(
-                link_stays_inside(Path::new(link), Path::new(target)),
-                inside,
-                "{link} -> {target}"
-            );
+            assert_eq!(link_stays_inside(Path::new(link), Path::new(target)), inside, "{link} -> {target}");
         }
     }
 

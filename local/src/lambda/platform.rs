@@ -31,12 +31,7 @@ pub(crate) struct Platform {
 impl Platform {
     pub(crate) fn new(config: Config, log: EventLog) -> Arc<Self> {
         let telemetry = Telemetry::new(config.telemetry, log.clone());
-        Arc::new(Self {
-            config,
-            log,
-            telemetry,
-            state: watch::Sender::new(State::default()),
-        })
+        Arc::new(Self { config, log, telemetry, state: watch::Sender::new(State::default()) })
     }
 
     /// Changes the state and wakes everyone who waits for it.
@@ -91,16 +86,8 @@ impl Platform {
 
 impl ProcessObserver for Platform {
     fn line(&self, origin: &Origin, stream: OutputStream, text: &str) {
-        self.log.push(Event::Line {
-            origin: origin.clone(),
-            stream,
-            text: text.to_owned(),
-        });
-        let kind = if *origin == Origin::Runtime {
-            Kind::Function
-        } else {
-            Kind::Extension
-        };
+        self.log.push(Event::Line { origin: origin.clone(), stream, text: text.to_owned() });
+        let kind = if *origin == Origin::Runtime { Kind::Function } else { Kind::Extension };
         self.telemetry.emit(kind, kind.as_str(), &text.into());
     }
 

@@ -66,14 +66,9 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
-        let pid = child
-            .id()
-            .ok_or_else(|| io::Error::other("the process ended before it had an id"))?;
+        let pid = child.id().ok_or_else(|| io::Error::other("the process ended before it had an id"))?;
         let group = i32::try_from(pid).map(Pid::from_raw).map_err(io::Error::other)?;
-        log.push(Event::ProcessStarted {
-            origin: launch.origin.clone(),
-            pid,
-        });
+        log.push(Event::ProcessStarted { origin: launch.origin.clone(), pid });
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             let (observer, origin) = (observer.clone(), launch.origin.clone());
@@ -91,25 +86,12 @@ impl Process {
         let (observer, origin, exit_log) = (observer.clone(), launch.origin.clone(), log.clone());
         tokio::spawn(async move {
             // Waiting fails only for a child that somebody else has reaped: its status is then unknown.
-            let exit = child
-                .wait()
-                .await
-                .map_or(ProcessExit::Signal(0), ProcessExit::from);
-            exit_log.push(Event::ProcessExited {
-                origin: origin.clone(),
-                exit,
-            });
+            let exit = child.wait().await.map_or(ProcessExit::Signal(0), ProcessExit::from);
+            exit_log.push(Event::ProcessExited { origin: origin.clone(), exit });
             exit_sender.send_replace(Some(exit));
             observer.exited(&origin, exit);
         });
-        Ok(Self {
-            origin: launch.origin,
-            pid,
-            group,
-            exit,
-            readers,
-            log: log.clone(),
-        })
+        Ok(Self { origin: launch.origin, pid, group, exit, readers, log: log.clone() })
     }
 
     pub(crate) fn exit(&self) -> Option<ProcessExit> {
@@ -129,10 +111,7 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         match killpg(self.group, signal) {
             Ok(()) => {
-                self.log.push(Event::SignalSent {
-                    origin: self.origin.clone(),
-                    signal: signal.as_str(),
-                });
+                self.log.push(Event::SignalSent { origin: self.origin.clone(), signal: signal.as_str() });
             }
             Err(Errno::ESRCH) => {}
             Err(error) => self.log.push(Event::PlatformLine(format!(
@@ -204,11 +183,7 @@ fn check_format(program: &Path) -> io::Result<()> {
     };
     let known = head.starts_with(b"#!")
         || (head.starts_with(b"\x7fELF") && head.get(18..20) == Some(u16::to_le_bytes(machine).as_slice()));
-    if known {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(Errno::ENOEXEC as i32))
-    }
+    if known { Ok(()) } else { Err(io::Error::from_raw_os_error(Errno::ENOEXEC as i32)) }
 }
 
 #[cfg(test)]
@@ -262,16 +237,7 @@ mod tests {
         assert_eq!(process.wait().await, ProcessExit::Signal(Signal::SIGTERM as i32));
         // The child of the shell holds the output open: this returns early only if it was killed too.
         process.finish().await;
-        assert_eq!(
-            log.count(|event| matches!(
-                event,
-                Event::SignalSent {
-                    signal: "SIGTERM",
-                    ..
-                }
-            )),
-            1
-        );
+        assert_eq!(log.count(|event| matches!(event, Event::SignalSent { signal: "SIGTERM", .. })), 1);
     }
 
     #[tokio::test]
@@ -289,11 +255,7 @@ mod tests {
         let mut foreign = b"\x7fELF".to_vec();
         foreign.extend([0; 14]);
         foreign.extend([other_machine, 0]);
-        let cases = [
-            (b"#!/bin/sh\n".to_vec(), true),
-            (b"echo hello\n".to_vec(), false),
-            (foreign, false),
-        ];
+        let cases = [(b"#!/bin/sh\n".to_vec(), true), (b"echo hello\n".to_vec(), false), (foreign, false)];
         for (index, (content, starts)) in cases.into_iter().enumerate() {
             let path = directory.path().join(index.to_string());
             std::fs::write(&path, content).unwrap();

@@ -109,11 +109,7 @@ impl Extension {
     /// The events it registered for, as telemetry names them.
     pub(crate) fn events(&self) -> Vec<&'static str> {
         let events = [("INVOKE", self.on_invoke), ("SHUTDOWN", self.on_shutdown)];
-        events
-            .into_iter()
-            .filter(|(_, registered)| *registered)
-            .map(|(name, _)| name)
-            .collect()
+        events.into_iter().filter(|(_, registered)| *registered).map(|(name, _)| name).collect()
     }
 
     fn subscribe(&mut self, events: &[String]) -> Result<Uuid, Refusal> {
@@ -150,14 +146,8 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(external: &[String]) -> Self {
-        let extensions = external
-            .iter()
-            .map(|name| Extension::started(name, true))
-            .collect();
-        Self {
-            extensions,
-            closed: false,
-        }
+        let extensions = external.iter().map(|name| Extension::started(name, true)).collect();
+        Self { extensions, closed: false }
     }
 
     pub(crate) fn all(&self) -> &[Extension] {
@@ -165,19 +155,13 @@ impl Registry {
     }
 
     pub(crate) fn register(&mut self, name: Option<&str>, body: &[u8]) -> Result<Uuid, Refusal> {
-        let name = name
-            .filter(|name| !name.is_empty())
-            .ok_or(Refusal::InvalidExtensionName)?;
+        let name = name.filter(|name| !name.is_empty()).ok_or(Refusal::InvalidExtensionName)?;
         let registration: Registration =
             serde_json::from_slice(body).map_err(|_| Refusal::InvalidRequestFormat)?;
         if !registration.configuration_keys.is_empty() {
             return Err(Refusal::InvalidRequestFormat);
         }
-        if let Some(known) = self
-            .extensions
-            .iter_mut()
-            .find(|extension| extension.name == name)
-        {
+        if let Some(known) = self.extensions.iter_mut().find(|extension| extension.name == name) {
             return known.subscribe(&registration.events);
         }
         if self.closed {
@@ -199,9 +183,7 @@ impl Registry {
 
     /// The extension that a request's identifier header names.
     pub(crate) fn identify(&self, header: Option<&str>) -> Result<&Extension, Refusal> {
-        let header = header
-            .filter(|id| !id.is_empty())
-            .ok_or(Refusal::MissingExtensionIdentifier)?;
+        let header = header.filter(|id| !id.is_empty()).ok_or(Refusal::MissingExtensionIdentifier)?;
         let id: Uuid = header.parse().map_err(|_| Refusal::InvalidExtensionIdentifier)?;
         let known = self.extensions.iter().find(|extension| extension.id == Some(id));
         known.ok_or(Refusal::UnknownExtensionIdentifier)
@@ -219,11 +201,7 @@ impl Registry {
         match extension.state {
             ExtensionState::Registered | ExtensionState::Running => {
                 let waiting = extension.pending.is_some();
-                extension.state = if waiting {
-                    ExtensionState::Running
-                } else {
-                    ExtensionState::Ready
-                };
+                extension.state = if waiting { ExtensionState::Running } else { ExtensionState::Ready };
                 Ok(())
             }
             _ => Err(Refusal::InvalidExtensionState),
@@ -231,8 +209,7 @@ impl Registry {
     }
 
     pub(crate) fn has_event(&self, header: Option<&str>) -> bool {
-        self.identify(header)
-            .is_ok_and(|extension| extension.pending.is_some())
+        self.identify(header).is_ok_and(|extension| extension.pending.is_some())
     }
 
     pub(crate) fn take_event(&mut self, header: Option<&str>) -> Option<PendingEvent> {
@@ -248,9 +225,7 @@ impl Registry {
         body: &[u8],
     ) -> Result<(), Refusal> {
         let extension = self.identify_mut(header)?;
-        let error_type = error_type
-            .filter(|text| !text.is_empty())
-            .ok_or(Refusal::MissingHeader)?;
+        let error_type = error_type.filter(|text| !text.is_empty()).ok_or(Refusal::MissingHeader)?;
         let allowed = match extension.state {
             ExtensionState::Registered => true,
             ExtensionState::Ready | ExtensionState::Running => !in_init,
@@ -259,11 +234,7 @@ impl Registry {
         if !allowed {
             return Err(Refusal::InvalidExtensionState);
         }
-        extension.state = if in_init {
-            ExtensionState::InitError
-        } else {
-            ExtensionState::ExitError
-        };
+        extension.state = if in_init { ExtensionState::InitError } else { ExtensionState::ExitError };
         extension.error = Some(ErrorReport {
             error_type: error_type.to_owned(),
             body: String::from_utf8_lossy(body).into_owned(),
@@ -272,43 +243,31 @@ impl Registry {
     }
 
     pub(crate) fn exited(&mut self, name: &str, exit: ProcessExit) {
-        if let Some(extension) = self
-            .extensions
-            .iter_mut()
-            .find(|extension| extension.name == name)
-        {
+        if let Some(extension) = self.extensions.iter_mut().find(|extension| extension.name == name) {
             extension.exit = Some(exit);
         }
     }
 
     pub(crate) fn all_registered(&self) -> bool {
-        self.extensions
-            .iter()
-            .all(|extension| extension.state != ExtensionState::Started)
+        self.extensions.iter().all(|extension| extension.state != ExtensionState::Started)
     }
 
     /// Every extension waits in `event/next`.
     pub(crate) fn all_ready(&self) -> bool {
-        self.extensions
-            .iter()
-            .all(|extension| extension.state == ExtensionState::Ready)
+        self.extensions.iter().all(|extension| extension.state == ExtensionState::Ready)
     }
 
     /// The first extension that reported an error or exited.
     pub(crate) fn failed(&self) -> Option<&Extension> {
-        self.extensions
-            .iter()
-            .find(|extension| extension.error.is_some() || extension.exit.is_some())
+        self.extensions.iter().find(|extension| extension.error.is_some() || extension.exit.is_some())
     }
 
     /// Gives INVOKE to every extension that registered for it.
     pub(crate) fn release_invoke(&mut self, body: &str) {
         for extension in self.extensions.iter_mut().filter(|extension| extension.on_invoke) {
             extension.state = ExtensionState::Running;
-            extension.pending = Some(PendingEvent {
-                body: body.to_owned(),
-                id: Some(Uuid::new_v4().to_string()),
-            });
+            extension.pending =
+                Some(PendingEvent { body: body.to_owned(), id: Some(Uuid::new_v4().to_string()) });
         }
     }
 
@@ -320,10 +279,7 @@ impl Registry {
             if !extension.external || !extension.on_shutdown || extension.exit.is_some() {
                 continue;
             }
-            extension.pending = Some(PendingEvent {
-                body: body.to_owned(),
-                id: None,
-            });
+            extension.pending = Some(PendingEvent { body: body.to_owned(), id: None });
             if extension.state == ExtensionState::Ready {
                 extension.state = ExtensionState::Running;
             }
@@ -354,40 +310,19 @@ mod tests {
         let cases: [(Option<&str>, &[u8], Option<Refusal>); 11] = [
             (Some("collector"), BOTH, None),
             (Some("collector"), b"{}", None),
-            (
-                Some("collector"),
-                br#"{"events":[],"configurationKeys":[]}"#,
-                None,
-            ),
+            (Some("collector"), br#"{"events":[],"configurationKeys":[]}"#, None),
             (Some("internal"), br#"{"events":["INVOKE"]}"#, None),
             (None, BOTH, Some(Refusal::InvalidExtensionName)),
             (Some(""), BOTH, Some(Refusal::InvalidExtensionName)),
-            (
-                Some("collector"),
-                br#"{"events":["RESTORE"]}"#,
-                Some(Refusal::InvalidEventType),
-            ),
+            (Some("collector"), br#"{"events":["RESTORE"]}"#, Some(Refusal::InvalidEventType)),
             (Some("internal"), BOTH, Some(Refusal::InvalidEventType)),
             (Some("collector"), b"events", Some(Refusal::InvalidRequestFormat)),
-            (
-                Some("collector"),
-                br#"{"configurationKeys":["a"]}"#,
-                Some(Refusal::InvalidRequestFormat),
-            ),
-            (
-                Some("collector"),
-                br#"{"events":"INVOKE"}"#,
-                Some(Refusal::InvalidRequestFormat),
-            ),
+            (Some("collector"), br#"{"configurationKeys":["a"]}"#, Some(Refusal::InvalidRequestFormat)),
+            (Some("collector"), br#"{"events":"INVOKE"}"#, Some(Refusal::InvalidRequestFormat)),
         ];
         for (name, body, refusal) in cases {
             let answer = registry().register(name, body);
-            assert_eq!(
-                answer.err(),
-                refusal,
-                "{name:?} {}",
-                String::from_utf8_lossy(body)
-            );
+            assert_eq!(answer.err(), refusal, "{name:?} {}", String::from_utf8_lossy(body));
         }
     }
 
@@ -396,41 +331,21 @@ mod tests {
         let mut registry = registry();
         let refused = registry.register(Some("collector"), br#"{"events":["SHUTDOWN","X"]}"#);
         assert_eq!(refused, Err(Refusal::InvalidEventType));
-        assert!(
-            registry
-                .register(Some("collector"), br#"{"events":["SHUTDOWN"]}"#)
-                .is_ok()
-        );
+        assert!(registry.register(Some("collector"), br#"{"events":["SHUTDOWN"]}"#).is_ok());
         assert_eq!(registry.all()[0].events(), ["SHUTDOWN"]);
-        assert_eq!(
-            registry.register(Some("collector"), BOTH),
-            Err(Refusal::InvalidExtensionState)
-        );
+        assert_eq!(registry.register(Some("collector"), BOTH), Err(Refusal::InvalidExtensionState));
     }
 
     #[test]
     fn l_1_4_the_eleventh_extension_and_a_late_one_are_refused() {
         let mut registry = registry();
         for index in 1..MAX_EXTENSIONS {
-            assert!(
-                registry
-                    .register(Some(&format!("internal-{index}")), b"{}")
-                    .is_ok()
-            );
+            assert!(registry.register(Some(&format!("internal-{index}")), b"{}").is_ok());
         }
-        assert_eq!(
-            registry.register(Some("one-more"), b"{}"),
-            Err(Refusal::TooManyExtensions)
-        );
+        assert_eq!(registry.register(Some("one-more"), b"{}"), Err(Refusal::TooManyExtensions));
         registry.close();
-        assert_eq!(
-            registry.register(Some("late"), b"{}"),
-            Err(Refusal::RegistrationClosed)
-        );
-        assert!(
-            registry.register(Some("collector"), BOTH).is_ok(),
-            "a known name is taken even then"
-        );
+        assert_eq!(registry.register(Some("late"), b"{}"), Err(Refusal::RegistrationClosed));
+        assert!(registry.register(Some("collector"), BOTH).is_ok(), "a known name is taken even then");
     }
 
     #[test]
@@ -484,10 +399,7 @@ mod tests {
             let answer = registry.report_error(Some(&id), in_init, Some("Collector.Broken"), body);
             assert_eq!(answer.err(), refusal);
             if refusal.is_none() {
-                assert_eq!(
-                    registry.failed().map(|extension| extension.name.as_str()),
-                    Some("collector")
-                );
+                assert_eq!(registry.failed().map(|extension| extension.name.as_str()), Some("collector"));
                 assert_eq!(registry.next(Some(&id)), Err(Refusal::InvalidExtensionState));
                 let again = registry.report_error(Some(&id), in_init, Some("Collector.Broken"), body);
                 assert_eq!(again, Err(Refusal::InvalidExtensionState));

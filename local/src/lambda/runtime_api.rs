@@ -26,16 +26,12 @@ pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Repl
         (&Method::GET, "/runtime/invocation/next") => next_invocation(platform).await,
         (&Method::POST, "/runtime/init/error") => init_error(platform, call),
         (&Method::POST, path) => {
-            let invocation = path
-                .strip_prefix("/runtime/invocation/")
-                .and_then(|rest| rest.split_once('/'));
+            let invocation = path.strip_prefix("/runtime/invocation/").and_then(|rest| rest.split_once('/'));
             match invocation {
                 Some((request_id, "response")) => response(platform, call, request_id),
-                Some((request_id, "error")) => finish(
-                    platform,
-                    request_id,
-                    RuntimeResult::Error(error_report(call, &call.headers)),
-                ),
+                Some((request_id, "error")) => {
+                    finish(platform, request_id, RuntimeResult::Error(error_report(call, &call.headers)))
+                }
                 _ => not_found(call),
             }
         }
@@ -84,15 +80,11 @@ fn response(platform: &Platform, call: &Call, request_id: &str) -> Reply {
 }
 
 fn error_report(call: &Call, headers: &http::HeaderMap) -> ErrorReport {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
+    let text =
+        |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     // Without the header the type is in the body, as every runtime client sends it.
-    let error_type = text(ERROR_TYPE)
-        .or_else(|| type_in(&call.body))
-        .unwrap_or_else(|| "Unhandled".to_owned());
+    let error_type =
+        text(ERROR_TYPE).or_else(|| type_in(&call.body)).unwrap_or_else(|| "Unhandled".to_owned());
     ErrorReport {
         error_type,
         payload: call.body.clone(),
@@ -106,11 +98,7 @@ fn type_in(body: &Bytes) -> Option<String> {
 }
 
 fn finish(platform: &Platform, request_id: &str, result: RuntimeResult) -> Reply {
-    let answer = RuntimeAnswer {
-        result,
-        at: Instant::now(),
-        wall: SystemTime::now(),
-    };
+    let answer = RuntimeAnswer { result, at: Instant::now(), wall: SystemTime::now() };
     match platform.update(|state| state.runtime.answer(request_id, answer)) {
         Ok(()) => Reply::accepted(),
         Err(refusal) => refusal.into(),

@@ -155,15 +155,9 @@ impl RuntimeState {
             );
             let error_type = "Function.ResponseSizeTooLarge";
             let payload = serde_json::json!({"errorMessage": message, "errorType": error_type}).to_string();
-            let report = ErrorReport {
-                error_type: error_type.to_owned(),
-                payload: payload.into(),
-                xray_cause: None,
-            };
-            self.answer = Some(RuntimeAnswer {
-                result: RuntimeResult::Error(report),
-                ..answer
-            });
+            let report =
+                ErrorReport { error_type: error_type.to_owned(), payload: payload.into(), xray_cause: None };
+            self.answer = Some(RuntimeAnswer { result: RuntimeResult::Error(report), ..answer });
             return Err(Refusal::RequestEntityTooLarge);
         }
         self.answer = Some(answer);
@@ -223,19 +217,12 @@ mod tests {
         let mut runtime = running();
         assert_eq!(runtime.answer("two", answer(1)), Err(Refusal::InvalidRequestId));
         assert_eq!(runtime.answer("one", answer(1)), Ok(()));
-        assert_eq!(
-            runtime.answer("one", answer(1)),
-            Err(Refusal::InvalidStateTransition)
-        );
+        assert_eq!(runtime.answer("one", answer(1)), Err(Refusal::InvalidStateTransition));
         assert_eq!(running().answer("one", answer(RESPONSE_LIMIT_BYTES)), Ok(()));
         let mut runtime = running();
         let refused = runtime.answer("one", answer(RESPONSE_LIMIT_BYTES + 1));
         assert_eq!(refused, Err(Refusal::RequestEntityTooLarge));
-        let Some(RuntimeAnswer {
-            result: RuntimeResult::Error(report),
-            ..
-        }) = runtime.answer
-        else {
+        let Some(RuntimeAnswer { result: RuntimeResult::Error(report), .. }) = runtime.answer else {
             panic!("the caller hears of it");
         };
         assert_eq!(report.error_type, "Function.ResponseSizeTooLarge");
@@ -243,17 +230,10 @@ mod tests {
 
     #[test]
     fn an_init_error_is_taken_once_and_only_before_the_first_next() {
-        let report = ErrorReport {
-            error_type: "X".to_owned(),
-            payload: Bytes::new(),
-            xray_cause: None,
-        };
+        let report = ErrorReport { error_type: "X".to_owned(), payload: Bytes::new(), xray_cause: None };
         let mut runtime = RuntimeState::default();
         assert_eq!(runtime.init_error(report.clone()), Ok(()));
-        assert_eq!(
-            runtime.init_error(report.clone()),
-            Err(Refusal::InvalidStateTransition)
-        );
+        assert_eq!(runtime.init_error(report.clone()), Err(Refusal::InvalidStateTransition));
         assert_eq!(runtime.next(), Err(Refusal::InvalidStateTransition));
         assert_eq!(running().init_error(report), Err(Refusal::InvalidStateTransition));
     }

@@ -27,9 +27,7 @@ impl ScriptedRuntime {
         F: Fn(RuntimeClient) -> R + Send + Sync + 'static,
         R: Future<Output = i32> + Send + 'static,
     {
-        Self {
-            script: Arc::new(move |client| Box::pin(script(client))),
-        }
+        Self { script: Arc::new(move |client| Box::pin(script(client))) }
     }
 
     /// A runtime whose handler maps an event to a response, for ever.
@@ -91,15 +89,8 @@ impl RuntimeClient {
     /// Waits for the next invocation.
     pub async fn next(&self) -> Result<RuntimeEvent, RuntimeClientError> {
         let path = "/2018-06-01/runtime/invocation/next";
-        let (headers, payload) = self
-            .expect(Method::GET, path, &[], Bytes::new(), StatusCode::OK)
-            .await?;
-        let text = |name: &str| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
-        };
+        let (headers, payload) = self.expect(Method::GET, path, &[], Bytes::new(), StatusCode::OK).await?;
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(RuntimeEvent {
             request_id: text("lambda-runtime-aws-request-id").unwrap_or_default(),
             deadline_ms: text("lambda-runtime-deadline-ms")
@@ -117,9 +108,7 @@ impl RuntimeClient {
         payload: impl Into<Bytes>,
     ) -> Result<(), RuntimeClientError> {
         let path = format!("/2018-06-01/runtime/invocation/{request_id}/response");
-        self.expect(Method::POST, &path, &[], payload.into(), StatusCode::ACCEPTED)
-            .await
-            .map(drop)
+        self.expect(Method::POST, &path, &[], payload.into(), StatusCode::ACCEPTED).await.map(drop)
     }
 
     /// Reports that the handler failed. `xray_cause` is JSON.
@@ -136,8 +125,7 @@ impl RuntimeClient {
 
     /// Reports that the function could not be loaded.
     pub async fn fail_init(&self, error_type: &str, message: &str) -> Result<(), RuntimeClientError> {
-        self.report("/2018-06-01/runtime/init/error", error_type, message, None)
-            .await
+        self.report("/2018-06-01/runtime/init/error", error_type, message, None).await
     }
 
     async fn report(
@@ -151,9 +139,7 @@ impl RuntimeClient {
         let mut headers = vec![("Lambda-Runtime-Function-Error-Type", error_type)];
         headers.extend(xray_cause.map(|cause| ("Lambda-Runtime-Function-XRay-Error-Cause", cause)));
         let body = Bytes::from(body.to_string());
-        self.expect(Method::POST, path, &headers, body, StatusCode::ACCEPTED)
-            .await
-            .map(drop)
+        self.expect(Method::POST, path, &headers, body, StatusCode::ACCEPTED).await.map(drop)
     }
 
     async fn expect(
@@ -169,11 +155,7 @@ impl RuntimeClient {
             return Ok((headers, body));
         }
         let body = String::from_utf8_lossy(&body).into_owned();
-        Err(RuntimeClientError::Refused {
-            path: path.to_owned(),
-            status: status.as_u16(),
-            body,
-        })
+        Err(RuntimeClientError::Refused { path: path.to_owned(), status: status.as_u16(), body })
     }
 
     /// Any call to the API, whatever its answer.
@@ -185,32 +167,19 @@ impl RuntimeClient {
         body: Bytes,
     ) -> Result<(StatusCode, HeaderMap, Bytes), RuntimeClientError> {
         let unreachable = |cause: String| RuntimeClientError::Unreachable { api: self.api, cause };
-        let stream = TcpStream::connect(self.api)
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+        let stream = TcpStream::connect(self.api).await.map_err(|error| unreachable(error.to_string()))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| unreachable(error.to_string()))?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.api.to_string());
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, self.api.to_string());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Full::new(body))
-            .map_err(|error| unreachable(error.to_string()))?;
+        let request = request.body(Full::new(body)).map_err(|error| unreachable(error.to_string()))?;
         let connection = AbortOnDrop(tokio::spawn(connection));
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|error| unreachable(error.to_string()))?;
         let (head, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map_err(|error| unreachable(error.to_string()))?
-            .to_bytes();
+        let body = body.collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
         drop(connection);
         Ok((head.status, head.headers, body))
     }

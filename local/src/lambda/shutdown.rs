@@ -69,11 +69,7 @@ impl Driver {
         let budgets = self.platform.config.shutdown_budgets;
         let registered = self.platform.read(|state| {
             let any = |external: bool| {
-                state
-                    .extensions
-                    .all()
-                    .iter()
-                    .any(|one| one.external == external && one.id.is_some())
+                state.extensions.all().iter().any(|one| one.external == external && one.id.is_some())
             };
             (any(true), any(false))
         });
@@ -85,9 +81,8 @@ impl Driver {
         let deadline = Instant::now() + total;
         let deadline_ms = epoch_ms(SystemTime::now() + total);
 
-        let (runtime, extensions): (Vec<Process>, Vec<Process>) = std::mem::take(&mut self.processes)
-            .into_iter()
-            .partition(|one| one.origin == Origin::Runtime);
+        let (runtime, extensions): (Vec<Process>, Vec<Process>) =
+            std::mem::take(&mut self.processes).into_iter().partition(|one| one.origin == Origin::Runtime);
         if let Some(script) = self.script.take() {
             script.abort();
         }
@@ -101,13 +96,9 @@ impl Driver {
         self.platform.telemetry.flush(TELEMETRY_FLUSH_LIMIT).await;
         let body =
             json!({"eventType": "SHUTDOWN", "deadlineMs": deadline_ms, "shutdownReason": reason.as_str()});
-        let notified = self
-            .platform
-            .update(|state| state.extensions.release_shutdown(&body.to_string()));
+        let notified = self.platform.update(|state| state.extensions.release_shutdown(&body.to_string()));
         for name in &notified {
-            self.platform.log.push(Event::ShutdownReleased {
-                extension: name.clone(),
-            });
+            self.platform.log.push(Event::ShutdownReleased { extension: name.clone() });
         }
         let mut ends = JoinSet::new();
         for process in extensions {
@@ -117,12 +108,7 @@ impl Driver {
         let mut extensions = ends.join_all().await;
         extensions.sort_by(|left, right| left.name.cmp(&right.name));
         self.platform.enter(Phase::Down);
-        ShutdownReport {
-            reason,
-            runtime_exit,
-            runtime_killed,
-            extensions,
-        }
+        ShutdownReport { reason, runtime_exit, runtime_killed, extensions }
     }
 }
 
@@ -158,12 +144,5 @@ async fn end_extension(process: Process, notified: bool, deadline: Instant) -> E
         other => other.to_string(),
     };
     process.finish().await;
-    ExtensionShutdown {
-        name,
-        notified,
-        budget: deadline - begin,
-        time_to_exit,
-        exit,
-        killed,
-    }
+    ExtensionShutdown { name, notified, budget: deadline - begin, time_to_exit, exit, killed }
 }

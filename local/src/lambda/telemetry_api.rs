@@ -41,11 +41,7 @@ struct Buffering {
 
 impl Default for Buffering {
     fn default() -> Self {
-        Self {
-            max_items: 10_000,
-            max_bytes: 262_144,
-            timeout_ms: 1_000,
-        }
+        Self { max_items: 10_000, max_bytes: 262_144, timeout_ms: 1_000 }
     }
 }
 
@@ -61,65 +57,39 @@ impl Subscription {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, String> {
         let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         if !SCHEMA_VERSIONS.contains(&body.schema_version.as_str()) {
-            return Err(format!(
-                "schemaVersion {:?} is not one of {SCHEMA_VERSIONS:?}",
-                body.schema_version
-            ));
+            return Err(format!("schemaVersion {:?} is not one of {SCHEMA_VERSIONS:?}", body.schema_version));
         }
         let kinds = body.types.iter().map(|name| Kind::parse(name).ok_or(name));
-        let kinds: BTreeSet<Kind> = kinds
-            .collect::<Result<_, _>>()
-            .map_err(|name| format!("types holds {name:?}"))?;
+        let kinds: BTreeSet<Kind> =
+            kinds.collect::<Result<_, _>>().map_err(|name| format!("types holds {name:?}"))?;
         if kinds.is_empty() {
             return Err("types is empty".to_owned());
         }
         let within = |name: &str, value: u64, low: u64, high: u64| {
             let fits = (low..=high).contains(&value);
-            if fits {
-                Ok(())
-            } else {
-                Err(format!("buffering.{name} {value} is not within {low} to {high}"))
-            }
+            if fits { Ok(()) } else { Err(format!("buffering.{name} {value} is not within {low} to {high}")) }
         };
-        let Buffering {
-            max_items,
-            max_bytes,
-            timeout_ms,
-        } = body.buffering;
+        let Buffering { max_items, max_bytes, timeout_ms } = body.buffering;
         within("maxItems", max_items as u64, 1_000, 10_000)?;
         within("maxBytes", max_bytes as u64, 262_144, 1_048_576)?;
         within("timeoutMs", timeout_ms, 25, 30_000)?;
         if body.destination.protocol != "HTTP" {
-            return Err(format!(
-                "destination.protocol {:?} is not HTTP",
-                body.destination.protocol
-            ));
+            return Err(format!("destination.protocol {:?} is not HTTP", body.destination.protocol));
         }
         let (port, path) = listener(body.destination.uri.as_deref().unwrap_or_default())?;
-        Ok(Self {
-            kinds,
-            max_items,
-            max_bytes,
-            timeout: Duration::from_millis(timeout_ms),
-            port,
-            path,
-        })
+        Ok(Self { kinds, max_items, max_bytes, timeout: Duration::from_millis(timeout_ms), port, path })
     }
 }
 
 /// Port and path of a listener; its host stands for 127.0.0.1 (SIM-15).
 fn listener(uri: &str) -> Result<(u16, String), String> {
-    let parsed: Uri = uri
-        .parse()
-        .map_err(|error| format!("destination.URI {uri:?}: {error}"))?;
+    let parsed: Uri = uri.parse().map_err(|error| format!("destination.URI {uri:?}: {error}"))?;
     let host_is_right = matches!(parsed.host(), Some("sandbox.localdomain" | "sandbox"));
     match parsed.port_u16() {
         Some(port) if host_is_right && parsed.scheme_str() == Some("http") => {
             Ok((port, parsed.path().to_owned()))
         }
-        _ => Err(format!(
-            "destination.URI {uri:?} is not http://sandbox.localdomain:PORT"
-        )),
+        _ => Err(format!("destination.URI {uri:?} is not http://sandbox.localdomain:PORT")),
     }
 }
 
@@ -170,10 +140,7 @@ mod tests {
         let body = br#"{"schemaVersion":"2022-12-13","types":["platform"],"buffering":{"timeoutMs":100},
             "destination":{"protocol":"HTTP","URI":"http://sandbox.localdomain:80"}}"#;
         let subscription = Subscription::parse(body).unwrap();
-        assert_eq!(
-            (subscription.max_items, subscription.max_bytes),
-            (10_000, 262_144)
-        );
+        assert_eq!((subscription.max_items, subscription.max_bytes), (10_000, 262_144));
         assert_eq!(subscription.timeout, Duration::from_millis(100));
     }
 }

@@ -41,9 +41,7 @@ impl Kind {
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Platform, Self::Function, Self::Extension]
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+        [Self::Platform, Self::Function, Self::Extension].into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -92,12 +90,7 @@ pub(crate) struct Telemetry {
 
 impl Telemetry {
     pub(crate) fn new(mode: TelemetryMode, log: EventLog) -> Self {
-        Self {
-            mode,
-            hub: Mutex::default(),
-            frozen: watch::Sender::new(false),
-            log,
-        }
+        Self { mode, hub: Mutex::default(), frozen: watch::Sender::new(false), log }
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
@@ -115,11 +108,7 @@ impl Telemetry {
                 return Subscribed::Closed;
             }
             let (queue, commands) = mpsc::channel(QUEUE_LIMIT);
-            for record in hub
-                .past
-                .iter()
-                .filter(|record| subscription.kinds.contains(&record.kind))
-            {
+            for record in hub.past.iter().filter(|record| subscription.kinds.contains(&record.kind)) {
                 let _ = queue.try_send(Command::Record(record.clone()));
             }
             let delivery = Delivery {
@@ -129,11 +118,7 @@ impl Telemetry {
                 log: self.log.clone(),
             };
             let task = tokio::spawn(delivery.run(commands)).abort_handle();
-            hub.subscribers.push(Subscriber {
-                kinds: subscription.kinds.clone(),
-                queue,
-                task,
-            });
+            hub.subscribers.push(Subscriber { kinds: subscription.kinds.clone(), queue, task });
         }
         let types: Vec<&str> = subscription.kinds.iter().map(|kind| kind.as_str()).collect();
         self.platform(
@@ -149,10 +134,7 @@ impl Telemetry {
 
     pub(crate) fn emit(&self, kind: Kind, event_type: &str, record: &Value) {
         let event = json!({"time": iso8601(SystemTime::now()), "type": event_type, "record": record});
-        let record = Arc::new(Record {
-            kind,
-            json: event.to_string(),
-        });
+        let record = Arc::new(Record { kind, json: event.to_string() });
         let mut hub = self.hub();
         for subscriber in hub.subscribers.iter().filter(|one| one.kinds.contains(&kind)) {
             let _ = subscriber.queue.try_send(Command::Record(record.clone()));

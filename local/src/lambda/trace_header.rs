@@ -22,18 +22,10 @@ pub struct TraceHeader {
 impl TraceHeader {
     /// Reads a header leniently: fields may be missing, reordered or unknown (L-4.4).
     pub fn parse(text: &str) -> Self {
-        let mut header = Self {
-            root: None,
-            parent: None,
-            sampled: None,
-            others: Vec::new(),
-            raw: text.to_owned(),
-        };
+        let mut header =
+            Self { root: None, parent: None, sampled: None, others: Vec::new(), raw: text.to_owned() };
         for field in text.split(';').map(str::trim).filter(|field| !field.is_empty()) {
-            match field
-                .split_once('=')
-                .map(|(key, value)| (key.trim(), value.trim()))
-            {
+            match field.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
                 Some(("Root", value)) => header.root = Some(value.to_owned()),
                 Some(("Parent", value)) => header.parent = Some(value.to_owned()),
                 Some(("Sampled", "1")) => header.sampled = Some(true),
@@ -93,9 +85,7 @@ impl InvocationTrace {
 
     fn active(upstream: Option<&TraceHeader>) -> Self {
         let segments = LambdaSegments {
-            trace_id: upstream
-                .and_then(|header| header.root.clone())
-                .unwrap_or_else(new_trace_id),
+            trace_id: upstream.and_then(|header| header.root.clone()).unwrap_or_else(new_trace_id),
             upstream: upstream.and_then(|header| header.parent.clone()),
             service: new_segment_id(),
             function: new_segment_id(),
@@ -139,10 +129,7 @@ mod tests {
     #[test]
     fn headers_parse_whatever_the_order_and_the_unknown_fields() {
         let header = TraceHeader::parse("Sampled=1; Self=2-x ;Root=1-5759e988-bd862e3fe1be46a994272793;;Odd");
-        assert_eq!(
-            header.root.as_deref(),
-            Some("1-5759e988-bd862e3fe1be46a994272793")
-        );
+        assert_eq!(header.root.as_deref(), Some("1-5759e988-bd862e3fe1be46a994272793"));
         assert_eq!((header.parent, header.sampled), (None, Some(true)));
         assert_eq!(header.others, ["Self=2-x", "Odd"]);
         assert_eq!(TraceHeader::parse("Sampled=?").sampled, None);
@@ -150,11 +137,9 @@ mod tests {
 
     #[test]
     fn pass_through_hands_the_callers_header_on_unchanged() {
-        for raw in [
-            UPSTREAM,
-            "Root=1-5759e988-bd862e3fe1be46a994272793",
-            "Root=1-0-0;Parent=a;Sampled=0;Lineage=x",
-        ] {
+        for raw in
+            [UPSTREAM, "Root=1-5759e988-bd862e3fe1be46a994272793", "Root=1-0-0;Parent=a;Sampled=0;Lineage=x"]
+        {
             let trace = InvocationTrace::new(Tracing::PassThrough, Some(&TraceHeader::parse(raw)));
             assert_eq!(trace.runtime_header, raw);
             assert_eq!(trace.extension_header, raw);
@@ -186,16 +171,10 @@ mod tests {
     #[test]
     fn active_decides_when_nobody_did_and_respects_a_no() {
         let decided = InvocationTrace::new(Tracing::Active, Some(&TraceHeader::parse("Root=1-a-b")));
-        assert_eq!(
-            decided.segments.map(|segments| segments.trace_id).as_deref(),
-            Some("1-a-b")
-        );
+        assert_eq!(decided.segments.map(|segments| segments.trace_id).as_deref(), Some("1-a-b"));
         let refused =
             InvocationTrace::new(Tracing::Active, Some(&TraceHeader::parse("Root=1-a-b;Sampled=0")));
-        assert_eq!(
-            (refused.runtime_header.as_str(), refused.segments),
-            ("Root=1-a-b;Sampled=0", None)
-        );
+        assert_eq!((refused.runtime_header.as_str(), refused.segments), ("Root=1-a-b;Sampled=0", None));
         assert!(InvocationTrace::new(Tracing::Active, None).segments.is_some());
     }
 }

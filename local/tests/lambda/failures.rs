@@ -42,18 +42,12 @@ async fn failure(environment: &LambdaEnvironment, event: &'static str) -> (Strin
     let body: Value = serde_json::from_slice(&answer.payload).unwrap();
     let error = answer.error.unwrap();
     assert_eq!(body["errorType"], json!(error.error_type));
-    (
-        error.error_type,
-        body["errorMessage"].as_str().unwrap().to_owned(),
-    )
+    (error.error_type, body["errorMessage"].as_str().unwrap().to_owned())
 }
 
 fn shutdown_reasons(environment: &LambdaEnvironment, name: &str) -> Vec<Value> {
     let events = said_json(environment, name, "event");
-    events
-        .iter()
-        .filter_map(|event| event.get("shutdownReason").cloned())
-        .collect()
+    events.iter().filter_map(|event| event.get("shutdownReason").cloned()).collect()
 }
 
 #[tokio::test]
@@ -75,11 +69,7 @@ async fn l_1_5_an_extension_that_cannot_start_takes_the_function_down() {
         let environment = start(config(&layer, &json!({}))).await;
         let init = environment.init_report().failure.clone().unwrap();
         assert_eq!(init.error_type, "Extension.LaunchError");
-        assert!(
-            init.message.contains("broken") && init.message.contains(reason),
-            "{}",
-            init.message
-        );
+        assert!(init.message.contains("broken") && init.message.contains(reason), "{}", init.message);
         let (error_type, _) = failure(&environment, "{}").await;
         assert_eq!(error_type, "Extension.LaunchError");
     }
@@ -93,12 +83,7 @@ async fn l_1_1_directories_in_the_extensions_folder_are_ignored_and_l_1_4_ten_is
     fs::create_dir(ten.path().join("extensions/data")).unwrap();
     let environment = start(config(&ten, &json!({}))).await;
     assert_eq!(environment.init_report().failure, None);
-    assert_eq!(
-        environment
-            .event_log()
-            .count(|event| matches!(event, Event::ProcessStarted { .. })),
-        10
-    );
+    assert_eq!(environment.event_log().count(|event| matches!(event, Event::ProcessStarted { .. })), 10);
     let eleven = layer(&names);
     let environment = start(config(&eleven, &json!({}))).await;
     let failure = environment.init_report().failure.clone().unwrap();
@@ -109,11 +94,7 @@ async fn l_1_1_directories_in_the_extensions_folder_are_ignored_and_l_1_4_ten_is
 #[tokio::test]
 async fn l_1_6_an_extension_that_ends_during_the_initialisation() {
     let cases = [
-        (
-            json!({"init_error": true, "exit_status": 1}),
-            "Extension.InitError",
-            "Fake.Broken",
-        ),
+        (json!({"init_error": true, "exit_status": 1}), "Extension.InitError", "Fake.Broken"),
         (json!({"events": ["NOTHING"]}), "Extension.Crash", "collector"),
     ];
     for (script, error_type, part) in cases {
@@ -131,16 +112,11 @@ async fn sim_18_an_init_error_of_the_runtime_reaches_the_caller_after_a_second_t
     let layer = layer(&["collector"]);
     let mut config = config(&layer, &json!({}));
     config.runtime = RuntimeKind::Scripted(ScriptedRuntime::new(|client| async move {
-        let _ = client
-            .fail_init("Runtime.ImportModuleError", "Unable to import module 'app'")
-            .await;
+        let _ = client.fail_init("Runtime.ImportModuleError", "Unable to import module 'app'").await;
         1
     }));
     let environment = start(config).await;
-    assert_eq!(
-        environment.init_report().failure.clone().unwrap().error_type,
-        "Runtime.ImportModuleError"
-    );
+    assert_eq!(environment.init_report().failure.clone().unwrap().error_type, "Runtime.ImportModuleError");
     let answer = environment.invoke("{}", None).await.unwrap();
     let expected = json!({
         "errorMessage": "Unable to import module 'app'", "errorType": "Runtime.ImportModuleError", "stackTrace": []
@@ -148,18 +124,12 @@ async fn sim_18_an_init_error_of_the_runtime_reaches_the_caller_after_a_second_t
     assert_eq!(answer.payload, expected.to_string());
     let started = |event: &Event| matches!(event, Event::ProcessStarted { .. });
     assert_eq!(environment.event_log().count(started), 2);
-    assert_eq!(
-        shutdown_reasons(&environment, "collector"),
-        ["failure", "failure"]
-    );
+    assert_eq!(shutdown_reasons(&environment, "collector"), ["failure", "failure"]);
 }
 
 #[tokio::test]
 async fn sim_6_the_init_limit_ends_a_start_that_never_comes() {
-    for (hang_at, part) in [
-        ("register", "has not registered"),
-        ("next", "has not called event/next"),
-    ] {
+    for (hang_at, part) in [("register", "has not registered"), ("next", "has not called event/next")] {
         let layer = layer(&["collector"]);
         let mut config = config(&layer, &json!({"*": {"hang_at": hang_at}}));
         config.init_limit = Duration::from_millis(300);
@@ -171,19 +141,9 @@ async fn sim_6_the_init_limit_ends_a_start_that_never_comes() {
         assert!(init.message.contains(part), "{}", init.message);
         let (error_type, message) = failure(&environment, "{}").await;
         assert_eq!(error_type, "Sandbox.Timedout");
-        assert!(
-            message.ends_with("Error: Task timed out after 0.30 seconds"),
-            "{message}"
-        );
-        let killed = |event: &Event| {
-            matches!(
-                event,
-                Event::ProcessExited {
-                    exit: ProcessExit::Signal(9),
-                    ..
-                }
-            )
-        };
+        assert!(message.ends_with("Error: Task timed out after 0.30 seconds"), "{message}");
+        let killed =
+            |event: &Event| matches!(event, Event::ProcessExited { exit: ProcessExit::Signal(9), .. });
         assert_eq!(environment.event_log().count(killed), 2);
     }
 }
@@ -194,28 +154,15 @@ async fn l_8_16_a_runtime_that_exits_is_reported_and_replaced() {
     let environment = start(obedient_config(&layer, &json!({}))).await;
     let (error_type, message) = failure(&environment, "exit").await;
     assert_eq!(error_type, "Runtime.ExitError");
-    assert!(
-        message.ends_with("Error: Runtime exited with error: exit status 7"),
-        "{message}"
-    );
+    assert!(message.ends_with("Error: Runtime exited with error: exit status 7"), "{message}");
     assert!(message.starts_with("RequestId: "));
     let answer = environment.invoke("again", None).await.unwrap();
     assert_eq!(answer.payload, "again");
     environment.shutdown().await.unwrap();
-    assert_eq!(
-        shutdown_reasons(&environment, "collector"),
-        ["failure", "spindown"]
-    );
-    let statuses: Vec<_> = environment
-        .invocation_reports()
-        .iter()
-        .map(|report| report.status)
-        .collect();
+    assert_eq!(shutdown_reasons(&environment, "collector"), ["failure", "spindown"]);
+    let statuses: Vec<_> = environment.invocation_reports().iter().map(|report| report.status).collect();
     assert_eq!(statuses, [InvocationStatus::Failure, InvocationStatus::Success]);
-    assert!(
-        environment.invocation_reports()[1].init_duration.is_some(),
-        "a suppressed init"
-    );
+    assert!(environment.invocation_reports()[1].init_duration.is_some(), "a suppressed init");
 }
 
 #[tokio::test]
@@ -226,30 +173,13 @@ async fn l_8_4_a_timeout_is_told_and_the_environment_starts_again() {
     let environment = start(config).await;
     let (error_type, message) = failure(&environment, "hang").await;
     assert_eq!(error_type, "Sandbox.Timedout");
-    assert!(
-        message.ends_with("Error: Task timed out after 2.00 seconds"),
-        "{message}"
-    );
+    assert!(message.ends_with("Error: Task timed out after 2.00 seconds"), "{message}");
     assert_eq!(environment.invoke("again", None).await.unwrap().payload, "again");
     environment.shutdown().await.unwrap();
-    assert_eq!(
-        shutdown_reasons(&environment, "collector"),
-        ["timeout", "spindown"]
-    );
-    let exits = |event: &Event| {
-        matches!(
-            event,
-            Event::ProcessExited {
-                exit: ProcessExit::Code(0),
-                ..
-            }
-        )
-    };
+    assert_eq!(shutdown_reasons(&environment, "collector"), ["timeout", "spindown"]);
+    let exits = |event: &Event| matches!(event, Event::ProcessExited { exit: ProcessExit::Code(0), .. });
     assert_eq!(environment.event_log().count(exits), 2);
-    assert_eq!(
-        environment.invocation_reports()[0].status,
-        InvocationStatus::Timeout
-    );
+    assert_eq!(environment.invocation_reports()[0].status, InvocationStatus::Timeout);
 }
 
 #[tokio::test]
@@ -261,10 +191,7 @@ async fn l_8_14_an_extension_that_overruns_counts_as_a_timeout_but_the_answer_st
     let answer = environment.invoke("fine", None).await.unwrap();
     assert_eq!((answer.is_success(), &answer.payload[..]), (true, &b"fine"[..]));
     environment.idle().await.unwrap();
-    assert_eq!(
-        environment.invocation_reports()[0].status,
-        InvocationStatus::Timeout
-    );
+    assert_eq!(environment.invocation_reports()[0].status, InvocationStatus::Timeout);
     // L-8.13: SHUTDOWN is seen only when the extension asks again, after its tail.
     let lines = environment.event_log().lines(&extension("collector"));
     let tail = lines.iter().position(|line| line == "tail done").unwrap();
@@ -275,10 +202,7 @@ async fn l_8_14_an_extension_that_overruns_counts_as_a_timeout_but_the_answer_st
 async fn l_8_18_an_extension_that_exits_during_an_invocation() {
     let cases = [
         (json!({"exit_on_invoke": 1, "exit_status": 3}), "Extension.Crash"),
-        (
-            json!({"exit_error_on_invoke": 1, "exit_status": 3}),
-            "Extension.ExitError",
-        ),
+        (json!({"exit_error_on_invoke": 1, "exit_status": 3}), "Extension.ExitError"),
     ];
     for (script, error_type) in cases {
         let layer = layer(&["collector", "witness"]);

@@ -76,11 +76,7 @@ impl Api {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.write_all(&request)?;
         read_message(&mut BufReader::new(stream)).map(|(first, headers, body)| Response {
-            status: first
-                .split(' ')
-                .nth(1)
-                .and_then(|code| code.parse().ok())
-                .unwrap_or_default(),
+            status: first.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default(),
             headers,
             body,
         })
@@ -100,10 +96,7 @@ fn read_message(reader: &mut impl BufRead) -> Outcome<(String, BTreeMap<String, 
         };
         headers.insert(name.to_lowercase(), value.to_owned());
     }
-    let length = headers
-        .get("content-length")
-        .and_then(|length| length.parse().ok())
-        .unwrap_or(0);
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     Ok((first.trim_end().to_owned(), headers, String::from_utf8(body)?))
@@ -118,14 +111,9 @@ fn listen(listener: &TcpListener) {
         };
         let records: Vec<serde_json::Value> = serde_json::from_str(&body).unwrap_or_default();
         for record in records {
-            println!(
-                "telemetry {} {record}",
-                first.split(' ').nth(1).unwrap_or_default()
-            );
+            println!("telemetry {} {record}", first.split(' ').nth(1).unwrap_or_default());
         }
-        let _ = reader
-            .get_mut()
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let _ = reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     }
 }
 
@@ -154,46 +142,26 @@ fn main() -> Outcome<()> {
     let name = program.rsplit('/').next().unwrap_or_default().to_owned();
     let scripts: BTreeMap<String, Script> =
         serde_json::from_str(&std::env::var("FAKE_EXTENSION").unwrap_or_else(|_| "{}".to_owned()))?;
-    let script = scripts
-        .get(&name)
-        .or_else(|| scripts.get("*"))
-        .cloned()
-        .unwrap_or_default();
+    let script = scripts.get(&name).or_else(|| scripts.get("*")).cloned().unwrap_or_default();
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     println!("environment {}", serde_json::to_string(&variables)?);
     hang(&script, "register");
 
-    let mut api = Api {
-        address: std::env::var("AWS_LAMBDA_RUNTIME_API")?,
-        identifier: String::new(),
-    };
+    let mut api = Api { address: std::env::var("AWS_LAMBDA_RUNTIME_API")?, identifier: String::new() };
     let events = serde_json::json!({"events": script.events}).to_string();
-    let registration = api.call(
-        "POST",
-        "/2020-01-01/extension/register",
-        &[("Lambda-Extension-Name", &name)],
-        &events,
-    )?;
+    let registration =
+        api.call("POST", "/2020-01-01/extension/register", &[("Lambda-Extension-Name", &name)], &events)?;
     println!("registered {} {}", registration.status, registration.body);
     if registration.status != 200 {
         std::process::exit(script.exit_status);
     }
-    api.identifier = registration
-        .headers
-        .get("lambda-extension-identifier")
-        .cloned()
-        .unwrap_or_default();
+    api.identifier = registration.headers.get("lambda-extension-identifier").cloned().unwrap_or_default();
     if script.subscribe_at == "init" {
         subscribe(&api)?;
     }
     let error_type = [("Lambda-Extension-Function-Error-Type", "Fake.Broken")];
     if script.init_error {
-        api.call(
-            "POST",
-            "/2020-01-01/extension/init/error",
-            &error_type,
-            r#"{"errorMessage":"no"}"#,
-        )?;
+        api.call("POST", "/2020-01-01/extension/init/error", &error_type, r#"{"errorMessage":"no"}"#)?;
         std::process::exit(script.exit_status);
     }
     hang(&script, "next");
@@ -217,12 +185,7 @@ fn main() -> Outcome<()> {
             subscribe(&api)?;
         }
         if invocations == script.exit_error_on_invoke {
-            api.call(
-                "POST",
-                "/2020-01-01/extension/exit/error",
-                &error_type,
-                r#"{"errorMessage":"no"}"#,
-            )?;
+            api.call("POST", "/2020-01-01/extension/exit/error", &error_type, r#"{"errorMessage":"no"}"#)?;
         }
         if [script.exit_on_invoke, script.exit_error_on_invoke].contains(&invocations) {
             std::process::exit(script.exit_status);

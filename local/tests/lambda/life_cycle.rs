@@ -62,24 +62,14 @@ async fn invocations_answer_bytes_and_both_sides_hear_of_each_once() {
     for (event, (id, header)) in events.iter().zip(&ids) {
         assert_eq!(event["eventType"], "INVOKE");
         assert_eq!(event["requestId"], json!(id));
-        assert_eq!(
-            event["tracing"],
-            json!({"type": "X-Amzn-Trace-Id", "value": header})
-        );
-        assert_eq!(
-            event["invokedFunctionArn"],
-            "arn:aws:lambda:us-east-1:123456789012:function:function"
-        );
+        assert_eq!(event["tracing"], json!({"type": "X-Amzn-Trace-Id", "value": header}));
+        assert_eq!(event["invokedFunctionArn"], "arn:aws:lambda:us-east-1:123456789012:function:function");
     }
     assert_eq!(events[3]["eventType"], "SHUTDOWN");
     assert_eq!(events[3]["shutdownReason"], "spindown");
     let reports = environment.invocation_reports();
     assert_eq!(reports.len(), 3);
-    assert!(
-        reports
-            .iter()
-            .all(|report| report.status == InvocationStatus::Success)
-    );
+    assert!(reports.iter().all(|report| report.status == InvocationStatus::Success));
     assert!(reports[0].init_duration.is_some() && reports[1].init_duration.is_none());
     assert!(reports.iter().all(|report| report.extension_overhead.is_some()));
 }
@@ -91,21 +81,11 @@ async fn sim_9_the_caller_does_not_wait_for_extensions_and_sim_10_the_end_does()
     environment.invoke("{}", None).await.unwrap();
     environment.idle().await.unwrap();
     let log = environment.event_log();
-    let released = log
-        .position(0, |event| matches!(event, Event::InvocationReleased { .. }))
-        .unwrap();
-    let delivered = log
-        .position(released, |event| matches!(event, Event::AnswerDelivered { .. }))
-        .unwrap();
-    let waiting = log
-        .position(released, call(extension("collector"), NEXT))
-        .unwrap();
-    let ended = log
-        .position(released, |event| matches!(event, Event::InvocationEnded { .. }))
-        .unwrap();
-    let frozen = log
-        .position(released, |event| matches!(event, Event::Frozen { .. }))
-        .unwrap();
+    let released = log.position(0, |event| matches!(event, Event::InvocationReleased { .. })).unwrap();
+    let delivered = log.position(released, |event| matches!(event, Event::AnswerDelivered { .. })).unwrap();
+    let waiting = log.position(released, call(extension("collector"), NEXT)).unwrap();
+    let ended = log.position(released, |event| matches!(event, Event::InvocationEnded { .. })).unwrap();
+    let frozen = log.position(released, |event| matches!(event, Event::Frozen { .. })).unwrap();
     assert!(delivered < waiting && waiting < ended && ended < frozen);
 }
 
@@ -117,17 +97,9 @@ async fn sim_9_a_late_answer_waits_for_extensions() {
     let environment = start(config).await;
     assert_eq!(environment.invoke("7", None).await.unwrap().payload, "7");
     let log = environment.event_log();
-    let released = log
-        .position(0, |event| matches!(event, Event::InvocationReleased { .. }))
-        .unwrap();
-    let delivered = log
-        .position(released, |event| matches!(event, Event::AnswerDelivered { .. }))
-        .unwrap();
-    assert!(
-        log.position(released, call(extension("collector"), NEXT))
-            .unwrap()
-            < delivered
-    );
+    let released = log.position(0, |event| matches!(event, Event::InvocationReleased { .. })).unwrap();
+    let delivered = log.position(released, |event| matches!(event, Event::AnswerDelivered { .. })).unwrap();
+    assert!(log.position(released, call(extension("collector"), NEXT)).unwrap() < delivered);
 }
 
 #[tokio::test]
@@ -144,10 +116,7 @@ async fn sim_8_either_side_can_hear_later() {
         let runtime = log.position(0, answered(Origin::Runtime, RUNTIME_NEXT)).unwrap();
         let invoke = log.position(0, answered(extension("collector"), NEXT)).unwrap();
         assert_eq!(invoke < runtime, runtime_ms > 0);
-        assert_eq!(
-            environment.invocation_reports()[0].status,
-            InvocationStatus::Success
-        );
+        assert_eq!(environment.invocation_reports()[0].status, InvocationStatus::Success);
     }
 }
 
@@ -168,25 +137,15 @@ async fn sim_11_nothing_runs_between_invocations() {
     }
     environment.idle().await.unwrap();
     // One freeze after init and one after each invocation, each undone before the next event.
-    assert_eq!(
-        log.count(|event| matches!(event, Event::Frozen { pids } if pids.len() == 1)),
-        4
-    );
+    assert_eq!(log.count(|event| matches!(event, Event::Frozen { pids } if pids.len() == 1)), 4);
     assert_eq!(log.count(|event| matches!(event, Event::Thawed { .. })), 3);
-    assert_eq!(
-        log.count(|event| matches!(event, Event::FreezeIncomplete { .. })),
-        0
-    );
+    assert_eq!(log.count(|event| matches!(event, Event::FreezeIncomplete { .. })), 0);
     let mark = log.mark();
     environment.thaw().await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     environment.freeze().await.unwrap();
     let lines = log.entries_since(mark);
-    assert!(
-        lines
-            .iter()
-            .any(|entry| matches!(&entry.event, Event::Line { text, .. } if text == "chatter"))
-    );
+    assert!(lines.iter().any(|entry| matches!(&entry.event, Event::Line { text, .. } if text == "chatter")));
 }
 
 #[tokio::test]
@@ -194,21 +153,14 @@ async fn l_3_1_an_extension_does_not_see_the_runtimes_variables() {
     let layer = layer(&["collector"]);
     let environment = start(config(&layer, &json!({}))).await;
     let variables = &said_json(&environment, "collector", "environment")[0];
-    for hidden in [
-        "_HANDLER",
-        "LAMBDA_TASK_ROOT",
-        "AWS_XRAY_DAEMON_ADDRESS",
-        "AWS_LAMBDA_LOG_GROUP_NAME",
-        "HOME",
-    ] {
+    for hidden in
+        ["_HANDLER", "LAMBDA_TASK_ROOT", "AWS_XRAY_DAEMON_ADDRESS", "AWS_LAMBDA_LOG_GROUP_NAME", "HOME"]
+    {
         assert_eq!(variables.get(hidden), None, "{hidden}");
     }
     let api = environment.runtime_api();
     assert_eq!(variables["AWS_LAMBDA_RUNTIME_API"], json!(api.to_string()));
-    assert_eq!(
-        variables["OTEL_XRAY_AGENT_SOCKET"],
-        json!(format!("otel-xray-{}", api.port()))
-    );
+    assert_eq!(variables["OTEL_XRAY_AGENT_SOCKET"], json!(format!("otel-xray-{}", api.port())));
     assert_eq!(variables["AWS_LAMBDA_INITIALIZATION_TYPE"], "on-demand");
 }
 
@@ -225,11 +177,8 @@ async fn sim_19_an_extension_that_exits_in_time_and_one_that_does_not() {
     let environment = start(config).await;
     let report = environment.shutdown().await.unwrap();
     assert_eq!(report.reason, ShutdownReason::Spindown);
-    let ends: Vec<_> = report
-        .extensions
-        .iter()
-        .map(|end| (end.name.as_str(), end.notified, end.killed, end.exit))
-        .collect();
+    let ends: Vec<_> =
+        report.extensions.iter().map(|end| (end.name.as_str(), end.notified, end.killed, end.exit)).collect();
     let killed = ProcessExit::Signal(9);
     let expected = [
         ("deaf", false, true, killed),
@@ -239,14 +188,7 @@ async fn sim_19_an_extension_that_exits_in_time_and_one_that_does_not() {
     assert_eq!(ends, expected);
     assert!(report.extensions[1].time_to_exit >= Duration::from_millis(10));
     assert!(report.extensions[2].time_to_exit >= report.extensions[2].budget);
-    assert_eq!(
-        environment
-            .event_log()
-            .lines(&extension("good"))
-            .last()
-            .map(String::as_str),
-        Some("bye")
-    );
+    assert_eq!(environment.event_log().lines(&extension("good")).last().map(String::as_str), Some("bye"));
     assert!(environment.invoke("{}", None).await.is_err());
 }
 
@@ -264,9 +206,7 @@ async fn l_8_9_a_runtime_that_ignores_sigterm_leaves_the_extension_its_share() {
     let sent = |name: &'static str| move |event: &Event| matches!(event, Event::SignalSent { origin: Origin::Runtime, signal } if *signal == name);
     let terminated = log.position(0, sent("SIGTERM")).unwrap();
     let killed = log.position(0, sent("SIGKILL")).unwrap();
-    let notified = log
-        .position(0, |event| matches!(event, Event::ShutdownReleased { .. }))
-        .unwrap();
+    let notified = log.position(0, |event| matches!(event, Event::ShutdownReleased { .. })).unwrap();
     assert!(terminated < killed && killed < notified);
 }
 
@@ -288,16 +228,7 @@ async fn l_8_9_without_extensions_the_runtime_is_killed_at_once() {
     let report = environment.shutdown().await.unwrap();
     assert!(report.runtime_killed && report.extensions.is_empty());
     let log = environment.event_log();
-    assert_eq!(
-        log.count(|event| matches!(
-            event,
-            Event::SignalSent {
-                signal: "SIGTERM",
-                ..
-            }
-        )),
-        0
-    );
+    assert_eq!(log.count(|event| matches!(event, Event::SignalSent { signal: "SIGTERM", .. })), 0);
 }
 
 #[tokio::test]
@@ -328,9 +259,7 @@ async fn sim_5_trace_headers_and_lambdas_own_segments() {
     }));
     let sink = documents.clone();
     config.facade_sink = Some(Arc::new(move |batch: Vec<String>| {
-        let parsed = batch
-            .iter()
-            .map(|text| serde_json::from_str::<Value>(text).unwrap());
+        let parsed = batch.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
         sink.lock().unwrap().extend(parsed);
     }));
     let environment = start(config).await;
@@ -344,10 +273,7 @@ async fn sim_5_trace_headers_and_lambdas_own_segments() {
 
     let headers = headers.lock().unwrap().clone();
     assert_eq!(headers[0].as_deref(), Some(first.runtime_trace_header.as_str()));
-    assert_eq!(
-        headers[2].as_deref(),
-        Some("Root=1-5759e988-000000000000000000000000;Sampled=0")
-    );
+    assert_eq!(headers[2].as_deref(), Some("Root=1-5759e988-000000000000000000000000;Sampled=0"));
     let documents = documents.lock().unwrap();
     assert_eq!(documents.len(), 4, "two for each sampled invocation");
     let runtime_header = TraceHeader::parse(&first.runtime_trace_header);
@@ -359,10 +285,7 @@ async fn sim_5_trace_headers_and_lambdas_own_segments() {
     assert!(documents[0].get("fault").is_none());
     assert_eq!(documents[3]["fault"], true);
     assert_eq!(documents[3]["cause"]["working_directory"], "/t");
-    assert_eq!(
-        documents[3]["trace_id"],
-        json!(TraceHeader::parse(&second.runtime_trace_header).root)
-    );
+    assert_eq!(documents[3]["trace_id"], json!(TraceHeader::parse(&second.runtime_trace_header).root));
     let error = second.error.unwrap();
     assert_eq!((error.error_type.as_str(), error.message.as_str()), ("Bad", "m"));
 }
@@ -379,17 +302,8 @@ async fn pass_through_writes_no_segments() {
     }));
     let environment = start(config).await;
     let raw = "Sampled=1;Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Lineage=a:0";
-    let with = environment
-        .invoke("{}", Some(TraceHeader::parse(raw)))
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            with.runtime_trace_header.as_str(),
-            with.extension_trace_header.as_str()
-        ),
-        (raw, raw)
-    );
+    let with = environment.invoke("{}", Some(TraceHeader::parse(raw))).await.unwrap();
+    assert_eq!((with.runtime_trace_header.as_str(), with.extension_trace_header.as_str()), (raw, raw));
     let without = environment.invoke("{}", None).await.unwrap();
     assert!(without.runtime_trace_header.ends_with(";Sampled=0"));
     environment.shutdown().await.unwrap();

@@ -65,12 +65,7 @@ fn python(handler: &str) -> Option<(TempDir, TempDir, Config)> {
 
 async fn answer(environment: &LambdaEnvironment, event: &str) -> Value {
     let answer = environment.invoke(event.to_owned(), None).await.unwrap();
-    assert!(
-        answer.is_success(),
-        "{:?} {:?}",
-        answer.error,
-        environment.event_log().lines(&Origin::Runtime)
-    );
+    assert!(answer.is_success(), "{:?} {:?}", answer.error, environment.event_log().lines(&Origin::Runtime));
     serde_json::from_slice(&answer.payload).unwrap()
 }
 
@@ -93,10 +88,7 @@ async fn the_real_runtime_client_invokes_the_handler() {
     }
     let report = environment.shutdown().await.unwrap();
     assert!(report.runtime_exit.is_some());
-    assert!(
-        !task.path().join("__pycache__").exists(),
-        "the task root is read-only on Lambda"
-    );
+    assert!(!task.path().join("__pycache__").exists(), "the task root is read-only on Lambda");
 }
 
 #[tokio::test]
@@ -110,26 +102,15 @@ async fn l_11_7_the_layers_python_folders_are_found_only_without_pythonpath() {
         }
         let environment = start(config).await;
         let seen = answer(&environment, "{}").await;
-        let path: Vec<&str> = seen["path"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        let (layer, task) = (
-            fs::canonicalize(layer.path()).unwrap(),
-            fs::canonicalize(task.path()).unwrap(),
-        );
+        let path: Vec<&str> = seen["path"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let (layer, task) = (fs::canonicalize(layer.path()).unwrap(), fs::canonicalize(task.path()).unwrap());
         assert_eq!(path[0], task.to_str().unwrap());
         let folder = layer.join("python").display().to_string();
         assert_eq!(path.contains(&folder.as_str()), pythonpath.is_none());
         let variables = &seen["variables"];
         assert_eq!(variables["_HANDLER"], "app.look");
-        let version = variables["AWS_EXECUTION_ENV"]
-            .as_str()
-            .unwrap()
-            .strip_prefix("AWS_Lambda_python")
-            .unwrap();
+        let version =
+            variables["AWS_EXECUTION_ENV"].as_str().unwrap().strip_prefix("AWS_Lambda_python").unwrap();
         assert_eq!(
             path.contains(&format!("{folder}/lib/python{version}/site-packages").as_str()),
             pythonpath.is_none()
@@ -147,10 +128,7 @@ async fn l_11_2_the_wrapper_gets_the_command_line_and_can_swap_the_handler() {
     };
     let wrapper = "#!/bin/sh\necho \"wrapped $0 $#\"\nexport _HANDLER=app.handler\nexec \"$@\"\n";
     write(layer.path(), "otel-instrument", wrapper, 0o755);
-    config.variables.insert(
-        "AWS_LAMBDA_EXEC_WRAPPER".to_owned(),
-        "/opt/otel-instrument".to_owned(),
-    );
+    config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/opt/otel-instrument".to_owned());
     let environment = start(config).await;
     assert_eq!(answer(&environment, "{}").await["event"], json!({}));
     let own_path = fs::canonicalize(layer.path()).unwrap().join("otel-instrument");
@@ -163,18 +141,13 @@ async fn l_11_2_a_wrapper_that_is_not_there_fails_the_function() {
     let Some((_layer, _task, mut config)) = python("app.handler") else {
         return;
     };
-    config
-        .variables
-        .insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/opt/none".to_owned());
+    config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/opt/none".to_owned());
     let environment = start(config).await;
     let error = environment.invoke("{}", None).await.unwrap().error.unwrap();
     assert_eq!(error.error_type, "Runtime.ExitError");
     assert_eq!(error.message, "Runtime exited with error: exit status 127");
     let lines = environment.event_log().lines(&Origin::Runtime);
-    assert!(
-        lines.contains(&"/opt/none: does not exist".to_owned()),
-        "{lines:?}"
-    );
+    assert!(lines.contains(&"/opt/none: does not exist".to_owned()), "{lines:?}");
 }
 
 #[tokio::test]
@@ -184,25 +157,12 @@ async fn a_raised_exception_comes_with_its_cause() {
     };
     let environment = start(config).await;
     let error = environment.invoke("{}", None).await.unwrap().error.unwrap();
-    assert_eq!(
-        (error.error_type.as_str(), error.message.as_str()),
-        ("KeyError", "'id'")
-    );
+    assert_eq!((error.error_type.as_str(), error.message.as_str()), ("KeyError", "'id'"));
     let cause: Value = serde_json::from_str(&error.xray_cause.unwrap()).unwrap();
     assert_eq!(cause["exceptions"][0]["type"], "KeyError");
     assert_eq!(cause["exceptions"][0]["stack"][0]["label"], "fail");
-    assert!(
-        environment.invoke("{}", None).await.unwrap().error.is_some(),
-        "the runtime lives on"
-    );
-    assert_eq!(
-        environment
-            .invocation_reports()
-            .iter()
-            .filter(|report| report.reset.is_some())
-            .count(),
-        0
-    );
+    assert!(environment.invoke("{}", None).await.unwrap().error.is_some(), "the runtime lives on");
+    assert_eq!(environment.invocation_reports().iter().filter(|report| report.reset.is_some()).count(), 0);
 }
 
 #[tokio::test]
@@ -255,18 +215,7 @@ async fn sim_11_threads_of_a_frozen_runtime_stand_still() {
         let mark = environment.event_log().mark();
         environment.sleep(Duration::from_millis(200)).await.unwrap();
         let lines = environment.event_log().entries_since(mark);
-        assert_eq!(
-            lines
-                .iter()
-                .filter(|entry| matches!(entry.event, Event::Line { .. }))
-                .count(),
-            0
-        );
+        assert_eq!(lines.iter().filter(|entry| matches!(entry.event, Event::Line { .. })).count(), 0);
     }
-    assert!(
-        environment
-            .event_log()
-            .lines(&Origin::Runtime)
-            .contains(&"chatter".to_owned())
-    );
+    assert!(environment.event_log().lines(&Origin::Runtime).contains(&"chatter".to_owned()));
 }

@@ -27,9 +27,7 @@ pub(crate) fn config(layer: &TempDir, script: &Value) -> Config {
     config.timeout = Duration::from_mins(1);
     config.init_limit = Duration::from_mins(1);
     config.shutdown_budgets.total = Duration::from_secs(30);
-    config
-        .variables
-        .insert("FAKE_EXTENSION".to_owned(), script.to_string());
+    config.variables.insert("FAKE_EXTENSION".to_owned(), script.to_string());
     config
 }
 
@@ -44,16 +42,10 @@ pub(crate) fn extension(name: &str) -> Origin {
 /// The rest of every line of an extension that begins with `word`.
 pub(crate) fn said(environment: &LambdaEnvironment, name: &str, word: &str) -> Vec<String> {
     let lines = environment.event_log().lines(&extension(name));
-    lines
-        .iter()
-        .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ').map(str::to_owned))
-        .collect()
+    lines.iter().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ').map(str::to_owned)).collect()
 }
 
 /// The same, each read as JSON.
 pub(crate) fn said_json(environment: &LambdaEnvironment, name: &str, word: &str) -> Vec<Value> {
-    said(environment, name, word)
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    said(environment, name, word).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
