@@ -1,0 +1,116 @@
+//! A trace as a tree with a time bar, for a terminal.
+
+mod bar;
+mod details;
+mod paint;
+
+use crate::xray::{Node, Trace};
+use bar::Scale;
+use paint::{Paint, width};
+
+/// How a trace is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal.
+    pub width: usize,
+    pub colour: bool,
+    /// Show what only matters when the tracing itself is looked at: kinds, scopes, resources.
+    pub verbose: bool,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { width: 110, colour: false, verbose: false }
+    }
+}
+
+const DURATION_COLUMNS: usize = 10;
+const STATUS_COLUMNS: usize = 16;
+const MIN_BAR_COLUMNS: usize = 24;
+
+/// One line of the tree before it is laid out.
+struct Line<'a> {
+    /// The branches in front of the name.
+    branches: String,
+    /// The branches in front of what stands below the name.
+    below: String,
+    node: &'a Node,
+}
+
+/// Draws the whole trace.
+pub fn render_trace(trace: &Trace, style: &Style) -> String {
+    let paint = Paint::new(style.colour);
+    let mut lines = Vec::new();
+    for root in &trace.roots {
+        collect(root, "", "", &mut lines);
+    }
+    let first_orphan = lines.len();
+    for orphan in &trace.orphans {
+        collect(orphan, "", "", &mut lines);
+    }
+
+    let label = |line: &Line<'_>| width(&line.branches) + width(&details::label(line.node));
+    let widest = lines.iter().map(label).max().unwrap_or(0);
+    let labels =
+        widest.min(style.width.saturating_sub(DURATION_COLUMNS + MIN_BAR_COLUMNS + STATUS_COLUMNS + 4));
+    let bar =
+        style.width.saturating_sub(labels + DURATION_COLUMNS + STATUS_COLUMNS + 4).clamp(MIN_BAR_COLUMNS, 40);
+    let (start, end) = trace.span_seconds();
+    let scale = Scale { start, end, columns: bar };
+
+    let mut out = format!("Trace {}  {}\n", paint.bold(&trace.id), bar::duration(end - start));
+    for (index, line) in lines.iter().enumerate() {
+        if index == first_orphan {
+            out.push_str(&paint.red("\nnot shown by X-Ray, their parents never came:\n"));
+        }
+        draw(line, labels, &scale, style, &paint, &mut out);
+    }
+    out
+}
+
+fn collect<'a>(node: &'a Node, branches: &str, below: &str, lines: &mut Vec<Line<'a>>) {
+    let continued = if node.children.is_empty() { "   " } else { "│  " };
+    lines.push(Line { branches: branches.to_owned(), below: format!("{below}{continued}"), node });
+    for (index, child) in node.children.iter().enumerate() {
+        let (branch, under) =
+            if index + 1 == node.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        collect(child, &format!("{below}{branch}"), &format!("{below}{under}"), lines);
+    }
+}
+
+fn draw(line: &Line<'_>, labels: usize, scale: &Scale, style: &Style, paint: &Paint, out: &mut String) {
+    let node = line.node;
+    let room = labels.saturating_sub(width(&line.branches));
+    let label = details::label(node);
+    let shown = paint::cut(&label, room);
+    let padding = " ".repeat(room - width(&shown).min(room));
+    let name_end = node.name().len();
+    let painted = if shown.starts_with(node.name()) {
+        format!("{}{}", paint.name(node, &shown[..name_end]), paint.dim(&shown[name_end..]))
+    } else {
+        paint.name(node, &shown)
+    };
+    let duration = match node.end_seconds() {
+        Some(end) => bar::duration(end - node.start_seconds()),
+        None => "running".to_owned(),
+    };
+    let time = scale.bar(node);
+    let row = format!(
+        "{}{painted}{padding} {duration:>DURATION_COLUMNS$}  {}  {}",
+        paint.dim(&line.branches),
+        paint.bar(node, &time),
+        details::status(node, paint)
+    );
+    out.push_str(row.trim_end());
+    out.push('\n');
+    for detail in details::below(node, style.verbose, paint) {
+        let margin = width(&line.below);
+        let text = paint::cut(&detail, style.width.saturating_sub(margin));
+        out.push_str(&paint.dim(&line.below));
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests;

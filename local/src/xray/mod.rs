@@ -1,0 +1,17 @@
+//! An X-Ray endpoint on this machine: it takes documents, refuses what X-Ray refuses, and answers queries.
+
+mod api;
+mod blocks;
+mod document;
+mod endpoint;
+mod faults;
+mod labels;
+mod service_graph;
+mod store;
+mod trace;
+
+pub use document::{Accepted, Rejection, validate};
+pub use endpoint::{Endpoint, RecordedRequest};
+pub use faults::{Fault, Faults};
+pub use store::{Store, Unprocessed};
+pub use trace::{Node, Trace};
