@@ -4,6 +4,7 @@
 //! local APIs, a real freeze between invocations. [`xray`] takes the documents, refuses what X-Ray refuses, and puts
 //! traces together. [`view`] draws them. Nothing here needs root, a container or a fixed port.
 
+pub mod cli;
 pub mod lambda;
 pub mod view;
 pub mod xray;

@@ -1,12 +1,14 @@
 //! The managed Python runtime's `/var/runtime`: `bootstrap` with wrapper support, and `bootstrap.py`.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
+
+use super::executables::{starting, write_executable};
 
 const BOOTSTRAP_PY: &str = include_str!("bootstrap.py");
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
@@ -41,14 +43,21 @@ impl Python {
         let failed =
             |cause: String| BootstrapError::Interpreter { interpreter: interpreter.to_owned(), cause };
         let located = locate(interpreter).ok_or_else(|| failed("it was not found".to_owned()))?;
-        let probe = Command::new(&located)
+        let mut command = Command::new(&located);
+        command
             .arg("-c")
             .arg(PROBE)
             .arg(task_dir)
             .env_remove("PYTHONPATH")
             .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(VERSION_LIMIT, probe)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = {
+            let _guard = starting();
+            command.spawn().map_err(|error| failed(error.to_string()))?
+        };
+        let output = tokio::time::timeout(VERSION_LIMIT, child.wait_with_output())
             .await
             .map_err(|_| failed(format!("no answer within {} s", VERSION_LIMIT.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
@@ -76,8 +85,7 @@ impl Python {
         let opt = serde_json::Value::from(layer_dir.display().to_string()).to_string();
         let module = BOOTSTRAP_PY.replace("\"{{OPT}}\"", &opt);
         fs::write(runtime_dir.join("bootstrap.py"), module)
-            .and_then(|()| fs::write(&bootstrap, script))
-            .and_then(|()| fs::set_permissions(&bootstrap, Permissions::from_mode(0o755)))
+            .and_then(|()| write_executable(&bootstrap, script))
             .map_err(|source| BootstrapError::Write { directory: runtime_dir.to_owned(), source })?;
         Ok(bootstrap)
     }
@@ -127,6 +135,9 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

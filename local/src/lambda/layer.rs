@@ -9,6 +9,8 @@ use tempfile::TempDir;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use super::executables::writing;
+
 /// Lambda's limit for function and layers together, unzipped.
 const UNZIPPED_LIMIT_BYTES: u64 = 250 * 1024 * 1024;
 
@@ -53,7 +55,10 @@ impl Layer {
         let unpacked = tempfile::Builder::new().prefix("lambda-opt-").tempdir().map_err(unreadable)?;
         // mkdtemp makes the directory private; /opt is readable by every user.
         fs::set_permissions(unpacked.path(), Permissions::from_mode(0o755)).map_err(unreadable)?;
-        unpack(path, file, unpacked.path())?;
+        {
+            let _guard = writing();
+            unpack(path, file, unpacked.path())?;
+        }
         Ok(Self { directory: unpacked.path().to_owned(), _unpacked: Some(unpacked) })
     }
 

@@ -23,6 +23,7 @@ mod config;
 mod environment;
 mod environment_variables;
 mod event_log;
+mod executables;
 mod extensions_api;
 mod facade;
 mod freeze;
@@ -46,6 +47,7 @@ pub use config::{
 };
 pub use environment::{EnvironmentGone, LambdaEnvironment, StartError};
 pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase, ProcessExit};
+pub use executables::write_executable;
 pub use facade::FacadeSink;
 pub use init::{InitFailure, InitReport};
 pub use invocation::{Answer, FunctionError, InvocationReport, InvocationStatus};

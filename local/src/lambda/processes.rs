@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::environment_variables::Variables;
 use super::event_log::{Event, EventLog, Origin, OutputStream, ProcessExit};
+use super::executables::starting;
 
 /// A longer line is logged in pieces of this size.
 const LINE_LIMIT_BYTES: usize = 256 * 1024;
@@ -56,6 +57,7 @@ impl Process {
         observer: &std::sync::Arc<impl ProcessObserver>,
     ) -> io::Result<Self> {
         check_format(launch.program)?;
+        let guard = starting();
         let mut child = Command::new(launch.program)
             .args(launch.arguments)
             .current_dir(launch.directory)
@@ -66,6 +68,7 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
+        drop(guard);
         let pid = child.id().ok_or_else(|| io::Error::other("the process ended before it had an id"))?;
         let group = i32::try_from(pid).map(Pid::from_raw).map_err(io::Error::other)?;
         log.push(Event::ProcessStarted { origin: launch.origin.clone(), pid });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use otel_xray_local::lambda::{
     Config, Event, InvocationStatus, LambdaEnvironment, Origin, ProcessExit, RuntimeKind, ScriptedRuntime,
+    write_executable,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -64,7 +65,7 @@ async fn l_1_5_an_extension_that_cannot_start_takes_the_function_down() {
     for (content, mode, reason) in cases {
         let layer = layer(&[]);
         let path = layer.path().join("extensions/broken");
-        fs::write(&path, content).unwrap();
+        write_executable(&path, content).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let environment = start(config(&layer, &json!({}))).await;
         let init = environment.init_report().failure.clone().unwrap();

@@ -10,10 +10,10 @@ use crate::support::{config, extension, layer, said, start};
 const EXTENSION: &str = "/2020-01-01/extension";
 
 /// Status and `errorType` of an answer; the body must be an error object.
-fn error(answer: (StatusCode, HeaderMap, Bytes)) -> (u16, String) {
-    let body: Value = serde_json::from_slice(&answer.2).unwrap();
+fn error((status, _, body): (StatusCode, HeaderMap, Bytes)) -> (u16, String) {
+    let body: Value = serde_json::from_slice(&body).unwrap();
     assert!(body["errorMessage"].is_string(), "{body}");
-    (answer.0.as_u16(), body["errorType"].as_str().unwrap().to_owned())
+    (status.as_u16(), body["errorType"].as_str().unwrap().to_owned())
 }
 
 #[tokio::test]

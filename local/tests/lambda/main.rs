@@ -1,4 +1,5 @@
 //! The environment with real extension processes.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod failures;
 mod life_cycle;

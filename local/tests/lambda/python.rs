@@ -1,12 +1,10 @@
 //! The managed Python runtime with the real runtime client. `OTEL_XRAY_TEST_PYTHON` names an interpreter that has
 //! `awslambdaric` 4 or newer installed; without the variable these tests say so and pass.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs;
 use std::time::Duration;
 
-use otel_xray_local::lambda::{Config, Event, LambdaEnvironment, Origin, RuntimeKind};
+use otel_xray_local::lambda::{Config, Event, LambdaEnvironment, Origin, RuntimeKind, write_executable};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -41,13 +39,6 @@ def chatter(event, context):
     return None
 "#;
 
-fn write(directory: &Path, name: &str, content: &str, mode: u32) {
-    let path = directory.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, content).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
 /// Layer, function and configuration; none when no interpreter is named.
 fn python(handler: &str) -> Option<(TempDir, TempDir, Config)> {
     let Ok(interpreter) = std::env::var("OTEL_XRAY_TEST_PYTHON") else {
@@ -55,11 +46,11 @@ fn python(handler: &str) -> Option<(TempDir, TempDir, Config)> {
         return None;
     };
     let (layer, task) = (layer(&["collector"]), TempDir::new().unwrap());
-    write(task.path(), "app.py", APP, 0o644);
+    fs::write(task.path().join("app.py"), APP).unwrap();
     let mut config = config(&layer, &json!({}));
     config.runtime = RuntimeKind::python(interpreter);
-    config.task_dir = task.path().to_owned();
-    config.handler = handler.to_owned();
+    config.task_dir = task.path().into();
+    config.handler = handler.into();
     Some((layer, task, config))
 }
 
@@ -75,6 +66,7 @@ async fn the_real_runtime_client_invokes_the_handler() {
         return;
     };
     let environment = start(config).await;
+    let mut ids = Vec::new();
     for index in 0..3 {
         let event = json!({"index": index, "text": "grüße"});
         let sent = environment.invoke(event.to_string(), None).await.unwrap();
@@ -82,12 +74,12 @@ async fn the_real_runtime_client_invokes_the_handler() {
         assert_eq!(body["event"], event);
         assert_eq!(body["trace"], json!(sent.runtime_trace_header));
         assert_eq!(body["cwd"], json!(fs::canonicalize(task.path()).unwrap()));
-        environment.idle().await.unwrap();
-        let line = format!("handling {}", sent.request_id);
-        assert!(environment.event_log().lines(&Origin::Runtime).contains(&line));
+        ids.push(sent.request_id);
     }
     let report = environment.shutdown().await.unwrap();
     assert!(report.runtime_exit.is_some());
+    let expected: Vec<String> = ids.iter().map(|id| format!("handling {id}")).collect();
+    assert_eq!(environment.event_log().lines(&Origin::Runtime), expected);
     assert!(!task.path().join("__pycache__").exists(), "the task root is read-only on Lambda");
 }
 
@@ -127,7 +119,7 @@ async fn l_11_2_the_wrapper_gets_the_command_line_and_can_swap_the_handler() {
         return;
     };
     let wrapper = "#!/bin/sh\necho \"wrapped $0 $#\"\nexport _HANDLER=app.handler\nexec \"$@\"\n";
-    write(layer.path(), "otel-instrument", wrapper, 0o755);
+    write_executable(&layer.path().join("otel-instrument"), wrapper).unwrap();
     config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/opt/otel-instrument".to_owned());
     let environment = start(config).await;
     assert_eq!(answer(&environment, "{}").await["event"], json!({}));
@@ -175,7 +167,7 @@ async fn a_handler_that_cannot_be_loaded_is_named() {
         let Some((_layer, _task, mut config)) = python(handler) else {
             return;
         };
-        config.handler = handler.to_owned();
+        config.handler = handler.into();
         let environment = start(config).await;
         let error = environment.invoke("{}", None).await.unwrap().error.unwrap();
         assert_eq!(error.error_type, error_type);

@@ -1,20 +1,20 @@
 //! Layers, functions and environments for the tests of this crate.
-#![allow(clippy::unwrap_used, reason = "only tests call these")]
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use otel_xray_local::lambda::{Config, LambdaEnvironment, Origin, RuntimeKind, ScriptedRuntime};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A layer directory whose extensions are copies of the fake one.
+/// A layer directory whose extensions are links to the fake one.
 pub(crate) fn layer(extensions: &[&str]) -> TempDir {
     let layer = TempDir::new().unwrap();
     let folder = layer.path().join("extensions");
     fs::create_dir(&folder).unwrap();
     for name in extensions {
-        fs::copy(env!("CARGO_BIN_EXE_fake-extension"), folder.join(name)).unwrap();
+        symlink(env!("CARGO_BIN_EXE_fake-extension"), folder.join(name)).unwrap();
     }
     layer
 }

@@ -1,0 +1,154 @@
+//! `otel-xray-local invoke`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::CommandError;
+use super::arguments::Invoke;
+use super::explanation;
+use super::output::{
+    Invoked, accounts, invocation_json, log_json, shutdown_json, write_invocation, write_lines,
+};
+use crate::lambda::{
+    Config, Entry, InitFailure, LambdaEnvironment, Layer, LogMark, RuntimeKind, ShutdownReport, TraceHeader,
+};
+
+const WRAPPER: &str = "otel-instrument";
+
+/// Everything a run has brought to light.
+struct Outcome {
+    start: Vec<Entry>,
+    invocations: Vec<Invoked>,
+    end: Vec<Entry>,
+    shutdown: ShutdownReport,
+    init_failure: Option<InitFailure>,
+}
+
+/// Returns whether every invocation succeeded.
+pub(super) async fn run(arguments: Invoke) -> Result<bool, CommandError> {
+    let events = read_events(&arguments.event)?;
+    check_function(&arguments.function)?;
+    let layer = Layer::open(&arguments.layer)?;
+    let config = config(&arguments, &layer);
+    let outcome = invoke_all(&arguments, config, &events).await?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{:#}", as_json(&outcome))?;
+    } else {
+        write_text(&mut out, &outcome)?;
+    }
+    if let Some(failure) = &outcome.init_failure {
+        eprintln!("error: {}", explanation::of(failure, &arguments.handler, &arguments.function));
+    }
+    Ok(outcome.invocations.iter().all(|invoked| invoked.answer.is_success()))
+}
+
+/// Name and bytes of each event.
+fn read_events(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, CommandError> {
+    if paths.is_empty() {
+        return Ok(vec![("{}".to_owned(), b"{}".to_vec())]);
+    }
+    let mut events = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        let bytes =
+            fs::read(path).map_err(|source| CommandError::EventUnreadable { path: name.clone(), source })?;
+        serde_json::from_slice::<Value>(&bytes)
+            .map_err(|source| CommandError::EventNotJson { path: name.clone(), source })?;
+        events.push((name, bytes));
+    }
+    Ok(events)
+}
+
+fn check_function(path: &Path) -> Result<(), CommandError> {
+    let problem = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => "is not a directory".to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Err(CommandError::Function { path: path.display().to_string(), cause: problem })
+}
+
+fn config(arguments: &Invoke, layer: &Layer) -> Config {
+    let mut config = Config::new(layer.directory(), RuntimeKind::python(&arguments.python));
+    config.task_dir.clone_from(&arguments.function);
+    config.handler.clone_from(&arguments.handler);
+    config.function_name.clone_from(&arguments.name);
+    config.timeout = arguments.timeout;
+    config.memory_mb = arguments.memory;
+    config.tracing = arguments.tracing.into();
+    // The first event is waiting already: a cold start.
+    config.freeze_after_init = false;
+    if !arguments.no_wrapper && layer.directory().join(WRAPPER).is_file() {
+        config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), format!("/opt/{WRAPPER}"));
+    }
+    config.variables.extend(arguments.variables.iter().cloned());
+    config
+}
+
+async fn invoke_all(
+    arguments: &Invoke,
+    config: Config,
+    events: &[(String, Vec<u8>)],
+) -> Result<Outcome, CommandError> {
+    let environment = LambdaEnvironment::start(config).await?;
+    let log = environment.event_log();
+    let start = log.entries_since(LogMark::default());
+    let init_failure = environment.init_report().failure.clone();
+    let upstream = arguments.trace_header.as_deref().map(TraceHeader::parse);
+    let mut invocations: Vec<Invoked> = Vec::new();
+    let planned = (0..arguments.count).flat_map(|_| events);
+    // A function that does not start fails the same way each time: once is enough.
+    let planned = planned.take(if init_failure.is_some() { 1 } else { usize::MAX });
+    for (name, bytes) in planned {
+        if !invocations.is_empty() {
+            environment.sleep(Duration::from_millis(arguments.freeze_ms)).await?;
+        }
+        let mark = log.mark();
+        let answer = environment.invoke(bytes.clone(), upstream.clone()).await?;
+        environment.idle().await?;
+        let report = environment.invocation_reports().pop();
+        let entries = log.entries_since(mark);
+        invocations.push(Invoked { event: name.clone(), answer, report, entries });
+    }
+    let mark = log.mark();
+    let shutdown = environment.shutdown().await?;
+    let end = log.entries_since(mark);
+    Ok(Outcome { start, invocations, end, shutdown, init_failure })
+}
+
+fn as_json(outcome: &Outcome) -> Value {
+    json!({
+        "start": {"log": log_json(&outcome.start)},
+        "invocations": outcome.invocations.iter().map(invocation_json).collect::<Vec<_>>(),
+        "shutdown": shutdown_json(&outcome.shutdown),
+        "accounting": all_accounts(outcome),
+        "end": {"log": log_json(&outcome.end)},
+    })
+}
+
+fn all_accounts(outcome: &Outcome) -> Vec<super::accounting::Accounting> {
+    let invocations = outcome.invocations.iter().flat_map(|invoked| &invoked.entries);
+    let entries: Vec<Entry> = outcome.start.iter().chain(invocations).chain(&outcome.end).cloned().collect();
+    accounts(&entries)
+}
+
+fn write_text(out: &mut impl Write, outcome: &Outcome) -> std::io::Result<()> {
+    write_lines(out, &outcome.start)?;
+    for (index, invoked) in outcome.invocations.iter().enumerate() {
+        write_invocation(out, index + 1, invoked)?;
+    }
+    write_lines(out, &outcome.end)?;
+    for end in outcome.shutdown.extensions.iter().filter(|end| end.killed) {
+        writeln!(out, "extension {} did not exit on SHUTDOWN and was killed", end.name)?;
+    }
+    for account in all_accounts(outcome) {
+        writeln!(out, "{}", account.sentence())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! The binary: what it prints, and how it says what is wrong. The tests that start Python need
+//! `OTEL_XRAY_TEST_PYTHON`, an interpreter with `awslambdaric` 4 or newer; without it they say so and pass.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+const ACCOUNT: &str = r#"{"event":"otel_xray.accounting","received":3,"sent":2,"rejected":{},"dropped":{"unsampled":1},"carried":0}"#;
+
+/// A layer zip with the fake extension and a wrapper, a function, and two events.
+fn prepare() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let mut zip = ZipWriter::new(File::create(directory.path().join("layer.zip")).unwrap());
+    let executable = SimpleFileOptions::default().unix_permissions(0o755);
+    zip.start_file("extensions/fake", executable).unwrap();
+    zip.write_all(&fs::read(env!("CARGO_BIN_EXE_fake-extension")).unwrap()).unwrap();
+    zip.start_file("otel-instrument", executable).unwrap();
+    zip.write_all(b"#!/bin/sh\nexport WRAPPED=yes\nexec \"$@\"\n").unwrap();
+    zip.finish().unwrap();
+    let function = directory.path().join("function");
+    fs::create_dir(&function).unwrap();
+    let app = "import os\n\ndef handler(event, context):\n    print('saw', event)\n    if event == 'fail':\n        \
+               raise ValueError('told to')\n    return {'wrapped': os.environ.get('WRAPPED'), 'x': os.environ.get('X')}\n";
+    fs::write(function.join("app.py"), app).unwrap();
+    fs::write(function.join("needy.py"), "import no_such_package\n").unwrap();
+    fs::write(directory.path().join("one.json"), "1").unwrap();
+    fs::write(directory.path().join("fail.json"), "\"fail\"").unwrap();
+    fs::write(directory.path().join("bad.json"), "{\"a\": ").unwrap();
+    fs::write(directory.path().join("bad.zip"), "no zip").unwrap();
+    directory
+}
+
+fn python() -> Option<String> {
+    let python = std::env::var("OTEL_XRAY_TEST_PYTHON").ok();
+    if python.is_none() {
+        println!("skipped: OTEL_XRAY_TEST_PYTHON does not name a Python with awslambdaric");
+    }
+    python
+}
+
+fn invoke(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_otel-xray-local"));
+    command.current_dir(directory).arg("invoke").args(arguments);
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn mistakes_are_named_with_cause_and_remedy() {
+    let directory = prepare();
+    let base = [("--layer", "layer.zip"), ("--function", "function"), ("--handler", "app.handler")];
+    let cases: [(&str, &str, &[&str]); 7] = [
+        ("--layer", "none.zip", &["layer none.zip does not exist", "build it first"]),
+        ("--layer", "bad.zip", &["layer bad.zip is not a usable zip", "again"]),
+        ("--function", "nowhere", &["function directory nowhere does not exist", "name the directory"]),
+        ("--function", "one.json", &["function directory one.json is not a directory"]),
+        ("--event", "none.json", &["event file none.json cannot be read", "name an existing"]),
+        ("--event", "bad.json", &["event file bad.json is not JSON", "line 1", "one JSON value"]),
+        ("--python", "/no/python", &["Python interpreter /no/python cannot be run", "name a Python 3.9"]),
+    ];
+    for (option, value, parts) in cases {
+        let mut arguments: Vec<&str> = base
+            .iter()
+            .filter(|(name, _)| *name != option)
+            .flat_map(|(name, value)| [*name, *value])
+            .collect();
+        arguments.extend([option, value]);
+        let output = invoke(directory.path(), &arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{option} {value}: {stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "{option} {value}: {stderr}");
+        }
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn handlers_that_cannot_be_loaded_are_explained() {
+    let Some(python) = python() else { return };
+    let directory = prepare();
+    let cases: [(&str, &[&str]); 4] = [
+        ("missing.handler", &["function/missing.py does not exist", "correct the handler"]),
+        ("app.missing", &["app.py has no function \"missing\"", "define the function"]),
+        ("needy.handler", &["needy.py cannot be imported", "no_such_package", "pip install --target"]),
+        ("app", &["handler \"app\" names no function", "FILE.FUNCTION"]),
+    ];
+    for (handler, parts) in cases {
+        let arguments =
+            ["--layer", "layer.zip", "--function", "function", "--handler", handler, "--python", &python];
+        let output = invoke(directory.path(), &arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{handler}: {stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "{handler}: {stderr}");
+        }
+        let stdout = text(&output.stdout);
+        assert_eq!(
+            stdout.matches("\ninvocation ").count() + usize::from(stdout.starts_with("invocation ")),
+            1
+        );
+    }
+}
+
+#[test]
+fn every_event_is_invoked_and_the_account_is_read_out() {
+    let Some(python) = python() else { return };
+    let directory = prepare();
+    let fake = format!("FAKE_EXTENSION={}", json!({"*": {"last_line": ACCOUNT}}));
+    let arguments = [
+        "--layer",
+        "layer.zip",
+        "--function",
+        "function",
+        "--handler",
+        "app.handler",
+        "--python",
+        &python,
+        "--event",
+        "one.json",
+        "--event",
+        "fail.json",
+        "--count",
+        "2",
+        "--env",
+        "X=y=z",
+        "--env",
+        &fake,
+        "--freeze-ms",
+        "10",
+    ];
+    let output = invoke(directory.path(), &arguments);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "two events fail: {stdout} {}", text(&output.stderr));
+    assert_eq!(stdout.matches("answer  {\"wrapped\": \"yes\", \"x\": \"y=z\"}").count(), 2, "{stdout}");
+    assert_eq!(stdout.matches("FAILED  {\"errorMessage\": \"told to\"").count(), 2, "{stdout}");
+    assert_eq!(stdout.matches("    saw 1\n").count(), 2, "{stdout}");
+    let account = "spans: 3 received = 2 sent + 0 rejected + 1 dropped (unsampled 1) + 0 carried\n";
+    assert_eq!(stdout.matches(account).count(), 1, "{stdout}");
+    assert!(!stdout.contains(ACCOUNT), "the account is not repeated as a log line");
+}
+
+#[test]
+fn json_output_is_one_object() {
+    let Some(python) = python() else { return };
+    let directory = prepare();
+    fs::create_dir(directory.path().join("layer")).unwrap();
+    fs::create_dir(directory.path().join("layer/extensions")).unwrap();
+    let extension = directory.path().join("layer/extensions/fake");
+    fs::copy(env!("CARGO_BIN_EXE_fake-extension"), &extension).unwrap();
+    fs::set_permissions(&extension, Permissions::from_mode(0o755)).unwrap();
+    let fake = format!("FAKE_EXTENSION={}", json!({"*": {"last_line": ACCOUNT}}));
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    let arguments = [
+        "--layer",
+        "layer",
+        "--function",
+        "function",
+        "--handler",
+        "app.handler",
+        "--python",
+        &python,
+        "--json",
+        "--env",
+        &fake,
+        "--tracing",
+        "pass-through",
+        "--trace-header",
+        header,
+        "--no-wrapper",
+    ];
+    let output = invoke(directory.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let invocation = &report["invocations"][0];
+    assert_eq!(invocation["payload"], json!({"wrapped": null, "x": null}));
+    assert_eq!(invocation["status"], "success");
+    assert_eq!(invocation["traceHeader"], header);
+    assert!(invocation["initDurationMs"].is_number());
+    assert_eq!(report["accounting"][0]["dropped"]["unsampled"], 1);
+    assert_eq!(report["shutdown"]["extensions"][0]["exit"], "exit status 0");
+}
