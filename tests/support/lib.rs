@@ -1,1 +1,186 @@
-//! Support for the end-to-end tests.
+//! The stage of the end-to-end tests: the built layer in a local Lambda environment, beside a local X-Ray.
+
+use anyhow::{Context as _, Result};
+use otel_xray_local::lambda::{
+    Answer, Config, Event, LambdaEnvironment, Layer, Origin, RuntimeKind, ScriptedRuntime, TraceHeader,
+    Tracing,
+};
+use otel_xray_local::xray::{Endpoint, Trace};
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The built zip: `OTEL_XRAY_LAYER`, else the one in `dist`.
+pub fn layer() -> Result<Layer> {
+    let default = format!("{ROOT}/dist/otel-xray-{}.zip", std::env::consts::ARCH.replace("aarch64", "arm64"));
+    let path = std::env::var_os("OTEL_XRAY_LAYER").map_or_else(|| PathBuf::from(default), PathBuf::from);
+    Layer::open(&path).with_context(|| format!("no layer at {}: run `make layer`", path.display()))
+}
+
+/// A Python with awslambdaric: `OTEL_XRAY_TEST_PYTHON`.
+pub fn python() -> Result<RuntimeKind> {
+    let path = std::env::var("OTEL_XRAY_TEST_PYTHON")
+        .context("OTEL_XRAY_TEST_PYTHON is not set: run the tests by `make test`")?;
+    Ok(RuntimeKind::python(path))
+}
+
+/// A loopback address that was free a moment ago.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// A function, a layer and an X-Ray that belong together.
+#[derive(Debug)]
+pub struct Stage {
+    pub xray: Endpoint,
+    pub config: Config,
+    /// Where the extension listens for OTLP.
+    pub otlp: SocketAddr,
+    layer: Layer,
+    _task: TempDir,
+}
+
+impl Stage {
+    /// A Python function with this source.
+    pub async fn python(source: &str) -> Result<Self> {
+        Self::new(source, python()?).await
+    }
+
+    /// A runtime inside the test, without an agent.
+    pub async fn scripted(runtime: ScriptedRuntime) -> Result<Self> {
+        Self::new("", RuntimeKind::Scripted(runtime)).await
+    }
+
+    async fn new(source: &str, runtime: RuntimeKind) -> Result<Self> {
+        let layer = layer()?;
+        let task = TempDir::new()?;
+        std::fs::write(task.path().join("app.py"), source)?;
+        let xray = Endpoint::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
+        let otlp = free_address()?;
+        let mut config = Config::new(layer.directory(), runtime);
+        config.task_dir = task.path().into();
+        "shop".clone_into(&mut config.function_name);
+        config.timeout = Duration::from_secs(20);
+        let store = xray.store();
+        // What Lambda writes itself does not count as a request of the extension.
+        config.facade_sink = Some(Arc::new(move |documents| {
+            let refused = store.put_documents(documents);
+            assert!(refused.is_empty(), "the facade segments were refused: {refused:?}");
+        }));
+        let mut stage = Self { xray, config, otlp, layer, _task: task };
+        stage.set("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument");
+        let url = stage.xray.url();
+        stage.set("AWS_ENDPOINT_URL_XRAY", &url);
+        stage.set("OTEL_XRAY_OTLP_HTTP", &otlp.to_string());
+        stage.set("OTEL_XRAY_LOG_LEVEL", "info");
+        Ok(stage)
+    }
+
+    /// Sets a variable of the function's configuration.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.config.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Takes the layer away: the same function, alone.
+    pub fn without_layer(&mut self, empty: &Path) {
+        self.config.layer_dir = empty.into();
+        self.config
+            .variables
+            .retain(|name, _| !name.starts_with("OTEL_XRAY") && name != "AWS_LAMBDA_EXEC_WRAPPER");
+    }
+
+    pub fn pass_through(&mut self) {
+        self.config.tracing = Tracing::PassThrough;
+    }
+
+    pub fn layer_dir(&self) -> &Path {
+        self.layer.directory()
+    }
+
+    /// Starts the environment, invokes with each event, and ends it.
+    pub async fn run(&self, events: &[Value]) -> Result<Run> {
+        self.run_with(events, None).await
+    }
+
+    /// The same with a caller's trace header.
+    pub async fn run_with(&self, events: &[Value], upstream: Option<&str>) -> Result<Run> {
+        let environment = LambdaEnvironment::start(self.config.clone()).await?;
+        let mut answers = Vec::new();
+        for event in events {
+            answers.push(environment.invoke(event.to_string(), upstream.map(TraceHeader::parse)).await?);
+            environment.idle().await?;
+        }
+        let shutdown = environment.shutdown().await?;
+        let log = environment.event_log().clone();
+        for extension in &shutdown.extensions {
+            anyhow::ensure!(
+                !extension.killed,
+                "{} did not end by itself: {:?}",
+                extension.name,
+                log.entries()
+            );
+        }
+        let lines = log.lines(&Origin::Extension("otel-xray".to_owned()));
+        let crashed = log.count(|event| {
+            matches!(event, Event::ProcessExited { origin: Origin::Extension(_), exit } if exit.to_string() != "exit status 0")
+        });
+        anyhow::ensure!(crashed == 0, "the extension crashed: {lines:?}");
+        Ok(Run { answers, lines, function_lines: log.lines(&Origin::Runtime) })
+    }
+
+    /// Every trace X-Ray has.
+    pub fn traces(&self) -> Vec<Trace> {
+        self.xray.store().traces()
+    }
+}
+
+/// What a run has left.
+#[derive(Debug)]
+pub struct Run {
+    pub answers: Vec<Answer>,
+    /// The lines of the extension, accounts included.
+    pub lines: Vec<String>,
+    pub function_lines: Vec<String>,
+}
+
+impl Run {
+    /// The accounts at shutdown, after checking that they balance (P2).
+    pub fn accounts(&self) -> Value {
+        let accounts: Vec<Value> = self
+            .lines
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(|line: &Value| line["event"] == "otel_xray.accounting")
+            .collect();
+        assert_eq!(accounts.len(), 1, "one account at shutdown: {:?}", self.lines);
+        let account = accounts[0].clone();
+        let sum = |field: &str| {
+            account[field].as_object().map_or(0, |o| o.values().filter_map(Value::as_u64).sum())
+        };
+        let number = |field: &str| account[field].as_u64().unwrap_or_default();
+        let explained = number("sent") + sum("rejected") + sum("dropped") + number("carried");
+        assert_eq!(number("received"), explained, "{account}");
+        account
+    }
+
+    /// The extension's lines that are not its accounts.
+    pub fn complaints(&self) -> Vec<&String> {
+        self.lines.iter().filter(|line| !line.contains("otel_xray.accounting")).collect()
+    }
+
+    /// What the callers saw: error type and payload without the request's own id.
+    pub fn seen_by_callers(&self) -> Vec<(Option<String>, String)> {
+        self.answers
+            .iter()
+            .map(|answer| {
+                let payload = String::from_utf8_lossy(&answer.payload).replace(&answer.request_id, "REQUEST");
+                (answer.error.as_ref().map(|error| error.error_type.clone()), payload)
+            })
+            .collect()
+    }
+}

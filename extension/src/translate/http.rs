@@ -99,6 +99,11 @@ pub(super) fn block(subject: &Subject<'_>, is_segment: bool, metadata: &mut Meta
 fn url(subject: &Subject<'_>, is_server: bool) -> Option<String> {
     let attributes = &subject.attributes;
     if let Some(full) = attributes.text(&["url.full", "http.url"]) {
+        // Parts of the URL say nothing new.
+        for part in ["server.address", "server.port", "url.scheme", "url.path", "url.query", "net.peer.name"]
+        {
+            attributes.get(&[part]);
+        }
         return Some(mask::url(&full));
     }
     let host_names: &[&str] = if is_server {

@@ -23,6 +23,9 @@ pub(super) fn cut_250(text: Cow<'_, str>) -> String {
 }
 
 pub(super) fn set(subject: &Subject<'_>, placement: &Placement, document: &mut Document) {
+    if placement.is_top {
+        leave_to_the_segment(subject);
+    }
     for attribute in subject.attributes.unused() {
         if let Some(namespace) = attribute.key.strip_prefix(USER_PREFIX).filter(|name| !name.is_empty()) {
             user_namespace(namespace, attribute, document);
@@ -41,6 +44,25 @@ pub(super) fn set(subject: &Subject<'_>, placement: &Placement, document: &mut D
         let otel = document.otel();
         for (key, value) in facts {
             otel.insert(key, value);
+        }
+    }
+}
+
+/// The function's own identity stands in its segment, whoever wrote that.
+fn leave_to_the_segment(subject: &Subject<'_>) {
+    let arn = subject.invocation.map_or("", |invocation| invocation.function_arn.as_str());
+    let account = arn.split(':').nth(4).unwrap_or_default();
+    let known = [
+        ("cloud.resource_id", arn),
+        ("cloud.account.id", account),
+        ("faas.name", &subject.function.name),
+        ("faas.version", &subject.function.version),
+    ];
+    for (name, value) in known {
+        let same =
+            |attribute: &&KeyValue| attribute.key == name && to_json(attribute.value.as_ref()) == value;
+        if subject.attributes.iter().any(|attribute| same(&attribute)) {
+            subject.attributes.get(&[name]);
         }
     }
 }

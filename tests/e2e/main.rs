@@ -1,0 +1,6 @@
+//! The built layer, whole: real extension, real wrapper and agent, real runtime client.
+
+mod fail_open;
+mod lifecycle;
+mod main_job;
+mod otlp;
