@@ -25,6 +25,8 @@ use super::runtime_state::RESPONSE_LIMIT_BYTES;
 
 /// More connections than 10 extensions and a runtime need; further ones wait.
 const CONNECTION_LIMIT: usize = 256;
+/// Room for a header with 1 MB of X-Ray cause, as the Python runtime client sends it (section 2).
+const HEAD_LIMIT_BYTES: usize = 1_280 * 1024;
 /// How much of a too large body is read, so that its sender gets to read the refusal.
 const DRAIN_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
@@ -130,7 +132,10 @@ async fn serve_connection(stream: TcpStream, platform: Arc<Platform>) {
         async move { Ok::<_, Infallible>(answer(&platform, request).await) }
     });
     // A client that goes away in the middle of an exchange is its own affair.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = http1::Builder::new()
+        .max_buf_size(HEAD_LIMIT_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(platform: &Platform, request: Request<Incoming>) -> Response<Full<Bytes>> {

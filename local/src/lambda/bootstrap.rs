@@ -12,16 +12,25 @@ use super::executables::{starting, write_executable};
 
 const BOOTSTRAP_PY: &str = include_str!("bootstrap.py");
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
-/// Prints `3.13` and whether the runtime client can be found, looking where the function's process would.
-const PROBE: &str = "import importlib.util, sys; sys.path.insert(0, sys.argv[1]); \
-    print('%d.%d' % sys.version_info[:2], int(importlib.util.find_spec('awslambdaric') is not None))";
+/// Prints version and path of the interpreter (not of a shim that found it), and the major version of the runtime
+/// client, 0 without one, looking where the function's process would.
+const PROBE: &str = r"
+import importlib.metadata, sys
+sys.path.insert(0, sys.argv[1])
+try:
+    client = importlib.metadata.version('awslambdaric').split('.')[0]
+except importlib.metadata.PackageNotFoundError:
+    client = 0
+print('%d.%d' % sys.version_info[:2], client, sys.executable)
+";
+const CLIENT_MAJOR: u32 = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     #[error("Python interpreter {interpreter} cannot be run: {cause}; name a Python 3.9 or newer")]
     Interpreter { interpreter: PathBuf, cause: String },
     #[error(
-        "the Lambda runtime client is not installed for {interpreter}; \
+        "{interpreter} has no Lambda runtime client of version 4 or newer; \
          run: {interpreter} -m pip install 'awslambdaric>=4'"
     )]
     NoRuntimeClient { interpreter: PathBuf },
@@ -62,15 +71,15 @@ impl Python {
             .map_err(|_| failed(format!("no answer within {} s", VERSION_LIMIT.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
         let stdout = String::from_utf8_lossy(&output.stdout);
-        let Some((version, client)) = stdout.trim().split_once(' ').filter(|_| output.status.success())
-        else {
+        let answer = stdout.trim().splitn(3, ' ').collect::<Vec<_>>();
+        let ([version, client, path], true) = (answer.as_slice(), output.status.success()) else {
             let stderr = String::from_utf8_lossy(&output.stderr);
             return Err(failed(stderr.trim().lines().last().unwrap_or("it printed nothing").to_owned()));
         };
-        if client != "1" {
+        if client.parse::<u32>().is_ok_and(|major| major < CLIENT_MAJOR) {
             return Err(BootstrapError::NoRuntimeClient { interpreter: interpreter.to_owned() });
         }
-        Ok(Self { interpreter: located, version: version.to_owned() })
+        Ok(Self { interpreter: PathBuf::from(path), version: (*version).to_owned() })
     }
 
     /// Writes the runtime's files and returns the path of `bootstrap`.

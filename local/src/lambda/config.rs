@@ -160,6 +160,9 @@ pub struct Config {
     pub shutdown_budgets: ShutdownBudgets,
     /// Value of `AWS_XRAY_DAEMON_ADDRESS` for the runtime, `host:port`.
     pub xray_daemon_address: String,
+    /// Called whenever the processes have been frozen, to do what a network does meanwhile: a test closes the
+    /// collector's connections here (SIM-12, L-8.6).
+    pub on_frozen: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Receives the segments that Lambda itself writes under Active tracing.
     pub facade_sink: Option<Arc<dyn FacadeSink>>,
 }
@@ -189,6 +192,7 @@ impl Config {
             delays: Delays::default(),
             shutdown_budgets: ShutdownBudgets::default(),
             xray_daemon_address: "169.254.79.129:2000".to_owned(),
+            on_frozen: None,
             facade_sink: None,
         }
     }

@@ -332,6 +332,9 @@ impl Driver {
             self.frozen = true;
             self.platform.telemetry.set_frozen(true);
             freeze::freeze(&self.processes, &self.platform.log).await;
+            if let Some(on_frozen) = &self.platform.config.on_frozen {
+                on_frozen();
+            }
         }
     }
 

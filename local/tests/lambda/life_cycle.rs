@@ -123,7 +123,11 @@ async fn sim_8_either_side_can_hear_later() {
 #[tokio::test]
 async fn sim_11_nothing_runs_between_invocations() {
     let layer = layer(&["collector"]);
-    let environment = start(config(&layer, &json!({"*": {"chatter_ms": 20}}))).await;
+    let mut config = config(&layer, &json!({"*": {"chatter_ms": 20}}));
+    let freezes = Arc::new(Mutex::new(0));
+    let counter = freezes.clone();
+    config.on_frozen = Some(Arc::new(move || *counter.lock().unwrap() += 1));
+    let environment = start(config).await;
     let log = environment.event_log();
     for round in 1..=3 {
         let mark = log.mark();
@@ -139,6 +143,7 @@ async fn sim_11_nothing_runs_between_invocations() {
     // One freeze after init and one after each invocation, each undone before the next event.
     assert_eq!(log.count(|event| matches!(event, Event::Frozen { pids } if pids.len() == 1)), 4);
     assert_eq!(log.count(|event| matches!(event, Event::Thawed { .. })), 3);
+    assert_eq!(*freezes.lock().unwrap(), 4, "SIM-12: the network's turn");
     assert_eq!(log.count(|event| matches!(event, Event::FreezeIncomplete { .. })), 0);
     let mark = log.mark();
     environment.thaw().await.unwrap();

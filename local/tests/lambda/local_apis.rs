@@ -89,6 +89,26 @@ async fn section_4_answers_of_the_runtime_api() {
 }
 
 #[tokio::test]
+async fn section_2_a_cause_of_nearly_one_megabyte_is_taken() {
+    let layer = layer(&[]);
+    let mut config = config(&layer, &json!({}));
+    let cause = json!({"exceptions": [{"message": "x".repeat(1024 * 1024 - 100)}]}).to_string();
+    let sent = cause.clone();
+    config.runtime = RuntimeKind::Scripted(ScriptedRuntime::new(move |client| {
+        let cause = sent.clone();
+        async move {
+            let Ok(event) = client.next().await else { return 1 };
+            client.fail(&event.request_id, "Large", "m", Some(&cause)).await.unwrap();
+            let _ = client.next().await;
+            0
+        }
+    }));
+    let environment = start(config).await;
+    let error = environment.invoke("{}", None).await.unwrap().error.unwrap();
+    assert_eq!(error.xray_cause, Some(cause));
+}
+
+#[tokio::test]
 async fn l_5_2_an_unknown_name_is_an_internal_extension() {
     let layer = layer(&[]);
     let mut config = config(&layer, &json!({}));
