@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zip::ZipWriter;
@@ -149,6 +152,10 @@ fn every_event_is_invoked_and_the_account_is_read_out() {
     assert_eq!(stdout.matches("    saw 1\n").count(), 2, "{stdout}");
     let account = "spans: 3 received = 2 sent + 0 rejected + 1 dropped (unsampled 1) + 0 carried\n";
     assert_eq!(stdout.matches(account).count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("\nTrace 1-").count(), 4, "{stdout}");
+    assert_eq!(stdout.matches("function  AWS::Lambda::Function").count(), 4, "{stdout}");
+    assert_eq!(stdout.matches("├─ Init").count() + stdout.matches("└─ Init").count(), 1, "{stdout}");
+    assert!(stdout.contains("ValueError: told to"), "{stdout}");
     assert!(!stdout.contains(ACCOUNT), "the account is not repeated as a log line");
 }
 
@@ -191,4 +198,50 @@ fn json_output_is_one_object() {
     assert!(invocation["initDurationMs"].is_number());
     assert_eq!(report["accounting"][0]["dropped"]["unsampled"], 1);
     assert_eq!(report["shutdown"]["extensions"][0]["exit"], "exit status 0");
+    assert_eq!(report["documents"], json!([]), "under pass-through Lambda writes nothing");
+}
+
+/// A well-formed request, as an SDK would sign it.
+fn put_segment(address: &str) -> String {
+    let segment = json!({"name": "shop", "id": "70de5b6f19ff9a0a",
+        "trace_id": "1-581cf771-a006649127e371903a2de979", "start_time": 1.0, "end_time": 1.5});
+    let body = json!({"TraceSegmentDocuments": [segment.to_string()]}).to_string();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /TraceSegments HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nX-Amz-Date: 20261121T000000Z\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=A/20261121/us-east-1/xray/aws4_request, Signature=0\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_endpoint_alone_shows_what_it_got_when_it_is_interrupted() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_otel-xray-local"));
+    let mut child = command.arg("xray").stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    let address = first.trim_end().rsplit("http://").next().unwrap();
+    assert!(put_segment(address).starts_with("HTTP/1.1 200"));
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(rest.contains("Trace 1-581cf771-a006649127e371903a2de979") && rest.contains("shop"), "{rest}");
+}
+
+#[test]
+fn an_address_that_cannot_be_taken_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_otel-xray-local"));
+    let output = command.args(["xray", "--listen", "192.0.2.1:0"]).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("192.0.2.1:0") && stderr.contains("loopback"), "{stderr}");
 }

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,6 +19,25 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Invoke a Python function with a layer, then show its traces.
     Invoke(Box<Invoke>),
+    /// Serve as the X-Ray endpoint of this machine until interrupted, then show the traces.
+    Xray(Xray),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Xray {
+    /// A loopback address; port 0 takes any free port.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub(super) listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) show: Show,
+}
+
+/// How traces are drawn.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Show span kinds, scopes and resources in the traces.
+    #[arg(long)]
+    pub(super) verbose: bool,
 }
 
 #[derive(Debug, Args)]
@@ -50,7 +70,7 @@ pub(super) struct Invoke {
     #[arg(long, value_name = "MB", default_value_t = 512)]
     pub(super) memory: u32,
     /// The function's name.
-    #[arg(long, value_name = "NAME", default_value = "function")]
+    #[arg(long, value_name = "NAME", default_value = "function", value_parser = function_name)]
     pub(super) name: String,
     /// The function's tracing mode.
     #[arg(long, value_enum, default_value_t = TracingMode::Active)]
@@ -67,6 +87,8 @@ pub(super) struct Invoke {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) show: Show,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,6 +111,13 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
+}
+
+/// Lambda's rule for names.
+fn function_name(text: &str) -> Result<String, String> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(allowed);
+    if fits { Ok(text.to_owned()) } else { Err("1 to 64 letters, digits, - or _".to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
@@ -114,6 +143,9 @@ mod tests {
     fn values_are_checked() {
         assert_eq!(name_and_value("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
         assert!(name_and_value("A").is_err() && name_and_value("=b").is_err());
+        assert!(function_name("my-function_2").is_ok());
+        assert!(function_name("").is_err() && function_name("a b").is_err());
+        assert!(function_name(&"x".repeat(65)).is_err());
         assert_eq!(seconds("0.25"), Ok(std::time::Duration::from_millis(250)));
         for wrong in ["", "-1", "0", "901", "NaN", "inf"] {
             assert!(seconds(wrong).is_err(), "{wrong}");

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,11 +15,13 @@ use super::explanation;
 use super::output::{
     Invoked, accounts, invocation_json, log_json, shutdown_json, write_invocation, write_lines,
 };
+use super::traces::{self, LambdaSegments};
 use crate::lambda::{
     Config, Entry, InitFailure, LambdaEnvironment, Layer, LogMark, RuntimeKind, ShutdownReport, TraceHeader,
 };
 
 const WRAPPER: &str = "otel-instrument";
+const XRAY_ENDPOINT: &str = "AWS_ENDPOINT_URL_XRAY";
 
 /// Everything a run has brought to light.
 struct Outcome {
@@ -33,13 +37,35 @@ pub(super) async fn run(arguments: Invoke) -> Result<bool, CommandError> {
     let events = read_events(&arguments.event)?;
     check_function(&arguments.function)?;
     let layer = Layer::open(&arguments.layer)?;
-    let config = config(&arguments, &layer);
+    let mut config = config(&arguments, &layer);
+    // A configured endpoint takes the traces, and shows them.
+    let mut local_xray = None;
+    if !config.variables.contains_key(XRAY_ENDPOINT) {
+        let endpoint = traces::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        config.variables.insert(XRAY_ENDPOINT.to_owned(), endpoint.url());
+        let segments = LambdaSegments::new(endpoint.store());
+        config.facade_sink = Some(Arc::new(segments.clone()));
+        local_xray = Some((endpoint, segments));
+    }
     let outcome = invoke_all(&arguments, config, &events).await?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{:#}", as_json(&outcome))?;
+        let mut report = as_json(&outcome);
+        if let Some((endpoint, _)) = &local_xray {
+            report["documents"] = json!(traces::documents(&endpoint.store()));
+        }
+        writeln!(out, "{report:#}")?;
     } else {
         write_text(&mut out, &outcome)?;
+        if let Some((endpoint, _)) = &local_xray {
+            traces::write(&mut out, &endpoint.store(), &arguments.show)?;
+        }
+        for account in all_accounts(&outcome) {
+            writeln!(out, "\n{}", account.sentence())?;
+        }
+    }
+    if let Some(refusal) = local_xray.and_then(|(_, segments)| segments.refusal()) {
+        eprintln!("warning: Lambda's own segments are missing: {refusal}; correct the trace header");
     }
     if let Some(failure) = &outcome.init_failure {
         eprintln!("error: {}", explanation::of(failure, &arguments.handler, &arguments.function));
@@ -87,6 +113,8 @@ fn config(arguments: &Invoke, layer: &Layer) -> Config {
     if !arguments.no_wrapper && layer.directory().join(WRAPPER).is_file() {
         config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), format!("/opt/{WRAPPER}"));
     }
+    // The extension's account of its spans is one of its info lines.
+    config.variables.insert("OTEL_XRAY_LOG_LEVEL".to_owned(), "info".to_owned());
     config.variables.extend(arguments.variables.iter().cloned());
     config
 }
@@ -146,9 +174,6 @@ fn write_text(out: &mut impl Write, outcome: &Outcome) -> std::io::Result<()> {
     write_lines(out, &outcome.end)?;
     for end in outcome.shutdown.extensions.iter().filter(|end| end.killed) {
         writeln!(out, "extension {} did not exit on SHUTDOWN and was killed", end.name)?;
-    }
-    for account in all_accounts(outcome) {
-        writeln!(out, "{}", account.sentence())?;
     }
     Ok(())
 }

@@ -1,14 +1,16 @@
-//! The command line: `otel-xray-local invoke`.
+//! The command line: `otel-xray-local invoke` and `otel-xray-local xray`.
 
 mod accounting;
 mod arguments;
 mod explanation;
 mod invoke;
 mod output;
+mod traces;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use arguments::{Arguments, Command};
 
@@ -21,12 +23,18 @@ enum CommandError {
     EventNotJson { path: String, source: serde_json::Error },
     #[error("function directory {path} {cause}; name the directory that holds the handler's file")]
     Function { path: String, cause: String },
+    #[error(
+        "the X-Ray endpoint cannot listen on {address}: {source}; name a free port of a loopback address"
+    )]
+    Endpoint { address: std::net::SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Layer(#[from] crate::lambda::LayerError),
     #[error(transparent)]
     Start(#[from] crate::lambda::StartError),
     #[error(transparent)]
     Gone(#[from] crate::lambda::EnvironmentGone),
+    #[error("signals cannot be received: {0}; check the limit of open files")]
+    Signals(std::io::Error),
     #[error("stdout cannot be written: {0}")]
     Output(#[from] std::io::Error),
     #[error("interrupted")]
@@ -44,16 +52,15 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let command = async {
-        match arguments.command {
-            Command::Invoke(arguments) => invoke::run(*arguments).await,
-        }
-    };
     let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = command => outcome,
-            // Dropping the command ends every process it started.
-            () = interrupted() => Err(CommandError::Interrupted),
+        let interruption = Interruption::listen().map_err(CommandError::Signals)?;
+        match arguments.command {
+            Command::Xray(arguments) => traces::serve(arguments, interruption.wait()).await,
+            Command::Invoke(arguments) => tokio::select! {
+                outcome = invoke::run(*arguments) => outcome,
+                // Dropping the command ends every process it started.
+                () = interruption.wait() => Err(CommandError::Interrupted),
+            },
         }
     });
     match outcome {
@@ -66,16 +73,21 @@ pub fn run() -> ExitCode {
     }
 }
 
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signals) => drop(signals.recv().await),
-            Err(_) => std::future::pending().await,
+/// Ctrl-C or SIGTERM, from the moment this is made.
+struct Interruption {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruption {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
     }
 }

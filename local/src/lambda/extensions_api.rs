@@ -1,5 +1,7 @@
 //! The Extensions API of section 5 and the subscription call of the Telemetry API.
 
+use std::time::Instant;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -49,7 +51,7 @@ fn register(platform: &Platform, call: &Call) -> Reply {
 
 async fn next_event(platform: &Platform, call: &Call) -> Reply {
     let id = call.header(IDENTIFIER);
-    if let Err(refusal) = platform.update(|state| state.extensions.next(id)) {
+    if let Err(refusal) = platform.update(|state| state.extensions.next(id, Instant::now())) {
         return refusal.into();
     }
     let event = loop {

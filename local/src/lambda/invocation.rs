@@ -1,6 +1,6 @@
 //! One invocation: released to runtime and extensions together, over when all of them wait again (SIM-8 to SIM-10).
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant as StdInstant, SystemTime};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -109,16 +109,16 @@ pub(crate) struct Progress {
     released: bool,
     answered: bool,
     pub(crate) response_latency: Option<Duration>,
-    runtime_ready_at: Option<Instant>,
+    runtime_ready_at: Option<StdInstant>,
     error: Option<FunctionError>,
 }
 
 #[derive(Debug)]
 enum Step {
     Answered(RuntimeAnswer),
-    RuntimeReady,
+    RuntimeReady(StdInstant),
     Failed(InitFailure),
-    Ended,
+    Ended(StdInstant),
     TimedOut,
 }
 
@@ -127,9 +127,9 @@ fn next_step(state: &State, progress: &Progress) -> Option<Step> {
     if let Some(answer) = state.runtime.answer.as_ref().filter(|_| !progress.answered) {
         return Some(Step::Answered(answer.clone()));
     }
-    let runtime_is_ready = progress.answered && state.runtime.is_ready();
-    if runtime_is_ready && progress.runtime_ready_at.is_none() {
-        return Some(Step::RuntimeReady);
+    let runtime_ready = state.runtime.ready_since().filter(|_| progress.answered);
+    if let Some(since) = runtime_ready.filter(|_| progress.runtime_ready_at.is_none()) {
+        return Some(Step::RuntimeReady(since));
     }
     if let Some(extension) = state.extensions.failed() {
         return Some(Step::Failed(InitFailure::of_extension(extension)));
@@ -137,7 +137,9 @@ fn next_step(state: &State, progress: &Progress) -> Option<Step> {
     if let Some(exit) = state.runtime.exit {
         return Some(Step::Failed(InitFailure::of_runtime_exit(exit)));
     }
-    (runtime_is_ready && progress.released && state.extensions.all_ready()).then_some(Step::Ended)
+    let all_wait = progress.released && state.extensions.all_ready();
+    let last = state.extensions.last_ready().max(runtime_ready);
+    runtime_ready.filter(|_| all_wait).and(last).map(Step::Ended)
 }
 
 impl Driver {
@@ -191,8 +193,8 @@ impl Driver {
                     progress.error.clone_from(&answer.error);
                     caller.offer(answer, platform.config.late_answer);
                 }
-                Step::RuntimeReady => {
-                    progress.runtime_ready_at = Some(Instant::now());
+                Step::RuntimeReady(since) => {
+                    progress.runtime_ready_at = Some(since);
                     self.announce_runtime_done(invocation, progress, "success", None);
                 }
                 last => return last,
@@ -208,8 +210,8 @@ impl Driver {
         init: Option<(SystemTime, SystemTime)>,
         caller: &mut Caller,
     ) -> InvocationReport {
-        let ended = Instant::now();
         let end = SystemTime::now();
+        let mut ended = StdInstant::now();
         let mut status =
             if progress.error.is_some() { InvocationStatus::Error } else { InvocationStatus::Success };
         let mut reset = None;
@@ -225,7 +227,8 @@ impl Driver {
                 self.platform.say(format!("{} {} {message}", iso8601(end), invocation.request_id));
                 reset = Some((ShutdownReason::Timeout, "Sandbox.Timedout".to_owned(), message));
             }
-            Step::Ended | Step::Answered(_) | Step::RuntimeReady => {}
+            Step::Ended(last_ready) => ended = last_ready,
+            Step::Answered(_) | Step::RuntimeReady(_) => {}
         }
         if let Some((_, error_type, message)) = &reset {
             let error = invocation.platform_error(error_type, message);
@@ -250,7 +253,7 @@ impl Driver {
         let report = InvocationReport {
             request_id: invocation.request_id.clone(),
             status,
-            duration: ended - invocation.started,
+            duration: ended - invocation.started.into_std(),
             response_latency: progress.response_latency,
             extension_overhead: progress
                 .runtime_ready_at

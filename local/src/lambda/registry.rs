@@ -1,5 +1,7 @@
 //! The extensions of an environment and their states (L-5.1, L-5.2, table 5.1). No input or output.
 
+use std::time::Instant;
+
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -88,6 +90,8 @@ pub(crate) struct Extension {
     pub(crate) on_shutdown: bool,
     pub(crate) error: Option<ErrorReport>,
     pub(crate) exit: Option<ProcessExit>,
+    /// When it last began to wait in `event/next`.
+    ready_since: Option<Instant>,
     pending: Option<PendingEvent>,
 }
 
@@ -102,6 +106,7 @@ impl Extension {
             on_shutdown: false,
             error: None,
             exit: None,
+            ready_since: None,
             pending: None,
         }
     }
@@ -196,11 +201,12 @@ impl Registry {
     }
 
     /// `event/next`: from now on the extension waits, or has the event that was waiting for it.
-    pub(crate) fn next(&mut self, header: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn next(&mut self, header: Option<&str>, now: Instant) -> Result<(), Refusal> {
         let extension = self.identify_mut(header)?;
         match extension.state {
             ExtensionState::Registered | ExtensionState::Running => {
                 let waiting = extension.pending.is_some();
+                extension.ready_since = Some(now);
                 extension.state = if waiting { ExtensionState::Running } else { ExtensionState::Ready };
                 Ok(())
             }
@@ -255,6 +261,11 @@ impl Registry {
     /// Every extension waits in `event/next`.
     pub(crate) fn all_ready(&self) -> bool {
         self.extensions.iter().all(|extension| extension.state == ExtensionState::Ready)
+    }
+
+    /// When the last of them began to wait.
+    pub(crate) fn last_ready(&self) -> Option<Instant> {
+        self.extensions.iter().filter_map(|extension| extension.ready_since).max()
     }
 
     /// The first extension that reported an error or exited.
@@ -368,14 +379,14 @@ mod tests {
     fn l_5_1_one_outstanding_next() {
         let (mut registry, id) = registered();
         let id = Some(id.as_str());
-        assert_eq!(registry.next(id), Ok(()));
+        assert_eq!(registry.next(id, Instant::now()), Ok(()));
         assert!(registry.all_ready());
-        assert_eq!(registry.next(id), Err(Refusal::InvalidExtensionState));
+        assert_eq!(registry.next(id, Instant::now()), Err(Refusal::InvalidExtensionState));
         registry.release_invoke("{}");
         assert!(!registry.all_ready());
         assert!(registry.take_event(id).is_some_and(|event| event.id.is_some()));
         assert!(!registry.has_event(id));
-        assert_eq!(registry.next(id), Ok(()));
+        assert_eq!(registry.next(id, Instant::now()), Ok(()));
         assert!(registry.all_ready());
     }
 
@@ -392,7 +403,7 @@ mod tests {
         for (nexts, in_init, refusal) in cases {
             let (mut registry, id) = registered();
             for _ in 0..nexts {
-                registry.next(Some(&id)).unwrap();
+                registry.next(Some(&id), Instant::now()).unwrap();
             }
             let missing = registry.report_error(Some(&id), in_init, None, body);
             assert_eq!(missing, Err(Refusal::MissingHeader));
@@ -400,7 +411,7 @@ mod tests {
             assert_eq!(answer.err(), refusal);
             if refusal.is_none() {
                 assert_eq!(registry.failed().map(|extension| extension.name.as_str()), Some("collector"));
-                assert_eq!(registry.next(Some(&id)), Err(Refusal::InvalidExtensionState));
+                assert_eq!(registry.next(Some(&id), Instant::now()), Err(Refusal::InvalidExtensionState));
                 let again = registry.report_error(Some(&id), in_init, Some("Collector.Broken"), body);
                 assert_eq!(again, Err(Refusal::InvalidExtensionState));
             }
@@ -411,11 +422,11 @@ mod tests {
     fn l_8_13_shutdown_waits_for_a_busy_extension() {
         let (mut registry, id) = registered();
         let id = Some(id.as_str());
-        registry.next(id).unwrap();
+        registry.next(id, Instant::now()).unwrap();
         registry.release_invoke("{}");
         registry.take_event(id).unwrap();
         assert_eq!(registry.release_shutdown("bye"), ["collector"]);
-        registry.next(id).unwrap();
+        registry.next(id, Instant::now()).unwrap();
         let event = registry.take_event(id).unwrap();
         assert_eq!((event.body.as_str(), event.id), ("bye", None));
     }

@@ -42,7 +42,7 @@ pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Repl
 async fn next_invocation(platform: &Platform) -> Reply {
     let allowed = platform.update(|state| {
         state.extensions.close();
-        state.runtime.next().map(|()| state.generation)
+        state.runtime.next(Instant::now()).map(|()| state.generation)
     });
     let generation = match allowed {
         Ok(generation) => generation,

@@ -85,6 +85,7 @@ pub(crate) struct RuntimeState {
     /// The invocation in progress, or the last one.
     request_id: Option<String>,
     pending: Option<PendingInvocation>,
+    ready_since: Option<Instant>,
     pub(crate) answer: Option<RuntimeAnswer>,
     pub(crate) init_error: Option<ErrorReport>,
     pub(crate) exit: Option<ProcessExit>,
@@ -96,6 +97,7 @@ impl Default for RuntimeState {
             stage: Stage::Starting,
             request_id: None,
             pending: None,
+            ready_since: None,
             answer: None,
             init_error: None,
             exit: None,
@@ -108,11 +110,17 @@ impl RuntimeState {
         self.stage == Stage::Ready
     }
 
+    /// Since when the runtime waits in `invocation/next`.
+    pub(crate) fn ready_since(&self) -> Option<Instant> {
+        self.ready_since.filter(|_| self.is_ready())
+    }
+
     /// `invocation/next`. A second one while waiting is taken as a reconnect.
-    pub(crate) fn next(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn next(&mut self, now: Instant) -> Result<(), Refusal> {
         match self.stage {
             Stage::Starting | Stage::Ready | Stage::Answered => {
                 self.stage = Stage::Ready;
+                self.ready_since = Some(now);
                 Ok(())
             }
             Stage::Running | Stage::Failed => Err(Refusal::InvalidStateTransition),
@@ -189,7 +197,7 @@ mod tests {
 
     fn running() -> RuntimeState {
         let mut runtime = RuntimeState::default();
-        runtime.next().unwrap();
+        runtime.next(Instant::now()).unwrap();
         runtime.release(PendingInvocation {
             request_id: "one".to_owned(),
             event: Bytes::new(),
@@ -204,11 +212,11 @@ mod tests {
     fn one_invocation_after_the_other() {
         let mut runtime = running();
         assert!(!runtime.is_ready());
-        assert_eq!(runtime.next(), Err(Refusal::InvalidStateTransition));
+        assert_eq!(runtime.next(Instant::now()), Err(Refusal::InvalidStateTransition));
         assert!(runtime.take_event().is_some());
         assert!(runtime.answer("one", answer(1)).is_ok());
         assert!(!runtime.is_ready());
-        assert_eq!(runtime.next(), Ok(()));
+        assert_eq!(runtime.next(Instant::now()), Ok(()));
         assert!(runtime.is_ready());
     }
 
@@ -234,7 +242,7 @@ mod tests {
         let mut runtime = RuntimeState::default();
         assert_eq!(runtime.init_error(report.clone()), Ok(()));
         assert_eq!(runtime.init_error(report.clone()), Err(Refusal::InvalidStateTransition));
-        assert_eq!(runtime.next(), Err(Refusal::InvalidStateTransition));
+        assert_eq!(runtime.next(Instant::now()), Err(Refusal::InvalidStateTransition));
         assert_eq!(running().init_error(report), Err(Refusal::InvalidStateTransition));
     }
 }
