@@ -27,7 +27,9 @@ async fn server() -> Result<(String, std::sync::Arc<std::sync::Mutex<Vec<String>
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = vec![0; 8192];
             let read = stream.read(&mut bytes).await.unwrap_or(0);
-            kept.lock().unwrap().push(String::from_utf8_lossy(&bytes[..read]).into_owned());
+            kept.lock()
+                .expect("no test panics while it holds this")
+                .push(String::from_utf8_lossy(&bytes[..read]).into_owned());
             let _ = stream
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
                 .await;
@@ -63,7 +65,7 @@ async fn tv_11_under_active_the_handler_and_its_calls_hang_under_lambdas_own_seg
         assert_eq!(handler.flag("fault"), index == 1);
 
         // The called service sees this call as its parent, in this trace.
-        let head = heads.lock().unwrap()[index].to_ascii_lowercase();
+        let head = heads.lock().expect("no test panics while it holds this")[index].to_ascii_lowercase();
         assert!(
             head.contains(&format!("x-amzn-trace-id: root={};parent={};sampled=1", trace.id, call.id)),
             "{head}"
