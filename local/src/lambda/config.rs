@@ -116,6 +116,8 @@ pub struct ShutdownBudgets {
     pub runtime_with_internal: Duration,
     /// The whole sequence, runtime included, when there are external extensions.
     pub total: Duration,
+    /// What a telemetry listener that hangs may cost the extensions before SHUTDOWN.
+    pub telemetry: Duration,
 }
 
 impl Default for ShutdownBudgets {
@@ -124,6 +126,7 @@ impl Default for ShutdownBudgets {
             runtime: Duration::from_millis(300),
             runtime_with_internal: Duration::from_millis(500),
             total: Duration::from_secs(2),
+            telemetry: Duration::from_millis(100),
         }
     }
 }

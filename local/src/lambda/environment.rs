@@ -15,13 +15,14 @@ use uuid::Uuid;
 
 use super::api_server::ApiServer;
 use super::bootstrap::{BootstrapError, Python};
+use super::caller::Answer;
 use super::clock::date_path;
 use super::config::{Config, RuntimeKind};
 use super::environment_variables::{Facts, Variables, for_extension, for_runtime};
 use super::event_log::{EventLog, Phase};
 use super::freeze;
 use super::init::InitReport;
-use super::invocation::{Answer, InvocationReport, InvokeRequest};
+use super::invocation::{InvocationReport, InvokeRequest};
 use super::platform::Platform;
 use super::processes::Process;
 use super::shutdown::{ShutdownReason, ShutdownReport};

@@ -6,6 +6,8 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::signal::Signal;
+
 /// Who did or wrote something.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Origin {
@@ -64,9 +66,13 @@ impl fmt::Display for ProcessExit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(formatter, "exit status {code}"),
-            Self::Signal(number) => match nix::sys::signal::Signal::try_from(*number) {
-                Ok(signal) => write!(formatter, "signal {signal}"),
-                Err(_) => write!(formatter, "signal {number}"),
+            Self::Signal(number) => match Signal::try_from(*number) {
+                Ok(Signal::SIGKILL) => formatter.write_str("signal: killed"),
+                Ok(Signal::SIGTERM) => formatter.write_str("signal: terminated"),
+                Ok(Signal::SIGABRT) => formatter.write_str("signal: aborted"),
+                Ok(Signal::SIGSEGV) => formatter.write_str("signal: segmentation fault"),
+                Ok(signal) => write!(formatter, "signal: {signal}"),
+                Err(_) => write!(formatter, "signal: {number}"),
             },
         }
     }
@@ -246,6 +252,6 @@ mod tests {
     #[test]
     fn exits_read_like_the_platform_says_them() {
         assert_eq!(ProcessExit::Code(7).to_string(), "exit status 7");
-        assert_eq!(ProcessExit::Signal(9).to_string(), "signal SIGKILL");
+        assert_eq!(ProcessExit::Signal(9).to_string(), "signal: killed");
     }
 }

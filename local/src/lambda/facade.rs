@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use super::caller::FunctionError;
 use super::clock::epoch_seconds;
 use super::config::Config;
-use super::invocation::FunctionError;
 use super::trace_header::{LambdaSegments, new_segment_id};
 
 /// The largest cause Lambda takes over from the runtime (LAM-9).

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::caller::{Answer, Caller, FunctionError};
 use super::clock::{epoch_ms, iso8601};
 use super::environment::Driver;
 use super::event_log::{Event, Phase};
@@ -16,36 +17,6 @@ use super::platform::{Platform, State};
 use super::runtime_state::{ErrorReport, PendingInvocation, RuntimeAnswer, RuntimeResult};
 use super::shutdown::ShutdownReason;
 use super::trace_header::{InvocationTrace, TraceHeader};
-
-/// What the caller of a function gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub request_id: String,
-    /// The response, or the error object, byte for byte as the runtime sent it.
-    pub payload: Bytes,
-    /// Set when Lambda would answer with `X-Amz-Function-Error`.
-    pub error: Option<FunctionError>,
-    /// The trace header as the runtime gets it.
-    pub runtime_trace_header: String,
-    /// The trace header in the extensions' INVOKE event.
-    pub extension_trace_header: String,
-}
-
-impl Answer {
-    pub fn is_success(&self) -> bool {
-        self.error.is_none()
-    }
-}
-
-/// Why an invocation failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionError {
-    /// The exception's type, or `Runtime.ExitError`, `Sandbox.Timedout`, `Extension.Crash` and their like.
-    pub error_type: String,
-    pub message: String,
-    /// JSON that the runtime sent for X-Ray.
-    pub xray_cause: Option<String>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvocationStatus {
@@ -145,7 +116,7 @@ fn next_step(state: &State, progress: &Progress) -> Option<Step> {
 impl Driver {
     pub(crate) async fn invoke(&mut self, request: InvokeRequest) -> InvocationReport {
         let invocation = Invocation::begin(&self.platform, request.upstream.as_ref());
-        let mut caller = Caller { platform: self.platform.clone(), answer: Some(request.answer), held: None };
+        let mut caller = Caller::new(self.platform.clone(), request.answer);
         self.thaw();
         self.platform.enter(Phase::Invoke);
         self.announce_invocation(&invocation);
@@ -395,38 +366,5 @@ impl Invocation {
             xray_cause: None,
         };
         self.answer(payload.into(), Some(error))
-    }
-}
-
-/// The one who waits for the answer.
-struct Caller {
-    platform: std::sync::Arc<Platform>,
-    answer: Option<oneshot::Sender<Answer>>,
-    /// Kept back until the extensions are ready (SIM-9).
-    held: Option<Answer>,
-}
-
-impl Caller {
-    fn is_served(&self) -> bool {
-        self.answer.is_none()
-    }
-
-    fn offer(&mut self, answer: Answer, hold: bool) {
-        self.held = Some(answer);
-        if !hold {
-            self.serve();
-        }
-    }
-
-    fn overrule(&mut self, answer: Answer) {
-        self.offer(answer, false);
-    }
-
-    fn serve(&mut self) {
-        if let (Some(sender), Some(answer)) = (self.answer.take(), self.held.take()) {
-            self.platform.log.push(Event::AnswerDelivered { request_id: answer.request_id.clone() });
-            // A caller that went away does not end the invocation.
-            let _ = sender.send(answer);
-        }
     }
 }

@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::caller::FunctionError;
 use super::clock::iso8601;
 use super::environment::Driver;
 use super::facade::{self, TracedInvocation};
-use super::invocation::{FunctionError, Invocation, InvocationReport, InvocationStatus, Progress};
+use super::invocation::{Invocation, InvocationReport, InvocationStatus, Progress};
 
 impl Driver {
     pub(crate) fn announce_invocation(&self, invocation: &Invocation) {

@@ -18,6 +18,7 @@
 
 mod api_server;
 mod bootstrap;
+mod caller;
 mod clock;
 mod config;
 mod environment;
@@ -42,6 +43,7 @@ mod telemetry_api;
 mod telemetry_delivery;
 mod trace_header;
 
+pub use caller::{Answer, FunctionError};
 pub use config::{
     Config, Credentials, Delays, InitializationType, RuntimeKind, ShutdownBudgets, TelemetryMode, Tracing,
 };
@@ -50,7 +52,7 @@ pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase
 pub use executables::write_executable;
 pub use facade::FacadeSink;
 pub use init::{InitFailure, InitReport};
-pub use invocation::{Answer, FunctionError, InvocationReport, InvocationStatus};
+pub use invocation::{InvocationReport, InvocationStatus};
 pub use layer::{Layer, LayerError};
 pub use scripted_runtime::{RuntimeClient, RuntimeClientError, RuntimeEvent, ScriptedRuntime};
 pub use shutdown::{ExtensionShutdown, ShutdownReason, ShutdownReport};

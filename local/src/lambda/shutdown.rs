@@ -12,9 +12,6 @@ use super::environment::Driver;
 use super::event_log::{Event, Origin, Phase, ProcessExit};
 use super::processes::Process;
 
-/// Limit of the telemetry delivery before SHUTDOWN: what a listener that hangs may cost the extensions.
-const TELEMETRY_FLUSH_LIMIT: Duration = Duration::from_millis(100);
-
 /// `shutdownReason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownReason {
@@ -93,7 +90,7 @@ impl Driver {
             process.finish().await;
         }
 
-        self.platform.telemetry.flush(TELEMETRY_FLUSH_LIMIT).await;
+        self.platform.telemetry.flush(budgets.telemetry).await;
         let body =
             json!({"eventType": "SHUTDOWN", "deadlineMs": deadline_ms, "shutdownReason": reason.as_str()});
         let notified = self.platform.update(|state| state.extensions.release_shutdown(&body.to_string()));

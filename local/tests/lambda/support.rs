@@ -27,6 +27,7 @@ pub(crate) fn config(layer: &TempDir, script: &Value) -> Config {
     config.timeout = Duration::from_mins(1);
     config.init_limit = Duration::from_mins(1);
     config.shutdown_budgets.total = Duration::from_secs(30);
+    config.shutdown_budgets.telemetry = Duration::from_secs(30);
     config.variables.insert("FAKE_EXTENSION".to_owned(), script.to_string());
     config
 }
