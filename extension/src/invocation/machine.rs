@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// Invocations remembered for their late spans (xray.md section 15, row 10).
 const REMEMBERED: usize = 16;
 
+const TIMEOUT: (&str, &str) = ("Timeout", "ended by Lambda: the function's timeout was reached");
+const EXITED: (&str, &str) = ("Runtime.ExitError", "the runtime exited before this was finished");
+
 /// What the machine is told at the start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -65,6 +68,8 @@ pub struct Machine {
     invocations: VecDeque<Invocation>,
     /// The request whose end is awaited.
     held: Option<Arc<str>>,
+    /// When the newest invocation times out, in epoch milliseconds; 0 when not known.
+    deadline_ms: u64,
     /// Requests that were over before their INVOKE event was seen: the two race (SIM-8).
     over_early: VecDeque<Arc<str>>,
     /// What the trace headers have shown of the function's tracing mode so far (LAM-20).
@@ -80,6 +85,7 @@ impl Machine {
             agents: HashMap::new(),
             invocations: VecDeque::new(),
             held: None,
+            deadline_ms: 0,
             over_early: VecDeque::new(),
             shown_mode: Mode::Unknown,
             spans,
@@ -88,6 +94,7 @@ impl Machine {
 
     /// An invocation begins.
     pub fn invoke(&mut self, invoke: &Invoke) -> Hold {
+        self.deadline_ms = invoke.deadline_ms;
         let event_header = TraceHeader::parse(&invoke.trace_header);
         let index = self.invocation_index(&invoke.request_id);
         let runtime_header = self.invocations[index].header;
@@ -155,9 +162,9 @@ impl Machine {
     pub fn shut_down(&mut self, shutdown: &Shutdown, now_unix_nano: u64) {
         self.held = None;
         let (error_type, message) = match shutdown.reason.to_ascii_lowercase().as_str() {
-            "timeout" => ("Timeout", "ended by Lambda: the function's timeout was reached"),
+            "timeout" => TIMEOUT,
             "spindown" => ("Shutdown", "still open when Lambda ended the environment"),
-            _ => ("Runtime.ExitError", "the runtime exited before this was finished"),
+            _ => EXITED,
         };
         self.spans.close_open(None, now_unix_nano, error_type, message);
     }
@@ -209,12 +216,10 @@ impl Machine {
         let Some(agent) = self.agents.remove(&connection) else {
             return Signal::Nothing;
         };
-        self.spans.close_open(
-            Some(connection),
-            now_unix_nano,
-            "Runtime.ExitError",
-            "the runtime exited before this was finished",
-        );
+        // Lambda stops the runtime before it says that the time was up (section 8.4).
+        let timed_out = self.deadline_ms > 0 && now_unix_nano / 1_000_000 >= self.deadline_ms;
+        let (error_type, message) = if timed_out { TIMEOUT } else { EXITED };
+        self.spans.close_open(Some(connection), now_unix_nano, error_type, message);
         match agent.request_id {
             Some(request_id) => self.over(&request_id),
             None if self.agents.is_empty() && self.held.take().is_some() => Signal::Over,

@@ -10,7 +10,7 @@ use super::CommandError;
 use super::arguments::{Show, Xray};
 use crate::lambda::FacadeSink;
 use crate::view::{Style, render_trace};
-use crate::xray::{Endpoint, Store, Unprocessed, validate};
+use crate::xray::{Endpoint, Store, Unprocessed};
 
 const DEFAULT_COLUMNS: usize = 110;
 
@@ -41,9 +41,6 @@ impl FacadeSink for LambdaSegments {
 }
 
 pub(super) async fn start(address: SocketAddr) -> Result<Endpoint, CommandError> {
-    // The first document costs the compilation of the patterns, 200 ms in a debug build: not in an invocation's tail.
-    let _ =
-        validate(r#"{"name":"a","id":"0123456789abcdef","trace_id":"1-00000000-0123456789abcdef01234567"}"#);
     Endpoint::start(address).await.map_err(|source| CommandError::Endpoint { address, source })
 }
 

@@ -6,6 +6,8 @@ replaced, so that a function which sets a tracer provider of its own gets exactl
 
 from __future__ import annotations
 
+import contextlib
+
 from otel_xray import recorder as spans
 
 TYPE_CHECKING = False
@@ -47,8 +49,11 @@ def patch(trace: ModuleType, recorder: Recorder) -> None:
 
 
 def _tracer_class(trace: ModuleType, recorder: Recorder, bridge_span: Any, api_current: Any) -> Any:
+    # Newer versions have one of their own, which also decorates coroutines.
+    context_manager = getattr(trace, "_agnosticcontextmanager", None) or contextlib.contextmanager
+
     class BridgeTracer(trace.NoOpTracer):  # type: ignore[misc, name-defined]
-        """The no-op tracer, with a `start_span` that records. Everything else of it goes through that."""
+        """The no-op tracer, made to record."""
 
         def __init__(self, name: str | None, version: str | None) -> None:
             self._scope = {"otel.scope.name": name or None, "otel.scope.version": version or None}
@@ -78,6 +83,14 @@ def _tracer_class(trace: ModuleType, recorder: Recorder, bridge_span: Any, api_c
             if span.kind in (spans.CLIENT, spans.PRODUCER):
                 recorder.announce(span)
             return made
+
+        @context_manager
+        def start_as_current_span(self, *arguments: Any, **options: Any) -> Any:
+            end_on_exit = options.pop("end_on_exit", True)
+            on_error = {name: options.get(name, True) for name in ("record_exception", "set_status_on_exception")}
+            span = self.start_span(*arguments, **options)
+            with trace.use_span(span, end_on_exit=end_on_exit, **on_error) as current:
+                yield current
 
     return BridgeTracer
 

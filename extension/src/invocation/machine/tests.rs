@@ -113,6 +113,18 @@ fn the_end_of_file_in_an_invocation_ends_it_and_closes_what_was_open() {
 }
 
 #[test]
+fn section_8_4_an_end_of_file_past_the_deadline_is_a_timeout() {
+    for (now_ms, error_type) in [(999, "Runtime.ExitError"), (1000, "Timeout")] {
+        let mut machine = with_agent();
+        machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+        machine.receive(Received::Started(AGENT, span(1)), 0);
+        machine.receive(Received::Closed(AGENT), now_ms * 1_000_000);
+        let seen = format!("{:?}", machine.take_batch().spans[0].span.events[0].attributes[0].value);
+        assert!(seen.contains(error_type), "{now_ms}: {seen}");
+    }
+}
+
+#[test]
 fn what_is_open_at_a_shutdown_is_closed_by_its_reason() {
     for (reason, error_type) in
         [("TIMEOUT", "Timeout"), ("failure", "Runtime.ExitError"), ("spindown", "Shutdown")]
