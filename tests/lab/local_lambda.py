@@ -1,0 +1,49 @@
+"""Runs a function with a layer under otel-xray-local and the real Python runtime client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from layer_zip import ROOT
+
+DEMO = ROOT / "tests" / "functions" / "python-demo"
+EVENT, EVENT_ERROR = DEMO / "event.json", DEMO / "event-error.json"
+
+
+def program() -> Path:
+    """The built otel-xray-local: OTEL_XRAY_LOCAL, else cargo's debug build."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    path = Path(os.environ.get("OTEL_XRAY_LOCAL", target / "debug" / "otel-xray-local"))
+    assert path.is_file(), f"{path} is missing: run `cargo build -p otel-xray-local`"
+    return path
+
+
+def runtime_python() -> str:
+    """The interpreter that has awslambdaric: OTEL_XRAY_TEST_PYTHON, else the checkout's."""
+    if path := os.environ.get("OTEL_XRAY_TEST_PYTHON"):
+        return path
+    tools = ROOT / "layer-build" / "tools.sh"
+    folder = subprocess.run([tools, "runtime"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return f"{folder}/python3"
+
+
+def command(layer: Path, variables: Mapping[str, str], events: Iterable[Path], function: Path = DEMO) -> list[str]:
+    parts = [str(program()), "invoke", "--layer", str(layer), "--function", str(function), "--handler", "app.handler"]
+    parts += ["--python", runtime_python()]
+    for event in events:
+        parts += ["--event", str(event)]
+    for name, value in variables.items():
+        parts += ["--env", f"{name}={value}"]
+    return parts
+
+
+def invoke_json(parts: list[str]) -> dict[str, Any]:
+    """Runs the command and gives what --json prints."""
+    done = subprocess.run([*parts, "--json"], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.startswith("{"), f"exit {done.returncode}: {done.stdout}{done.stderr}"
+    return json.loads(done.stdout)
