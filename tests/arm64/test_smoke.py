@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import queue
 import subprocess
 import time
@@ -21,8 +20,7 @@ PARENT = "53995c3f42cd8ad8"
 
 def emulator(arch: str) -> list[str]:
     """What has to stand before a program of this architecture."""
-    native = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
-    if arch == native:
+    if arch == layer_zip.HOST_ARCH:
         return []
     cpu = {"x86_64": "x86_64", "arm64": "aarch64"}[arch]
     tools = layer_zip.ROOT / "layer-build" / "tools.sh"

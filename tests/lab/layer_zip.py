@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import zipfile
 from pathlib import Path
 
 import check
 
 ROOT = Path(__file__).resolve().parents[2]
+HOST_ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+"""This machine's architecture, by its name on Lambda."""
 
 
 def zip_for(arch: str) -> Path:

@@ -72,7 +72,7 @@ def moto(**settings: str) -> Iterator[str]:
         process.wait()
 
 
-def client(service: str, url: str, credentials: Credentials = ANY) -> Any:  # noqa: ANN401 # boto3 has no types
+def client(service: str, url: str, credentials: Credentials = ANY) -> Any:  # boto3 has no types
     return boto3.client(
         service,
         region_name=REGION,

@@ -1,6 +1,6 @@
 """Ships an order: reads it from S3, asks a web page for the exchange rate, and puts a message into a queue.
 
-Nothing here turns tracing on. The one span made by hand shows that a function's own instrumentation joins in: it becomes
+Nothing here turns tracing on. The one span made by hand shows that own instrumentation joins in: it becomes
 a subsegment with an annotation and metadata.
 """
 
