@@ -264,6 +264,16 @@ def handler(event, context):
         assert function.output() == ""
 
 
+def test_a_27_one_span_for_a_call_also_where_the_api_is_loaded(
+    start: Start, opentelemetry_api: Path, website: Website
+) -> None:
+    source = f"import sys\nsys.path.insert(1, {str(opentelemetry_api)!r})\nfrom opentelemetry import trace\n"
+    with start(source + HTTP["requests"] + CALL) as function:
+        function.invoke(website.url)
+        function.frames.wait_for(5, 1)
+        assert [span.name for span in function.frames.ended()] == ["GET", "app.handler"]
+
+
 def test_a_call_with_a_manual_span_around_it_hangs_below_that(
     start: Start, opentelemetry_api: Path, website: Website
 ) -> None:

@@ -98,12 +98,17 @@ fn exceptions(node: &Node, paint: &Paint, lines: &mut Vec<String>) {
     if let Value::String(id) = node.value("/cause") {
         lines.push(format!("caused by exception {id} below"));
     }
+    let told_below = raised_below(node);
     for (index, exception) in node.value("/cause/exceptions").as_array().into_iter().flatten().enumerate() {
         let text = |field: &str| exception[field].as_str().unwrap_or_default().replace('\n', " ");
         let (kind, message) = (text("type"), text("message"));
         let separator = if kind.is_empty() || message.is_empty() { "" } else { ": " };
         let lead = if index == 0 { "✗ " } else { "  after " };
         lines.push(paint.red(&format!("{lead}{kind}{separator}{message}")));
+        // An exception that came through from below is shown whole where it was raised.
+        if told_below.contains(&message) {
+            continue;
+        }
         let stack = exception["stack"].as_array().map(Vec::as_slice).unwrap_or_default();
         for frame in stack.iter().take(FRAMES) {
             lines.push(format!("    {}", frame_text(frame)));
@@ -114,6 +119,19 @@ fn exceptions(node: &Node, paint: &Paint, lines: &mut Vec<String>) {
             lines.push(paint.dim(&format!("    … {more} more frames")));
         }
     }
+}
+
+/// The messages of the exceptions below this node.
+fn raised_below(node: &Node) -> Vec<String> {
+    let mut messages = Vec::new();
+    for child in &node.children {
+        child.walk(&mut |node| {
+            let exceptions = node.value("/cause/exceptions").as_array().into_iter().flatten();
+            messages
+                .extend(exceptions.filter_map(|e| e["message"].as_str()).map(|text| text.replace('\n', " ")));
+        });
+    }
+    messages
 }
 
 /// `file:line in function`, with what is there.

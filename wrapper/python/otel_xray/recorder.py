@@ -60,7 +60,7 @@ class Span:
         self.status_message = ""
         self.trace_state = ""
         self.outer: object = None
-        """What the OpenTelemetry API held as current when this span became current; see otel_bridge."""
+        """On a library's call: what the OpenTelemetry API held as current when it began, False for nothing."""
 
 
 def new_id(length: int) -> bytes:
@@ -195,7 +195,8 @@ class Recorder:
         span = self.child(name, CLIENT)
         if span is None:
             return None
-        span.outer = self.otel_current()[1] if self.otel_current is not None else False
+        mark = self.otel_current()[1] if self.otel_current is not None else None
+        span.outer = False if mark is None else mark
         return span, self._current.set(span)
 
     def announce(self, span: Span) -> None:

@@ -46,6 +46,10 @@ pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
             });
         }
     }
+    if !exceptions.is_empty() {
+        // The exception's type says the same.
+        subject.attributes.get(&["error.type"]);
+    }
     exceptions.truncate(MAX_EXCEPTIONS);
     if exceptions.is_empty() {
         exceptions.extend(of_status(subject, remote));
