@@ -62,6 +62,8 @@ def hide(folder: str, content: Path | None) -> None:
         if entry.is_dir() and not entry.is_symlink() and not (Path(folder) / entry.name).exists():
             (Path(folder) / entry.name).mkdir()
             subprocess.run(["mount", "--rbind", entry, Path(folder) / entry.name], check=True)
+    subprocess.run(["umount", "--lazy", kept], check=True)
+    kept.rmdir()
 
 
 @contextmanager

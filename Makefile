@@ -1,0 +1,83 @@
+# What needs installing is installed into target/ by layer-build/tools.sh. `make help` lists the targets.
+
+ARCH := $(shell uname -m | sed s/aarch64/arm64/)
+OTHER_ARCH := $(if $(filter x86_64,$(ARCH)),arm64,x86_64)
+TOOLS := layer-build/tools.sh
+PYTEST = "$$($(TOOLS) test)/python" -m pytest -q
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
+
+.PHONY: help demo test bench layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: check-format check-clippy check-lint check-dependencies check-licenses
+.PHONY: test-rust test-layer test-python test-arm64 test-rie test-moto test-e2e
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: layer local ## a real function, traced with no code change
+	@"$$($(TOOLS) test)/python" tests/demo/run.py
+
+test: ## everything that CI runs
+	@tests/run.sh
+
+bench: layer ## start-up, memory, size, and what the agents cost
+	bench/run
+
+layer: ## the layer zips for this machine's architecture, in dist/
+	layer-build/build.sh --arch $(ARCH)
+	layer-build/check.py dist/otel-xray-$(ARCH).zip dist/otel-xray-collector-$(ARCH).zip
+
+layer-$(OTHER_ARCH):
+	layer-build/build.sh --arch $(OTHER_ARCH)
+	layer-build/check.py dist/otel-xray-$(OTHER_ARCH).zip dist/otel-xray-collector-$(OTHER_ARCH).zip
+
+layers: layer layer-$(OTHER_ARCH) ## the layer zips for both architectures
+
+local: ## otel-xray-local: Lambda and X-Ray on this machine
+	cargo build --locked --quiet --package otel-xray-local
+
+fmt: ## formats Rust and Python
+	cargo fmt --all
+	"$$($(TOOLS) lint)/ruff" format
+
+lint: check-format check-clippy check-lint ## what the tools say of the sources
+
+check-format:
+	cargo fmt --all --check
+	"$$($(TOOLS) lint)/ruff" format --check
+
+check-clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+check-lint:
+	"$$($(TOOLS) lint)/ruff" check
+	"$$($(TOOLS) lint)/shellcheck" .ci/run wrapper/otel-instrument $$(git ls-files '*.sh')
+	"$$($(TOOLS) lint)/cfn-lint" template.yaml
+
+check-dependencies:
+	cargo tree --locked --edges normal --target all --prefix none --package otel-xray | python3 layer-build/dependencies.py
+
+# Without `advisories`: its database is a git repository, and the check has to run where only package registries are reached.
+check-licenses:
+	PATH="$$($(TOOLS) deny):$$PATH" cargo deny --locked check bans licenses sources
+
+test-rust:
+	OTEL_XRAY_TEST_PYTHON="$$($(TOOLS) runtime)/python3" cargo test --locked --workspace --exclude otel-xray-tests
+
+test-layer:
+	$(PYTEST) tests/layer
+
+test-python:
+	$(PYTEST) tests/python
+
+test-arm64: layers
+	$(PYTEST) tests/arm64
+
+test-rie: layer local
+	$(PYTEST) tests/rie
+
+test-moto: layer local
+	$(PYTEST) tests/moto
+
+test-e2e: layer
+	OTEL_XRAY_TEST_PYTHON="$$($(TOOLS) runtime)/python3" cargo test --locked --package otel-xray-tests
