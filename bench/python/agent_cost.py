@@ -54,11 +54,14 @@ class RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: Queue[None] = Queue()
         self.events: Queue[str] = Queue()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One write for an answer: in two, the second waits for an acknowledgement that comes 40 ms later.
+    wbufsize = 65_536
+    disable_nagle_algorithm = True
     server: RuntimeApi
 
     def log_message(self, format: str, *args: object) -> None:

@@ -17,6 +17,9 @@ BOUND_S = 60
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One write for an answer: in two, the second waits for an acknowledgement that comes 40 ms later.
+    wbufsize = 65_536
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
         pass
@@ -99,7 +102,7 @@ def serving(handler: type[Handler]) -> Iterator[str]:
     """Serves on a free loopback port; gives host:port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_port}"
