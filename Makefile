@@ -62,7 +62,7 @@ check-licenses:
 	PATH="$$($(TOOLS) deny):$$PATH" cargo deny --locked check bans licenses sources
 
 test-rust:
-	OTEL_XRAY_TEST_PYTHON="$$($(TOOLS) runtime)/python3" cargo test --locked --workspace --exclude otel-xray-tests
+	OTEL_XRAY_TEST_PYTHON="$$($(TOOLS) runtime)/python3" cargo test --locked --no-fail-fast --workspace --exclude otel-xray-tests
 
 test-layer:
 	$(PYTEST) tests/layer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from local_lambda import DEMO
 from servers import Handler, serving
 
 REGION = "us-east-1"
 BUCKET, KEY, QUEUE = "orders", "order-42.json", "shipments"
-ORDER = {"id": 42, "items": [{"sku": "lamp", "count": 2}, {"sku": "shade", "count": 1}]}
 
 # A process of its own, because moto reads its settings when it is imported. It ends when its standard input does.
 _MOTO = """
@@ -87,7 +86,7 @@ class Page(Handler):
     """Answers the one HTTP request of the sample."""
 
     def do_GET(self) -> None:
-        self.answer(200, {"rate": 1.08})
+        self.answer(200, {"open": True})
 
 
 @contextmanager
@@ -95,7 +94,7 @@ def sample_world(moto_url: str, credentials: Credentials = ANY) -> Iterator[dict
     """Creates the object and the queue, serves the page, and gives the variables that tell the sample of them."""
     s3 = client("s3", moto_url, credentials)
     s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key=KEY, Body=json.dumps(ORDER).encode())
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=(DEMO / KEY).read_bytes())
     queue_url = client("sqs", moto_url, credentials).create_queue(QueueName=QUEUE)["QueueUrl"]
     with serving(Page) as page:
         yield {
@@ -103,7 +102,7 @@ def sample_world(moto_url: str, credentials: Credentials = ANY) -> Iterator[dict
             "AWS_ENDPOINT_URL_SQS": moto_url,
             "ORDERS_BUCKET": BUCKET,
             "SHIPMENTS_QUEUE_URL": queue_url,
-            "RATES_URL": f"http://{page}/rates",
+            "CARRIER_URL": f"http://{page}/carrier",
         }
 
 
