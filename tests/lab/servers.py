@@ -91,8 +91,9 @@ class XRay:
         class Endpoint(Handler):
             def do_POST(self) -> None:
                 documents = json.loads(self.body())["TraceSegmentDocuments"]
-                self.answer(200, {"UnprocessedTraceSegments": []})
+                # Before the answer: the sender may be looked at as soon as it has that.
                 xray.requests.put((self.headers["Authorization"], [json.loads(text) for text in documents]))
+                self.answer(200, {"UnprocessedTraceSegments": []})
 
         return Endpoint
 
