@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     let rows: Vec<Value> = candidates.iter_mut().map(|candidate| row(candidate, runs)).collect();
     print_table(&rows);
     if let Some(file) = json_file {
-        std::fs::write(file, serde_json::to_string_pretty(&rows)?)?;
+        std::fs::write(file, format!("{:#}\n", Value::Array(rows)))?;
     }
     Ok(())
 }

@@ -63,25 +63,8 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         return None
 
 
-def _load(name: str) -> Any:
-    """Loads the handler as the runtime would have, so that what is wrong with it reads the same."""
-    client: Any = sys.modules.get("awslambdaric.bootstrap")
-    if client is None:
-        import importlib
-
-        client = importlib.import_module("awslambdaric.bootstrap")
-    try:
-        return client._get_handler(name)
-    except client.FaultException:
-        raise
-    except Exception as error:
-        # Raised while the user's module was imported. Here the runtime would report this module's import too.
-        fault = client.build_fault_result((type(error), error, error.__traceback__), None)
-        raise client.FaultException(fault["errorType"], fault["errorMessage"], fault["stackTrace"]) from None
-
-
-def _load_paused(name: str, environ: Any) -> Any:
-    """The same with the garbage collector held back: nothing that loads now becomes garbage soon."""
+def _pause_collector(environ: Any) -> Any:
+    """Holds the garbage collector back while the function loads: nothing that loads now becomes garbage soon."""
     setting = environ.get("OTEL_XRAY_PYTHON_GC_FREEZE", "").lower()
     if setting not in ("true", "false", ""):
         sys.stderr.write(
@@ -89,17 +72,22 @@ def _load_paused(name: str, environ: Any) -> Any:
             "using the default (false)\n"
         )
     if setting != "true":
-        return _load(name)
+        return None
     import gc
 
     if not gc.isenabled():
-        return _load(name)
+        return None
     gc.disable()
-    try:
-        return _load(name)
-    finally:
-        gc.freeze()
-        gc.enable()
+    return gc
+
+
+def _runtime_client() -> Any:
+    client = sys.modules.get("awslambdaric.bootstrap")
+    if client is None:
+        import importlib
+
+        client = importlib.import_module("awslambdaric.bootstrap")
+    return client
 
 
 def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
@@ -165,12 +153,32 @@ def _attributes(context: Any, request_id: str, cold: bool) -> dict[str, Any]:
     return attributes
 
 
-def _boot() -> Any:
+def __getattr__(attribute: str) -> Any:
+    """Gives the runtime the handler: the user's, loaded as the runtime would have loaded it, and wrapped.
+
+    On demand rather than while this module is imported: a function that loads some frames deeper can load
+    much slower, where the depth meets the end of a chunk of the interpreter's stack.
+    """
+    if attribute != "handler":
+        raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
     environ = os.environ
     name = _restore(environ)
     recorder = _start_agent(name, environ)
-    function = _load_paused(name, environ)
-    return function if recorder is None else _wrap(function, recorder, name, environ)
-
-
-handler = _boot()
+    client = _runtime_client()
+    collector = _pause_collector(environ)
+    try:
+        handler = client._get_handler(name)
+    except client.FaultException:
+        raise
+    except Exception as error:
+        # Raised while the user's module was imported. As it is, the runtime would take an AttributeError for ours.
+        fault = client.build_fault_result((type(error), error, error.__traceback__), None)
+        raise client.FaultException(fault["errorType"], fault["errorMessage"], fault["stackTrace"]) from None
+    finally:
+        if collector is not None:
+            collector.freeze()
+            collector.enable()
+    if recorder is not None:
+        handler = _wrap(handler, recorder, name, environ)
+    globals()["handler"] = handler
+    return handler
