@@ -53,6 +53,7 @@ check-lint:
 	"$$($(TOOLS) lint)/ruff" check
 	"$$($(TOOLS) lint)/shellcheck" .ci/run wrapper/otel-instrument $$(git ls-files '*.sh')
 	"$$($(TOOLS) lint)/cfn-lint" template.yaml
+	python3 bench/figures.py --check
 
 check-dependencies:
 	cargo tree --locked --edges normal --target all --prefix none --package otel-xray | python3 layer-build/dependencies.py
