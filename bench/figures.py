@@ -16,8 +16,8 @@ def table() -> str:
     extension = json.loads((results / "extension.json").read_text())
     python = json.loads((results / "python.json").read_text())
     lines = [
-        f"Medians of {extension[0]['runs']} interleaved runs on {machine['machine']}, {machine['python']}; nothing here ran "
-        f"on AWS. The layer's zip has {machine['zip_bytes'] / 1e6:.2f} MB.",
+        f"Medians of {extension[0]['runs']} interleaved runs on {machine['machine']}, {machine['python']}; nothing "
+        f"here ran on AWS. The layer's zip has {machine['zip_bytes'] / 1e6:.2f} MB.",
         "",
         "| extension | binary MB | spawn to first `next` ms | its CPU ms | RSS idle MB | RSS after flushes MB "
         "| tail after the response, 10 spans, ms |",
@@ -33,7 +33,7 @@ def table() -> str:
         "",
         "`bare-hyper` only registers and asks for events; `static` is linked as the layer's extension is.",
         "",
-        "| Python function | init CPU ms without | with the layer | CPU ms of a warm invocation without | with the layer |",
+        "| Python function | CPU ms of init without | with the layer | of a warm invocation without | with the layer |",
         "|---|---|---|---|---|",
     ]
     for row in python:
