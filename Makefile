@@ -69,7 +69,7 @@ test-layer:
 	$(PYTEST) tests/layer
 
 test-python:
-	$(PYTEST) tests/python
+	tests/python/every_version.sh
 
 test-arm64: layers
 	$(PYTEST) tests/arm64

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -262,22 +262,10 @@ def function(
         if layer:
             command.insert(0, str(opt / "otel-instrument"))
 
-        def start() -> Function:
+        with frames.listening(socket_name) if listening else nullcontext():
             process = subprocess.Popen(command, env=environment, cwd=task, stdout=output, stderr=output)
-            return Function(process, api, frames, folder)
-
-        if listening:
-            with frames.listening(socket_name):
-                started = start()
-                try:
-                    yield started
-                finally:
-                    started.process.kill()
-                    started.process.wait()
-        else:
-            started = start()
             try:
-                yield started
+                yield Function(process, api, frames, folder)
             finally:
-                started.process.kill()
-                started.process.wait()
+                process.kill()
+                process.wait()

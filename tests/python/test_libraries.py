@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Start, Website
-from stage import HEADER, ROOT, attributes
+from stage import HEADER, ROOT, attributes, interpreter
 
 BOTO = """
 import boto3
@@ -203,13 +203,15 @@ def handler(event, context):
 def opentelemetry_api(request: pytest.FixtureRequest) -> Path:
     """A copy of the API that the function bundles: the oldest that is supported, and the newest (A-24)."""
     tools = Path(os.environ.get("OTEL_XRAY_TOOLS", ROOT / "target" / "tools"))
-    folder = tools / f"opentelemetry-api-{request.param}"
+    ask = [interpreter(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    folder = tools / f"opentelemetry-api-{request.param}-python{version}"
     if not folder.exists():
         wanted = "opentelemetry-api" + ("" if request.param == "newest" else f"=={request.param}")
         # The oldest imports pkg_resources, which newer setuptools have not.
         packages = [wanted] if request.param == "newest" else [wanted, "setuptools<70"]
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *packages]
-        subprocess.run(install, check=True)
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+        subprocess.run([*install, "--only-binary=:all:", "--python-version", version, *packages], check=True)
     return folder
 
 

@@ -95,15 +95,9 @@ impl Machine {
     /// An invocation begins.
     pub fn invoke(&mut self, invoke: &Invoke) -> Hold {
         self.deadline_ms = invoke.deadline_ms;
-        let event_header = TraceHeader::parse(&invoke.trace_header);
-        let index = self.invocation_index(&invoke.request_id);
-        let runtime_header = self.invocations[index].header;
-        self.learn_mode(event_header, runtime_header);
-        let mode = self.mode();
-        let invocation = &mut self.invocations[index];
+        let invocation =
+            self.note_headers(&invoke.request_id, TraceHeader::parse(&invoke.trace_header), None);
         invocation.function_arn.clone_from(&invoke.function_arn);
-        invocation.header = runtime_header.or(event_header);
-        invocation.mode = mode;
         let certainly_unsampled = invocation.header.is_some_and(|header| header.sampled == Sampled::No);
 
         let over_early = self.over_early.iter().position(|id| **id == *invoke.request_id);
@@ -190,14 +184,7 @@ impl Machine {
     }
 
     fn enter(&mut self, connection: Connection, entered: &Entered) {
-        let runtime_header = TraceHeader::parse(&entered.trace_header);
-        let index = self.invocation_index(&entered.request_id);
-        let event_header = self.invocations[index].header;
-        self.learn_mode(event_header, runtime_header);
-        let mode = self.mode();
-        let invocation = &mut self.invocations[index];
-        invocation.header = runtime_header.or(event_header);
-        invocation.mode = mode;
+        self.note_headers(&entered.request_id, None, TraceHeader::parse(&entered.trace_header));
         if let Some(agent) = self.agents.get_mut(&connection) {
             agent.request_id = Some(entered.request_id.as_str().into());
         }
@@ -267,6 +254,23 @@ impl Machine {
             origin: agent.map(|agent| Arc::clone(&agent.origin)).unwrap_or_default(),
             request_id: agent.and_then(|agent| agent.request_id.clone()),
         }
+    }
+
+    /// Takes down what one side says of an invocation; event and agent may come in either order.
+    fn note_headers(
+        &mut self,
+        request_id: &str,
+        event: Option<TraceHeader>,
+        runtime: Option<TraceHeader>,
+    ) -> &mut Invocation {
+        let index = self.invocation_index(request_id);
+        let known = self.invocations[index].header;
+        self.learn_mode(event.or(known), runtime.or(known));
+        let mode = self.mode();
+        let invocation = &mut self.invocations[index];
+        invocation.header = runtime.or(known).or(event);
+        invocation.mode = mode;
+        invocation
     }
 
     fn invocation_index(&mut self, request_id: &str) -> usize {
