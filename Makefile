@@ -9,7 +9,7 @@ export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
 .PHONY: help demo test bench layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
-.PHONY: test-rust test-layer test-python test-arm64 test-rie test-moto test-e2e
+.PHONY: test-rust test-layer test-python test-extension test-arm64 test-rie test-moto test-e2e
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -73,6 +73,9 @@ test-python:
 
 test-arm64: layers
 	$(PYTEST) tests/arm64
+
+test-extension: layer
+	$(PYTEST) tests/extension
 
 test-rie: layer local
 	$(PYTEST) tests/rie

@@ -19,6 +19,8 @@ const SHUTDOWN_BUDGET: Duration = Duration::from_millis(1300);
 /// What is left of a shutdown's time for the process to end in.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
 
+const CATCH_UP_TURNS: usize = 4;
+
 /// Everything between the sockets and X-Ray.
 #[derive(Debug)]
 pub struct Conductor {
@@ -80,10 +82,7 @@ impl Conductor {
             tokio::select! {
                 biased;
                 Some(arrived) = received.recv() => {
-                    if matches!(arrived, Received::Hello(..)) {
-                        self.prepare_client();
-                    }
-                    match self.machine.receive(arrived, unix_nanos()) {
+                    match self.take_in(arrived) {
                         Signal::Nothing => {}
                         Signal::FlushSoon => flush_soon = true,
                         Signal::Over => {
@@ -110,13 +109,20 @@ impl Conductor {
                         self.learn(registered.await.unwrap_or_default());
                     }
                     match event {
-                        Event::Invoke(invoke) => match self.machine.invoke(&invoke) {
-                            Hold::UntilOver => held = Some(self.hold(&invoke, finished)),
-                            Hold::No => {
-                                flush_soon = true;
-                                let _ = finished.send(());
+                        Event::Invoke(invoke) => {
+                            self.catch_up(&mut received).await;
+                            match self.machine.invoke(&invoke) {
+                                Hold::UntilOver => held = Some(self.hold(&invoke, finished)),
+                                Hold::AlreadyOver => {
+                                    let over = self.hold(&invoke, finished);
+                                    self.finish_after(flush.take(), &mut flush, over).await;
+                                }
+                                Hold::No => {
+                                    flush_soon = true;
+                                    let _ = finished.send(());
+                                }
                             }
-                        },
+                        }
                         Event::Shutdown(shutdown) => {
                             self.shut_down(&shutdown, &mut received, flush.take()).await;
                             let _ = finished.send(());
@@ -133,10 +139,24 @@ impl Conductor {
         }
     }
 
-    /// Builds the client while the function's own code loads.
-    fn prepare_client(&self) {
-        let clients = Arc::clone(&self.clients);
-        tokio::spawn(async move { drop(clients.get().await) });
+    fn take_in(&mut self, arrived: Received) -> Signal {
+        if matches!(arrived, Received::Hello(..)) {
+            // Builds the client while the function's own code loads.
+            let clients = Arc::clone(&self.clients);
+            tokio::spawn(async move { drop(clients.get().await) });
+        }
+        self.machine.receive(arrived, unix_nanos())
+    }
+
+    /// Takes in what was written before an event came: each turn of the runtime moves it one hop, from the socket to
+    /// a connection's task to the queue. Nothing is held while this runs, and a flush follows the event anyway.
+    async fn catch_up(&mut self, received: &mut mpsc::Receiver<Received>) {
+        for _ in 0..CATCH_UP_TURNS {
+            tokio::task::yield_now().await;
+            while let Ok(arrived) = received.try_recv() {
+                self.take_in(arrived);
+            }
+        }
     }
 
     fn learn(&mut self, registered: Registered) {
@@ -237,7 +257,7 @@ impl Conductor {
         }
         // What the runtime wrote while it was ending is still in the sockets (L-8.11).
         while let Ok(Some(arrived)) = tokio::time::timeout(Duration::from_millis(5), received.recv()).await {
-            self.machine.receive(arrived, unix_nanos());
+            self.take_in(arrived);
         }
         self.machine.shut_down(shutdown, unix_nanos());
         if let Some(mut last) = self.start_flush(until, None) {

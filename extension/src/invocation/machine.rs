@@ -31,6 +31,8 @@ pub struct Config {
 pub enum Hold {
     /// Until a signal says that the invocation is over.
     UntilOver,
+    /// Only for the flush: the invocation is over already.
+    AlreadyOver,
     /// Not at all: ask for the next event at once.
     No,
 }
@@ -104,10 +106,13 @@ impl Machine {
         if let Some(position) = over_early {
             self.over_early.remove(position);
         }
+        self.held = None;
         // Without an agent nothing would tell the end, and waiting would be billed for nothing.
-        if self.agents.is_empty() || certainly_unsampled || over_early.is_some() {
-            self.held = None;
+        if self.agents.is_empty() || certainly_unsampled {
             return Hold::No;
+        }
+        if over_early.is_some() {
+            return Hold::AlreadyOver;
         }
         self.held = Some(invoke.request_id.as_str().into());
         Hold::UntilOver
