@@ -213,6 +213,12 @@ impl Machine {
         let (error_type, message) = if timed_out { TIMEOUT } else { EXITED };
         self.spans.close_open(Some(connection), now_unix_nano, error_type, message);
         match agent.request_id {
+            // A process that the handler's started has ended, not the handler's.
+            Some(request_id)
+                if self.agents.values().any(|other| other.request_id.as_ref() == Some(&request_id)) =>
+            {
+                Signal::Nothing
+            }
             Some(request_id) => self.over(&request_id),
             None if self.agents.is_empty() && self.held.take().is_some() => Signal::Over,
             None => Signal::Nothing,

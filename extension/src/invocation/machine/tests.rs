@@ -113,6 +113,22 @@ fn the_end_of_file_in_an_invocation_ends_it_and_closes_what_was_open() {
 }
 
 #[test]
+fn the_end_of_a_child_process_is_not_the_end_of_the_invocation() {
+    let child = Connection(1);
+    let mut machine = with_agent();
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    machine.receive(Received::Started(AGENT, span(1)), 0);
+    machine.receive(Received::Hello(child, Box::default()), 0);
+    let again = Entered { request_id: "r1".into(), trace_header: String::new(), deadline_ms: 0 };
+    machine.receive(Received::Entered(child, again), 0);
+    machine.receive(Received::Started(child, span(2)), 0);
+    assert_eq!(machine.receive(Received::Closed(child), 0), Signal::Nothing);
+    assert_eq!(machine.take_batch().spans.len(), 1, "what the child had open is closed");
+    assert_eq!(machine.receive(done("r1"), 0), Signal::Over);
+}
+
+#[test]
 fn section_8_4_an_end_of_file_past_the_deadline_is_a_timeout() {
     for (now_ms, error_type) in [(999, "Runtime.ExitError"), (1000, "Timeout")] {
         let mut machine = with_agent();
