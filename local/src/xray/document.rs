@@ -1,14 +1,20 @@
 //! One document: parsed, and checked against what X-Ray accepts (xray.md sections 2 to 4).
 
-use super::{blocks, labels};
+use super::findings::{Findings, quoted};
+use super::{cause, fields, labels};
 use regex::Regex;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 /// The hard limit of one document (LIM-1).
 const MAX_DOCUMENT_BYTES: usize = 65_536;
+/// Past this a document is closer to the limit than is wise (LIM-1).
+const WARN_DOCUMENT_BYTES: usize = 64_000;
 /// Nesting of subsegments that is followed.
 const MAX_NESTING: usize = 64;
+/// Year 5138: a later time was written in milli- or nanoseconds.
+const LATEST_SECONDS: f64 = 1e11;
 
 /// Why a document is refused, as `UnprocessedTraceSegments` says it (PTS-5).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,24 +39,6 @@ pub struct Accepted {
     pub body: Map<String, Value>,
     /// What the published schema forbids and the service is known to take.
     pub warnings: Vec<String>,
-}
-
-/// Collects what is wrong with one document while its parts are looked at.
-#[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub(super) refused: Option<(&'static str, String)>,
-    pub(super) warnings: Vec<String>,
-}
-
-impl Findings {
-    /// The first refusal is the one that is told.
-    pub(super) fn refuse(&mut self, code: &'static str, message: String) {
-        self.refused.get_or_insert((code, message));
-    }
-
-    pub(super) fn warn(&mut self, message: String) {
-        self.warnings.push(message);
-    }
 }
 
 static TRACE_ID: LazyLock<Regex> = LazyLock::new(|| pattern("^1-[0-9A-Fa-f]{8}-[0-9A-Fa-f]{24}$"));
@@ -87,9 +75,13 @@ pub fn validate(text: &str) -> Result<Accepted, Rejection> {
         return Err(refuse(id.as_deref(), "InvalidSegment", message));
     }
     let mut findings = Findings::default();
+    if text.len() > WARN_DOCUMENT_BYTES {
+        findings.warn(format!("{} bytes are more than {WARN_DOCUMENT_BYTES} (LIM-1)", text.len()));
+    }
     let is_segment = check_type(&body, &mut findings);
-    check_trace(&body, is_segment, &mut findings);
-    check_node(&body, is_segment, 0, &mut findings);
+    check_place(&body, is_segment, &mut findings);
+    check_node(&body, is_segment, &mut findings);
+    check_nested(&body, 0, &mut HashSet::new(), &mut findings);
     if let Some((code, message)) = findings.refused {
         return Err(refuse(id.as_deref(), code, message));
     }
@@ -116,208 +108,163 @@ fn check_type(body: &Map<String, Value>, findings: &mut Findings) -> bool {
             true
         }
         Some(other) => {
-            findings.refuse("InvalidSegment", format!("type {other} is not \"subsegment\" (section 3.1)"));
+            findings.refuse(
+                "InvalidSegment",
+                format!("type {} is not \"subsegment\" (section 3.1)", quoted(other)),
+            );
             false
         }
     }
 }
 
-fn check_trace(body: &Map<String, Value>, is_segment: bool, findings: &mut Findings) {
+/// The trace, and what the document hangs on.
+fn check_place(body: &Map<String, Value>, is_segment: bool, findings: &mut Findings) {
     match body.get("trace_id") {
         None => findings.refuse("MissingTraceId", "trace_id is missing (section 3.1)".to_owned()),
         Some(Value::String(id)) if is_trace_id(id) => {}
         Some(other) => {
-            findings.refuse("InvalidTraceId", format!("trace_id {other} is not 1-8hex-24hex (ID-1)"));
+            let message =
+                format!("trace_id {} is not 1-, 8 hex digits, -, 24 hex digits (ID-1)", quoted(other));
+            findings.refuse("InvalidTraceId", message);
         }
     }
     match body.get("parent_id") {
-        None if !is_segment => {
-            findings
-                .refuse("MissingParentId", "an independent subsegment needs parent_id (DOC-4)".to_owned());
+        None if is_segment => {}
+        None => {
+            let message = "parent_id is missing: an independent subsegment needs one (DOC-4)";
+            findings.refuse("MissingParentId", message.to_owned());
         }
-        None => {}
-        Some(Value::String(id)) if is_id(id) => {}
+        Some(Value::String(id)) if is_id(id) => {
+            if body.get("id") == body.get("parent_id") {
+                findings.warn(format!("parent_id {id} is the document's own id (MAP-S2)"));
+            }
+        }
         Some(other) => {
-            findings.refuse("InvalidParentId", format!("parent_id {other} is not 16 hex digits (ID-3)"));
+            findings.refuse(
+                "InvalidParentId",
+                format!("parent_id {} is not 16 hex digits (ID-3)", quoted(other)),
+            );
         }
     }
 }
 
 /// What segments, independent and nested subsegments have in common.
-fn check_node(body: &Map<String, Value>, is_segment: bool, depth: usize, findings: &mut Findings) {
+fn check_node(body: &Map<String, Value>, is_segment: bool, findings: &mut Findings) {
     match body.get("id") {
         None => findings.refuse("MissingId", "id is missing (section 3.1)".to_owned()),
         Some(Value::String(id)) if is_id(id) => {}
-        Some(other) => findings.refuse("InvalidId", format!("id {other} is not 16 hex digits (ID-3)")),
+        Some(other) => {
+            findings
+                .refuse("InvalidId", format!("id {} is not 16 hex digits, not all 0 (ID-3)", quoted(other)));
+        }
     }
     match body.get("name") {
         None => findings.refuse("MissingName", "name is missing (section 3.1)".to_owned()),
         Some(Value::String(name)) if NAME.is_match(name) => {}
-        Some(other) => findings.refuse(
-            "InvalidName",
-            format!("name {other} is not 1 to 200 letters, numbers, blanks and _.:/%&#=+-@ (NAME-1, NAME-2)"),
-        ),
+        Some(other) => findings.refuse("InvalidName", {
+            let rule = "1 to 200 letters, numbers, blanks and _.:/%&#=+-@ (NAME-1, NAME-2)";
+            format!("name {} is not {rule}", quoted(other))
+        }),
     }
     check_times(body, findings);
-    for flag in ["error", "fault", "throttle"] {
-        if body.get(flag).is_some_and(|value| !value.is_boolean()) {
-            findings.refuse("InvalidSegment", format!("{flag} is not a boolean (section 3.1)"));
-        }
-    }
     match body.get("namespace") {
         None => {}
-        Some(_) if is_segment => {
-            findings.warn("namespace on a segment is for subsegments (section 3.1)".to_owned());
-        }
+        Some(_) if is_segment => findings.warn("namespace is for subsegments (section 3.1)".to_owned()),
         Some(Value::String(namespace)) if ["aws", "remote", "local"].contains(&namespace.as_str()) => {}
-        Some(other) => findings.warn(format!("namespace {other} is not aws, remote or local (section 3.1)")),
+        Some(other) => {
+            findings.warn(format!("namespace {} is not aws, remote or local (section 3.1)", quoted(other)));
+        }
     }
-    blocks::check(body, findings);
+    if let Some(value) = body.get("cause") {
+        cause::check(value, findings);
+    }
+    fields::check(body, is_segment, findings);
     labels::check(body, is_segment, findings);
-    match body.get("subsegments") {
-        None => {}
-        Some(_) if depth == MAX_NESTING => {
-            findings.refuse("InvalidSegment", format!("subsegments are nested more than {MAX_NESTING} deep"));
+}
+
+/// The nested subsegments; `ids` are those of the document so far.
+fn check_nested<'a>(
+    body: &'a Map<String, Value>,
+    depth: usize,
+    ids: &mut HashSet<&'a str>,
+    findings: &mut Findings,
+) {
+    let id = body.get("id").and_then(Value::as_str);
+    if let Some(id) = id.filter(|id| !ids.insert(id)) {
+        findings.warn(format!("id {id} occurs more than once in the document (ID-3)"));
+    }
+    let nested = match body.get("subsegments") {
+        None => return,
+        Some(Value::Array(nested)) if depth < MAX_NESTING => nested,
+        Some(Value::Array(_)) => {
+            let message = format!("subsegments are nested more than {MAX_NESTING} deep");
+            return findings.refuse("InvalidSegment", message);
         }
-        Some(Value::Array(nested)) => {
-            for one in nested {
-                match one {
-                    Value::Object(one) => check_node(one, false, depth + 1, findings),
-                    _ => findings
-                        .refuse("InvalidSegment", "subsegments holds something that is no object".to_owned()),
-                }
-            }
+        Some(other) => {
+            let message = format!("subsegments {} is not an array (section 3.1)", quoted(other));
+            return findings.refuse("InvalidSegment", message);
         }
-        Some(_) => findings.refuse("InvalidSegment", "subsegments is not an array (section 3.1)".to_owned()),
+    };
+    for one in nested {
+        let Value::Object(one) = one else {
+            let message = format!("subsegments holds {}, which is not an object (section 3.1)", quoted(one));
+            findings.refuse("InvalidSegment", message);
+            continue;
+        };
+        if one.get("parent_id").is_some_and(|parent| parent.as_str() != id) {
+            findings.warn("parent_id of a nested subsegment is not the enclosing id (DOC-5)".to_owned());
+        }
+        check_node(one, false, findings);
+        check_nested(one, depth + 1, ids, findings);
     }
 }
 
 /// `start_time`, and exactly one of `end_time` and `in_progress` (section 3.1).
 fn check_times(body: &Map<String, Value>, findings: &mut Findings) {
-    let start = body.get("start_time");
-    match start {
-        None => findings.refuse("MissingStartTime", "start_time is missing (section 3.1)".to_owned()),
-        Some(value) if value.is_number() => {}
+    let mut seconds = |field: &str| match body.get(field) {
+        None => None,
+        Some(Value::Number(number)) => {
+            let seconds = number.as_f64();
+            if seconds.is_none_or(|seconds| !(0.0..LATEST_SECONDS).contains(&seconds)) {
+                findings.warn(format!("{field} {number} is not in seconds since 1970 (TIME-1)"));
+            }
+            seconds
+        }
         Some(other) => {
-            findings.refuse("InvalidSegment", format!("start_time {other} is not a number (TIME-1)"));
+            findings.refuse("InvalidSegment", format!("{field} {} is not a number (TIME-1)", quoted(other)));
+            None
         }
-    }
-    match (body.get("end_time"), body.get("in_progress")) {
-        (None, Some(Value::Bool(true))) | (Some(Value::Number(_)), None) => {}
-        (None, None) => {
-            findings.refuse(
-                "MissingEndTime",
-                "neither end_time nor in_progress is there (section 3.1)".to_owned(),
-            );
-        }
-        (Some(_), Some(Value::Bool(true))) => {
-            findings.refuse(
-                "InvalidSegment",
-                "end_time and in_progress exclude each other (section 3.1)".to_owned(),
-            );
-        }
-        (Some(Value::Number(_)), Some(Value::Bool(false))) => {
-            findings.warn("in_progress is only written when true (section 3.1)".to_owned());
-        }
-        (end, progress) => findings.refuse(
-            "InvalidSegment",
-            format!("end_time {end:?} or in_progress {progress:?} is of the wrong type"),
-        ),
-    }
-    if let (Some(start), Some(end)) =
-        (start.and_then(Value::as_f64), body.get("end_time").and_then(Value::as_f64))
+    };
+    let (start, end) = (seconds("start_time"), seconds("end_time"));
+    if let (Some(start), Some(end)) = (start, end)
         && end < start
     {
         findings.refuse("InvalidSegment", format!("end_time {end} is before start_time {start} (TIME-3)"));
     }
+    if !body.contains_key("start_time") {
+        findings.refuse("MissingStartTime", "start_time is missing (section 3.1)".to_owned());
+    }
+    match (body.get("end_time"), body.get("in_progress")) {
+        (None, Some(Value::Bool(true))) | (Some(_), None) => {}
+        (None, None | Some(Value::Bool(false))) => {
+            let message = "end_time is missing, and in_progress is not true (section 3.1, TIME-4)";
+            findings.refuse("MissingEndTime", message.to_owned());
+        }
+        (Some(_), Some(Value::Bool(true))) => {
+            let message = "end_time and in_progress exclude each other (section 3.1)";
+            findings.refuse("InvalidSegment", message.to_owned());
+        }
+        (Some(_), Some(Value::Bool(false))) => {
+            findings.warn("in_progress is only written when true (section 3.1)".to_owned());
+        }
+        (_, Some(other)) => {
+            findings.refuse(
+                "InvalidSegment",
+                format!("in_progress {} is not a boolean (section 3.1)", quoted(other)),
+            );
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn good() -> Value {
-        json!({"name": "checkout", "id": "70de5b6f19ff9a0a", "trace_id": "1-581cf771-a006649127e371903a2de979",
-               "start_time": 1_478_293_361.271, "end_time": 1_478_293_361.449})
-    }
-
-    fn code_with(changes: &Value) -> Option<&'static str> {
-        let mut document = good();
-        for (field, value) in changes.as_object().unwrap() {
-            if value.is_null() {
-                document.as_object_mut().unwrap().remove(field);
-            } else {
-                document[field] = value.clone();
-            }
-        }
-        validate(&document.to_string()).err().map(|rejection| rejection.code)
-    }
-
-    #[test]
-    fn section_3_2_the_minimal_documents_are_accepted() {
-        let subsegment = json!({"type": "subsegment", "parent_id": "70de5b6f19ff9a0a", "name": "DynamoDB",
-            "namespace": "aws", "aws": {"operation": "GetItem", "region": "eu-west-1"}});
-        let running = json!({"end_time": null, "in_progress": true});
-        for changes in [json!({}), subsegment, running] {
-            assert_eq!(code_with(&changes), None, "{changes}");
-        }
-    }
-
-    #[test]
-    fn codes_by_rule() {
-        for (changes, code) in [
-            (json!({"id": null}), "MissingId"),
-            (json!({"id": "70de5b6f19ff9a0"}), "InvalidId"),
-            (json!({"id": "0000000000000000"}), "InvalidId"),
-            (json!({"name": null}), "MissingName"),
-            (json!({"name": "GET /users/{id}?x=1,2"}), "InvalidName"),
-            (json!({"name": "tab\there"}), "InvalidName"),
-            (json!({"name": "back\\slash"}), "InvalidName"),
-            (json!({"name": ""}), "InvalidName"),
-            (json!({"name": "ä".repeat(201)}), "InvalidName"),
-            (json!({"trace_id": null}), "MissingTraceId"),
-            (json!({"trace_id": "1-581cf771-a006"}), "InvalidTraceId"),
-            (json!({"trace_id": "1-00000000-000000000000000000000000"}), "InvalidTraceId"),
-            (json!({"type": "subsegment"}), "MissingParentId"),
-            (json!({"type": "span"}), "InvalidSegment"),
-            (json!({"start_time": "now"}), "InvalidSegment"),
-            (json!({"start_time": null}), "MissingStartTime"),
-            (json!({"end_time": null}), "MissingEndTime"),
-            (json!({"in_progress": true}), "InvalidSegment"),
-            (json!({"end_time": 1}), "InvalidSegment"),
-            (json!({"fault": "yes"}), "InvalidSegment"),
-            (json!({"subsegments": [{"name": "a,b"}]}), "MissingId"),
-            (json!({"metadata": {"default": {"x": "y".repeat(70_000)}}}), "InvalidSegment"),
-        ] {
-            assert_eq!(
-                code_with(&changes),
-                Some(code),
-                "{}",
-                &changes.to_string()[..changes.to_string().len().min(80)]
-            );
-        }
-        assert_eq!(validate("[]").unwrap_err().code, "MissingId");
-        assert_eq!(validate("{").unwrap_err().code, "InvalidSegment");
-    }
-
-    #[test]
-    fn id_5_a_trace_id_of_any_age_and_name_3_any_script_are_fine() {
-        assert_eq!(code_with(&json!({"trace_id": "1-ffffffff-a006649127e371903a2de979"})), None);
-        assert_eq!(code_with(&json!({"name": "日本語 名前 ٣"})), None);
-        assert_eq!(code_with(&json!({"name": "ä".repeat(200)})), None);
-    }
-
-    proptest! {
-        #[test]
-        fn anything_is_judged_without_panic(field in "[a-z_]{1,12}", value in "(?s).{0,60}", number in any::<f64>()) {
-            let mut document = good();
-            document[&field] = json!(value);
-            let _ = validate(&document.to_string());
-            document[&field] = json!({"x": [number, {"y": null}]});
-            let _ = validate(&document.to_string());
-            let _ = validate(&value);
-        }
-    }
-}
+mod tests;

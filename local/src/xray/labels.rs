@@ -1,19 +1,31 @@
 //! Annotations, metadata and links: xray.md section 3.1, ANN-, META- and LNK-.
 
-use super::document::{Findings, is_id, is_trace_id};
+use super::document::{is_id, is_trace_id};
+use super::findings::{Findings, quoted};
 use serde_json::{Map, Value};
 
 const MAX_KEY_CHARS: usize = 500;
 const MAX_VALUE_CHARS: usize = 1000;
 const MAX_LINKS: usize = 20;
+/// Annotations that are indexed, of a whole trace (ANN-3).
+const MAX_INDEXED: usize = 50;
 
 pub(super) fn check(body: &Map<String, Value>, is_segment: bool, findings: &mut Findings) {
     match body.get("annotations") {
         None => {}
         Some(Value::Object(annotations)) => {
+            if annotations.len() > MAX_INDEXED {
+                let count = annotations.len();
+                findings.warn(format!(
+                    "annotations has {count} keys, of which {MAX_INDEXED} are indexed (ANN-3)"
+                ));
+            }
             annotations.iter().for_each(|(key, value)| annotation(key, value, findings));
         }
-        Some(_) => findings.refuse("InvalidSegment", "annotations is not an object (ANN-1)".to_owned()),
+        Some(other) => {
+            findings
+                .refuse("InvalidSegment", format!("annotations {} is not an object (ANN-1)", quoted(other)));
+        }
     }
     match body.get("metadata") {
         None => {}
@@ -27,7 +39,10 @@ pub(super) fn check(body: &Map<String, Value>, is_segment: bool, findings: &mut 
                 }
             }
         }
-        Some(_) => findings.refuse("InvalidSegment", "metadata is not an object (META-1)".to_owned()),
+        Some(other) => {
+            findings
+                .refuse("InvalidSegment", format!("metadata {} is not an object (META-1)", quoted(other)));
+        }
     }
     match body.get("links") {
         None => {}
@@ -42,36 +57,41 @@ pub(super) fn check(body: &Map<String, Value>, is_segment: bool, findings: &mut 
                 link(one, findings);
             }
         }
-        Some(_) => findings.refuse("InvalidSegment", "links is not an array (LNK-1)".to_owned()),
+        Some(other) => {
+            findings.refuse("InvalidSegment", format!("links {} is not an array (LNK-1)", quoted(other)));
+        }
     }
 }
 
 fn annotation(key: &str, value: &Value, findings: &mut Findings) {
+    let shown = quoted(&Value::from(key));
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if key.is_empty() || key.chars().count() > MAX_KEY_CHARS || !key.chars().all(allowed) {
-        findings.refuse("InvalidSegment", format!("annotation key {key:?} is not A-Z a-z 0-9 _ . (ANN-1)"));
+        let rule = format!("1 to {MAX_KEY_CHARS} characters A-Z a-z 0-9 _ . (ANN-1)");
+        findings.refuse("InvalidSegment", format!("annotation key {shown} is not {rule}"));
     } else if key.contains('.') {
         findings
-            .warn(format!("annotation key {key:?} has a dot, which the published schema forbids (ANN-1)"));
+            .warn(format!("annotation key {shown} has a dot, which the published schema forbids (ANN-1)"));
     }
     match value {
         Value::Bool(_) | Value::Number(_) => {}
         Value::String(text) if text.chars().count() <= MAX_VALUE_CHARS => {}
-        Value::String(_) => {
-            findings.refuse(
-                "InvalidSegment",
-                format!("annotation {key} is over {MAX_VALUE_CHARS} characters (ANN-2)"),
-            );
+        other => {
+            let rule =
+                format!("a string of at most {MAX_VALUE_CHARS} characters, a number or a boolean (ANN-2)");
+            findings.refuse("InvalidSegment", format!("annotation {shown} {} is not {rule}", quoted(other)));
         }
-        _ => findings
-            .refuse("InvalidSegment", format!("annotation {key} is no string, number or boolean (ANN-2)")),
     }
 }
 
 fn link(link: &Value, findings: &mut Findings) {
     let text = |field: &str| link.get(field).and_then(Value::as_str).unwrap_or_default();
     if !is_trace_id(text("trace_id")) || !is_id(text("id")) {
-        findings.refuse("InvalidSegment", format!("link {link} needs a trace_id and an id (LNK-1)"));
+        let message = format!("link {} has no valid trace_id and id (LNK-1)", quoted(link));
+        findings.refuse("InvalidSegment", message);
+    }
+    if link.get("attributes").is_some_and(|attributes| !attributes.is_object()) {
+        findings.warn(format!("attributes of link {} is not an object (LNK-1)", quoted(link)));
     }
 }
 
@@ -90,6 +110,26 @@ mod tests {
             (json!({"annotations": {"a": null}}), true, 0),
             (json!({"annotations": {"a": "x".repeat(1001)}}), true, 0),
             (json!({"annotations": []}), true, 0),
+            (json!({"annotations": {"": 1}}), true, 0),
+            (json!({"annotations": {"k".repeat(501): 1}}), true, 0),
+            (json!({"annotations": {"k".repeat(500): "x".repeat(1000)}}), false, 0),
+            (
+                json!({"annotations": (0..51).map(|n| (format!("k{n}"), json!(n))).collect::<Map<_, _>>()}),
+                false,
+                1,
+            ),
+            (json!({"metadata": "loose"}), true, 0),
+            (json!({"links": {}}), true, 0),
+            (
+                json!({"links": vec![json!({"trace_id": "1-581cf771-a006649127e371903a2de979", "id": "70de5b6f19ff9a0a"}); 21]}),
+                false,
+                1,
+            ),
+            (
+                json!({"links": [{"trace_id": "581cf771a006649127e371903a2de979", "id": "70de5b6f19ff9a0a"}]}),
+                true,
+                0,
+            ),
             (json!({"metadata": {"default": {"a": [1, null]}}}), false, 0),
             (json!({"metadata": {"loose": 1, "AWS.x": {}}}), false, 2),
             (

@@ -1,10 +1,12 @@
 //! An X-Ray endpoint on this machine: it takes documents, refuses what X-Ray refuses, and answers queries.
 
 mod api;
-mod blocks;
+mod cause;
 mod document;
 mod endpoint;
 mod faults;
+mod fields;
+mod findings;
 mod labels;
 mod service_graph;
 mod store;
