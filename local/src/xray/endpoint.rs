@@ -2,33 +2,47 @@
 
 use super::api;
 use super::faults::{Fault, Faults};
+use super::signature;
 use super::store::Store;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
 
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+const MAX_CONNECTIONS: usize = 256;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests remembered for the tests.
-const MAX_RECORDED: usize = 100_000;
+const MAX_RECORDED: usize = 20_000;
+/// Headers whose values are not remembered.
+const SECRET_HEADERS: &[&str] = &["x-amz-security-token"];
 
 /// One request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedRequest {
     pub path: String,
+    /// What was answered; 0 where a fault left no answer.
     pub status: u16,
+    /// Of the body.
     pub bytes: usize,
     /// Documents in a `PutTraceSegments`, else 0.
     pub documents: usize,
     pub authorization: String,
+    /// By name in lower case. Where a header came twice, the last value. Session tokens are left out.
+    pub headers: BTreeMap<String, String>,
 }
 
 /// A running endpoint. It ends when it is dropped.
@@ -96,10 +110,15 @@ impl Drop for Endpoint {
 }
 
 async fn serve(listener: TcpListener, shared: Shared) {
+    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Dropped with the server, so that no connection outlives the endpoint.
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+    let mut connections = JoinSet::new();
+    while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors: asking again at once would only burn time.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         let shared = shared.clone();
         connections.spawn(async move {
@@ -107,6 +126,7 @@ async fn serve(listener: TcpListener, shared: Shared) {
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
+            drop(permit);
         });
     }
 }
@@ -116,37 +136,40 @@ async fn serve(listener: TcpListener, shared: Shared) {
 #[error("closed on request")]
 struct Closed;
 
+/// A status with an error type and a message, or the answer.
+type Answer = Result<Value, (u16, &'static str, String)>;
+
 async fn answer(request: Request<Incoming>, shared: Shared) -> Result<Response<Full<Bytes>>, Closed> {
-    let path = request.uri().path().to_owned();
-    let header =
-        |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let authorization = header("authorization").to_owned();
-    let signed = authorization.starts_with("AWS4-HMAC-SHA256 Credential=")
-        && authorization.contains("/xray/aws4_request")
-        && !header("x-amz-date").is_empty();
-    let body = match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(_) => return Err(Closed),
-    };
+    let (head, body) = request.into_parts();
+    let body = read(body).await;
     let fault = shared.faults.next();
-    let (status, answer) = match &fault {
-        Some(Fault::Status(status, kind)) => (*status, Err((*kind, "on request".to_owned()))),
-        Some(Fault::Close | Fault::Hang) => (0, Err(("", String::new()))),
-        _ if !signed => (
-            403,
-            Err(("MissingAuthenticationTokenException", "the request is not signed for xray".to_owned())),
-        ),
-        _ => match api::dispatch(&path, &body, &shared.store) {
-            Ok(answer) => (200, Ok(answer)),
-            Err((status, kind, message)) => (status, Err((kind, message))),
-        },
+    let path = head.uri.path().to_owned();
+    let mut documents = 0;
+    let answer = match (&fault, &body) {
+        (Some(Fault::Status(status, kind)), _) => Err((*status, *kind, "on request".to_owned())),
+        (Some(Fault::Close | Fault::Hang), _) => Err((0, "", String::new())),
+        (_, Err((status, kind, message))) => Err((*status, *kind, message.clone())),
+        (_, Ok(_)) if head.method != Method::POST => Err((
+            404,
+            "UnknownOperationException",
+            format!("{} {path} is not an operation: they are all POST", head.method),
+        )),
+        (_, Ok(body)) => signature::check(&head.headers)
+            .map_err(|(kind, message)| (403, kind, message))
+            .and_then(|()| api::dispatch(&path, body, &shared.store, &shared.faults)),
     };
+    if path == "/TraceSegments" {
+        documents = body.as_deref().map_or(0, api::count_documents);
+    }
+    let status = answer.as_ref().map_or_else(|(status, ..)| *status, |_| 200);
+    let headers = recorded(&head.headers);
     shared.record(RecordedRequest {
-        documents: if path == "/TraceSegments" { api::count_documents(&body) } else { 0 },
         path,
         status,
-        bytes: body.len(),
-        authorization,
+        bytes: body.as_ref().map_or(0, Bytes::len),
+        documents,
+        authorization: headers.get("authorization").cloned().unwrap_or_default(),
+        headers,
     });
     match fault {
         Some(Fault::Hang) => std::future::pending().await,
@@ -154,10 +177,30 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Result<Response<F
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
         Some(Fault::Status(..)) | None => {}
     }
-    Ok(match answer {
-        Ok(answer) => response(status, None, &answer),
-        Err((kind, message)) => response(status, Some(kind), &json!({"message": message})),
-    })
+    Ok(response(&answer))
+}
+
+async fn read(body: Incoming) -> Result<Bytes, (u16, &'static str, String)> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect());
+    match collected.await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = format!("the body is larger than {MAX_BODY_BYTES} bytes");
+            Err((413, "RequestEntityTooLargeException", message))
+        }
+        Ok(Err(error)) => Err((400, "InvalidRequestException", format!("the body broke off: {error}"))),
+        Err(_) => Err((408, "RequestTimeoutException", "the body did not arrive in time".to_owned())),
+    }
+}
+
+fn recorded(headers: &HeaderMap) -> BTreeMap<String, String> {
+    headers
+        .iter()
+        .filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()))
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect()
 }
 
 impl Shared {
@@ -169,13 +212,22 @@ impl Shared {
     }
 }
 
-fn response(status: u16, error: Option<&str>, body: &Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body.to_string()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+fn response(answer: &Answer) -> Response<Full<Bytes>> {
+    let body = match answer {
+        Ok(answer) => answer.to_string(),
+        Err((_, _, message)) => json!({"Message": message}).to_string(),
+    };
+    let mut response = Response::new(Full::from(body));
     let headers = response.headers_mut();
-    headers.insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
-    if let Some(kind) = error.and_then(|kind| kind.parse().ok()) {
-        headers.insert("x-amzn-errortype", kind);
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    if let Ok(id) = uuid::Uuid::new_v4().to_string().parse() {
+        headers.insert("x-amzn-requestid", id);
+    }
+    if let Err((status, kind, _)) = answer {
+        if let Ok(kind) = kind.parse() {
+            headers.insert("x-amzn-errortype", kind);
+        }
+        *response.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     }
     response
 }

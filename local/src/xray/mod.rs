@@ -9,7 +9,9 @@ mod fields;
 mod findings;
 mod labels;
 mod service_graph;
+mod signature;
 mod store;
+mod summary;
 mod trace;
 
 pub use document::{Accepted, Rejection, validate};

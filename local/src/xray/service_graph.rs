@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 struct Counts {
     total: u64,
+    ok: u64,
     error: u64,
     throttle: u64,
     fault: u64,
@@ -16,6 +17,7 @@ struct Counts {
 impl Counts {
     fn add(&mut self, node: &Node) {
         self.total += 1;
+        self.ok += u64::from(!node.flag("error") && !node.flag("fault") && !node.flag("throttle"));
         self.error += u64::from(node.flag("error"));
         self.throttle += u64::from(node.flag("throttle"));
         self.fault += u64::from(node.flag("fault"));
@@ -23,11 +25,14 @@ impl Counts {
     }
 
     fn to_json(&self) -> Value {
-        let failed = self.error + self.fault;
         json!({
-            "OkCount": self.total.saturating_sub(failed),
-            "ErrorStatistics": {"ThrottleCount": self.throttle, "TotalCount": self.error},
-            "FaultStatistics": {"TotalCount": self.fault},
+            "OkCount": self.ok,
+            "ErrorStatistics": {
+                "ThrottleCount": self.throttle,
+                "OtherCount": self.error.saturating_sub(self.throttle),
+                "TotalCount": self.error,
+            },
+            "FaultStatistics": {"OtherCount": self.fault, "TotalCount": self.fault},
             "TotalCount": self.total,
             "TotalResponseTime": self.seconds,
         })
@@ -38,9 +43,43 @@ impl Counts {
 type Key = (String, String);
 
 #[derive(Debug, Default)]
+struct Service {
+    counts: Counts,
+    times: Times,
+    /// Something began here.
+    root: bool,
+}
+
+#[derive(Debug, Default)]
+struct Edge {
+    counts: Counts,
+    times: Times,
+}
+
+/// First and last second in which something was seen.
+#[derive(Debug, Default)]
+struct Times(Option<(f64, f64)>);
+
+impl Times {
+    fn add(&mut self, node: &Node) {
+        let start = node.start_seconds();
+        let end = node.end_seconds().unwrap_or(start);
+        let (first, last) = self.0.unwrap_or((start, end));
+        self.0 = Some((first.min(start), last.max(end)));
+    }
+
+    fn write_to(&self, object: &mut Value) {
+        if let Some((first, last)) = self.0 {
+            object["StartTime"] = json!(first);
+            object["EndTime"] = json!(last);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
 struct Graph {
-    nodes: BTreeMap<Key, (Counts, bool)>,
-    edges: BTreeMap<(Key, Key), Counts>,
+    nodes: BTreeMap<Key, Service>,
+    edges: BTreeMap<(Key, Key), Edge>,
 }
 
 /// The services of these traces, in the shape of `GetServiceGraph`.
@@ -52,22 +91,26 @@ pub(super) fn service_graph(traces: &[Trace]) -> Vec<Value> {
         }
     }
     let ids: BTreeMap<&Key, usize> = graph.nodes.keys().enumerate().map(|(id, key)| (key, id)).collect();
-    graph
-        .nodes
-        .iter()
-        .map(|(key, (counts, root))| {
-            let edges: Vec<Value> = graph
-                .edges
-                .iter()
-                .filter(|((from, _), _)| from == key)
-                .map(|((_, to), counts)| json!({"ReferenceId": ids.get(to), "SummaryStatistics": counts.to_json()}))
-                .collect();
-            json!({
-                "ReferenceId": ids.get(key), "Name": key.0, "Names": [key.0], "Type": key.1, "Root": root,
-                "Edges": edges, "SummaryStatistics": counts.to_json(),
-            })
-        })
-        .collect()
+    let mut services = Vec::new();
+    for (key, service) in &graph.nodes {
+        let mut edges = Vec::new();
+        for ((_, to), edge) in graph.edges.iter().filter(|((from, _), _)| from == key) {
+            let mut one = json!({"ReferenceId": ids.get(to), "SummaryStatistics": edge.counts.to_json(), "Aliases": []});
+            edge.times.write_to(&mut one);
+            edges.push(one);
+        }
+        let (name, kind) = key;
+        let mut one = json!({
+            "ReferenceId": ids.get(key), "Name": name, "Names": [name], "Root": service.root, "State": "active",
+            "Edges": edges, "SummaryStatistics": service.counts.to_json(),
+        });
+        if !kind.is_empty() {
+            one["Type"] = json!(kind);
+        }
+        service.times.write_to(&mut one);
+        services.push(one);
+    }
+    services
 }
 
 impl Graph {
@@ -85,9 +128,14 @@ impl Graph {
             }
         };
         if let Some(own) = &own {
-            self.nodes.entry(own.clone()).or_insert_with(|| (Counts::default(), from.is_none())).0.add(node);
+            let service = self.nodes.entry(own.clone()).or_default();
+            service.counts.add(node);
+            service.times.add(node);
+            service.root |= from.is_none();
             if let Some(from) = from.filter(|from| *from != own) {
-                self.edges.entry((from.clone(), own.clone())).or_default().add(node);
+                let edge = self.edges.entry((from.clone(), own.clone())).or_default();
+                edge.counts.add(node);
+                edge.times.add(node);
             }
         }
         let service = if node.is_segment { own.as_ref() } else { from };
