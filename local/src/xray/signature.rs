@@ -23,12 +23,8 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), (&'static str, String)> {
     if key.is_empty() || region.is_empty() || service != "xray" || terminator != "aws4_request" {
         return Err(incomplete("Credential is not KEY/DATE/REGION/xray/aws4_request"));
     }
-    if !parameter("SignedHeaders").unwrap_or_default().split(';').any(|name| name == "host") {
-        return Err(incomplete("SignedHeaders does not name host"));
-    }
-    let signature = parameter("Signature").unwrap_or_default();
-    if signature.len() != 64 || !signature.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(incomplete("Signature is not 64 hex digits"));
+    if parameter("Signature").unwrap_or_default().is_empty() {
+        return Err(incomplete("Signature is missing"));
     }
     let amz_date = header("x-amz-date");
     if amz_date.len() != 16 || !amz_date.starts_with(date) || !amz_date.ends_with('Z') {
@@ -65,8 +61,7 @@ mod tests {
             (good.replace("/xray/", "/logs/"), date, "Credential"),
             (good.replace("/eu-west-1/", "//"), date, "Credential"),
             (good.replace("AKID/", ""), date, "Credential"),
-            (good.replace("host;", ""), date, "SignedHeaders"),
-            (good.replace("aaaa", "a"), date, "Signature"),
+            (good.replace("Signature=", "S="), date, "Signature"),
             (good.clone(), "20261122T060000Z", "x-amz-date"),
             (good, "", "x-amz-date"),
         ] {
