@@ -1,36 +1,64 @@
 //! Durations, and where on the trace's time line a node lies.
 
-use crate::xray::Node;
+use crate::xray::{Node, Trace};
+
+/// Columns of what came before the first segment, where that is long.
+const HEAD_COLUMNS: usize = 6;
 
 /// The time line of a trace.
 pub(super) struct Scale {
-    pub(super) start: f64,
-    pub(super) end: f64,
-    pub(super) columns: usize,
+    begin: f64,
+    /// Where the true scale starts: the beginning of the first segment. What comes before it is drawn shortened, or a
+    /// cold start would leave a few columns for everything the function did.
+    start: f64,
+    end: f64,
+    head_columns: usize,
+    columns: usize,
 }
 
 impl Scale {
+    pub(super) fn new(trace: &Trace, columns: usize) -> Self {
+        let (begin, end) = trace.span_seconds();
+        let first = trace.roots.iter().map(Node::start_seconds).fold(f64::INFINITY, f64::min);
+        if first.is_finite() && first - begin > end - first {
+            let head_columns = HEAD_COLUMNS.min(columns / 4);
+            return Self { begin, start: first, end, head_columns, columns };
+        }
+        Self { begin, start: begin, end, head_columns: 0, columns }
+    }
+
     /// The node's part of the time line. However short, it has one column.
     pub(super) fn bar(&self, node: &Node) -> String {
-        let total = self.end - self.start;
-        let column = |seconds: f64| {
-            let share = if total > 0.0 { ((seconds - self.start) / total).clamp(0.0, 1.0) } else { 0.0 };
-            // A share of a small number of columns.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "between 0 and the columns"
-            )]
-            let column = (share * self.columns as f64).round() as usize;
-            column
-        };
-        let from = column(node.start_seconds()).min(self.columns.saturating_sub(1));
+        let from = self.column(node.start_seconds()).min(self.columns.saturating_sub(1));
         let (to, fill) = match node.end_seconds() {
-            Some(end) => (column(end).max(from + 1), "█"),
+            Some(end) => (self.column(end).max(from + 1), "█"),
             None => (self.columns, "▒"),
         };
-        format!("{}{}{}", " ".repeat(from), fill.repeat(to - from), " ".repeat(self.columns - to))
+        let mut bar: Vec<&str> =
+            (0..self.columns).map(|column| if (from..to).contains(&column) { fill } else { " " }).collect();
+        // The sign of a broken axis.
+        if from < 2 && to > 4 && self.head_columns > 4 {
+            bar[2] = "╱";
+            bar[3] = "╱";
+        }
+        bar.concat()
     }
+
+    fn column(&self, seconds: f64) -> usize {
+        let tail_columns = self.columns - self.head_columns;
+        if seconds < self.start {
+            place(seconds - self.begin, self.start - self.begin, self.head_columns)
+        } else {
+            self.head_columns + place(seconds - self.start, self.end - self.start, tail_columns)
+        }
+    }
+}
+
+fn place(part: f64, whole: f64, columns: usize) -> usize {
+    let share = if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the columns")]
+    let column = (share * columns as f64).round() as usize;
+    column
 }
 
 /// A duration with three digits that matter.

@@ -11,7 +11,7 @@ use paint::{Paint, width};
 /// How a trace is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
-    /// Columns of the terminal.
+    /// Columns of the terminal. Below 60, lines are longer than the terminal is wide.
     pub width: usize,
     pub colour: bool,
     /// Show what only matters when the tracing itself is looked at: kinds, scopes, resources.
@@ -56,7 +56,7 @@ pub fn render_trace(trace: &Trace, style: &Style) -> String {
     let bar =
         style.width.saturating_sub(labels + DURATION_COLUMNS + STATUS_COLUMNS + 4).clamp(MIN_BAR_COLUMNS, 40);
     let (start, end) = trace.span_seconds();
-    let scale = Scale { start, end, columns: bar };
+    let scale = Scale::new(trace, bar);
 
     let mut out = format!("Trace {}  {}\n", paint.bold(&trace.id), bar::duration(end - start));
     for (index, line) in lines.iter().enumerate() {
@@ -64,6 +64,10 @@ pub fn render_trace(trace: &Trace, style: &Style) -> String {
             out.push_str(&paint.red("\nnot shown by X-Ray, their parents never came:\n"));
         }
         draw(line, labels, &scale, style, &paint, &mut out);
+    }
+    if !trace.repeated.is_empty() {
+        let repeated = format!("\nids that came more than once: {}\n", trace.repeated.join(" "));
+        out.push_str(&paint.red(&repeated));
     }
     out
 }
@@ -80,15 +84,16 @@ fn collect<'a>(node: &'a Node, branches: &str, below: &str, lines: &mut Vec<Line
 
 fn draw(line: &Line<'_>, labels: usize, scale: &Scale, style: &Style, paint: &Paint, out: &mut String) {
     let node = line.node;
-    let room = labels.saturating_sub(width(&line.branches));
+    let branches = paint::cut_front(&line.branches, labels * 2 / 3);
+    let room = labels.saturating_sub(width(&branches));
     let label = details::label(node);
     let shown = paint::cut(&label, room);
     let padding = " ".repeat(room - width(&shown).min(room));
-    let name_end = node.name().len();
-    let painted = if shown.starts_with(node.name()) {
-        format!("{}{}", paint.name(node, &shown[..name_end]), paint.dim(&shown[name_end..]))
-    } else {
-        paint.name(node, &shown)
+    let painted = match shown.strip_prefix(&paint::clean(node.name())) {
+        Some(about) => {
+            format!("{}{}", paint.name(node, &shown[..shown.len() - about.len()]), paint.dim(about))
+        }
+        None => paint.name(node, &shown),
     };
     let duration = match node.end_seconds() {
         Some(end) => bar::duration(end - node.start_seconds()),
@@ -97,16 +102,16 @@ fn draw(line: &Line<'_>, labels: usize, scale: &Scale, style: &Style, paint: &Pa
     let time = scale.bar(node);
     let row = format!(
         "{}{painted}{padding} {duration:>DURATION_COLUMNS$}  {}  {}",
-        paint.dim(&line.branches),
+        paint.dim(&branches),
         paint.bar(node, &time),
         details::status(node, paint)
     );
     out.push_str(row.trim_end());
     out.push('\n');
     for detail in details::below(node, style.verbose, paint) {
-        let margin = width(&line.below);
-        let text = paint::cut(&detail, style.width.saturating_sub(margin));
-        out.push_str(&paint.dim(&line.below));
+        let margin = paint::cut_front(&line.below, labels * 2 / 3);
+        let text = paint::cut(&detail, style.width.saturating_sub(width(&margin)));
+        out.push_str(&paint.dim(&margin));
         out.push_str(text.trim_end());
         out.push('\n');
     }

@@ -70,36 +70,105 @@ impl Paint {
     }
 }
 
-/// Columns of a text without colour. Characters of double width are rare in names, and counted once.
-pub(super) fn width(text: &str) -> usize {
-    text.chars().count()
+/// The text without what would move the cursor, change colours or turn the reading direction: documents come from anyone.
+pub(super) fn clean(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if harmful(c) { ' ' } else { c }).collect()
 }
 
-/// The text within `columns`, with an ellipsis where something is missing. Colour codes are not counted.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+/// Columns of a character: two for East Asian wide ones and emoji, none for marks on the character before.
+fn columns(c: char) -> usize {
+    match u32::from(c) {
+        0x0300..=0x036f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1f64f
+        | 0x1f900..=0x1f9ff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+/// Columns of a text, colour codes not counted.
+pub(super) fn width(text: &str) -> usize {
+    let mut in_code = false;
+    let mut total = 0;
+    for c in text.chars() {
+        match c {
+            '\x1b' => in_code = true,
+            'm' if in_code => in_code = false,
+            c if !in_code => total += columns(c),
+            _ => {}
+        }
+    }
+    total
+}
+
+/// The text within `room` columns, with an ellipsis where something is missing.
+pub(super) fn cut(text: &str, room: usize) -> String {
+    if width(text) <= room {
+        return text.to_owned();
+    }
     let mut shown = String::new();
     let (mut used, mut in_code, mut coloured) = (0, false, false);
-    let total = text.chars().fold((0, false), |(count, code), c| match (code, c) {
-        (true, 'm') => (count, false),
-        (true, _) | (false, '\x1b') => (count, true),
-        (false, _) => (count + 1, false),
-    });
     for c in text.chars() {
         if in_code || c == '\x1b' {
             in_code = c != 'm';
             coloured = true;
-            shown.push(c);
-            continue;
+        } else if used + columns(c) >= room {
+            break;
+        } else {
+            used += columns(c);
         }
-        if total.0 > columns && used + 1 >= columns {
-            shown.push('…');
-            if coloured {
-                shown.push_str("\x1b[0m");
-            }
-            return shown;
-        }
-        used += 1;
         shown.push(c);
     }
+    shown.push('…');
+    if coloured {
+        shown.push_str("\x1b[0m");
+    }
     shown
+}
+
+/// The end of the branches of a deep tree, within `room` columns: each of their characters has one.
+pub(super) fn cut_front(branches: &str, room: usize) -> String {
+    let more = branches.chars().count().saturating_sub(room);
+    if more == 0 {
+        return branches.to_owned();
+    }
+    branches.chars().skip(more).enumerate().map(|(index, c)| if index == 0 { '…' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_to_columns() {
+        for (text, room, shown) in [
+            ("short", 5, "short"),
+            ("longer", 5, "long…"),
+            ("日本語", 6, "日本語"),
+            ("日本語", 5, "日本…"),
+            ("日本語", 4, "日…"),
+            ("e\u{301}te\u{301}", 3, "e\u{301}te\u{301}"),
+            ("\x1b[31mlonger\x1b[0m", 5, "\x1b[31mlong…\x1b[0m"),
+            ("\x1b[31mshort\x1b[0m", 5, "\x1b[31mshort\x1b[0m"),
+        ] {
+            assert_eq!(cut(text, room), shown);
+            assert!(width(shown) <= room, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_document_cannot_write_to_the_terminal() {
+        assert_eq!(clean("a\x1b[2Jb\r\nc\u{202e}d\u{9b}e"), "a [2Jb  c d e");
+    }
 }

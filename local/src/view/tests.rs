@@ -80,6 +80,101 @@ fn an_exception_with_its_frames() {
 }
 
 #[test]
+fn a_cold_start_leaves_room_for_what_the_function_did() {
+    let mut documents = facade(1_020.0, &json!({}));
+    for document in &mut documents {
+        let mut moved: Value = serde_json::from_str(document).unwrap();
+        moved["start_time"] = json!(BEGIN + 1.0);
+        *document = moved.to_string();
+    }
+    documents.extend([
+        document(3, 2, "Init", (0.0, Some(990.0)), &json!({})),
+        document(4, 2, "app.handler", (1_001.0, Some(1_019.0)), &json!({})),
+        document(
+            5,
+            4,
+            "S3",
+            (1_002.0, Some(1_012.0)),
+            &json!({"namespace": "aws",
+            "aws": {"operation": "PutObject", "bucket_name": "orders", "key": "a/b", "retries": 2}}),
+        ),
+    ]);
+    insta::assert_snapshot!(render(documents, Style::default()));
+}
+
+#[test]
+fn an_exception_that_came_through_is_told_once() {
+    let cause = |kind: &str, id: u64, stack: &Value| json!({"exceptions": [{"id": format!("{id:016x}"), "type": kind, "message": "no\nprice", "stack": stack}]});
+    let frame = json!([{"path": "/var/task/app.py", "line": 7, "label": "price"}]);
+    let mut documents = facade(30.0, &json!({"fault": true, "cause": cause("NoPrice", 0xa, &json!([]))}));
+    documents.extend([
+        document(
+            3,
+            2,
+            "app.handler",
+            (8.0, Some(28.0)),
+            &json!({"fault": true, "cause": cause("app.NoPrice", 0xb, &frame)}),
+        ),
+        document(
+            4,
+            3,
+            "price",
+            (9.0, Some(27.0)),
+            &json!({"fault": true, "cause": cause("app.NoPrice", 0xc, &frame)}),
+        ),
+        // Another one, at the same place.
+        document(
+            5,
+            3,
+            "api.example.com",
+            (9.0, Some(20.0)),
+            &json!({"namespace": "remote", "fault": true,
+            "cause": cause("Timeout", 0xd, &json!([]))}),
+        ),
+    ]);
+    let shown = render(documents.clone(), Style::default());
+    assert_eq!(shown.matches("NoPrice: no price").count(), 1, "{shown}");
+    assert_eq!(shown.matches("/var/task/app.py:7 in price").count(), 1, "{shown}");
+    assert_eq!(shown.matches("Timeout: no price").count(), 1, "{shown}");
+    let verbose = render(documents, Style { verbose: true, ..Style::default() });
+    assert_eq!(verbose.matches("NoPrice: no price").count(), 4, "{verbose}");
+    assert_eq!(verbose.matches("/var/task/app.py:7 in price").count(), 1, "{verbose}");
+}
+
+#[test]
+fn id_3_repeated_ids_are_told() {
+    let nested = json!({"origin": "AWS::Lambda::Function",
+        "subsegments": [{"name": "twice", "id": "0000000000000002", "start_time": BEGIN, "end_time": BEGIN + 0.01}]});
+    let shown = render(
+        vec![
+            document(1, 0, "shop", (0.0, Some(20.0)), &nested),
+            document(2, 1, "twice", (0.0, Some(10.0)), &json!({})),
+        ],
+        Style::default(),
+    );
+    assert_eq!(shown.matches("twice").count(), 1, "{shown}");
+    assert!(shown.ends_with("\nids that came more than once: 0000000000000002\n"), "{shown}");
+}
+
+#[test]
+fn no_document_breaks_the_lines_or_colours() {
+    let evil = "\x1b[2J\u{9b}31m\r\n\u{202e}x";
+    let documents = vec![document(
+        1,
+        0,
+        "line\u{2028}separator",
+        (0.0, Some(20.0)),
+        &json!({"origin": evil, "annotations": {"a": evil}, "metadata": {evil: {evil: evil}, "loose": evil},
+            "cause": {"exceptions": [{"id": "00000000000000aa", "type": evil, "message": evil,
+                "stack": [{"path": evil, "label": evil, "line": 1}]}]}}),
+    )];
+    let shown = render(documents, Style::default());
+    assert_eq!(shown.lines().count(), 7, "{shown}");
+    let bad = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}' || c == '\u{2028}');
+    assert!(!shown.contains(bad), "{shown:?}");
+}
+
+#[test]
 fn throttled_running_orphaned_and_linked() {
     let documents = vec![
         document(
@@ -128,4 +223,16 @@ fn narrow_and_coloured_lines_stay_within_the_width() {
         }
     }
     assert_eq!(stripped, plain);
+}
+
+#[test]
+fn a_chain_as_deep_as_a_trace_can_hold_is_drawn_within_the_width() {
+    let nodes = (1..=2000).map(|id| {
+        let more = if id == 1 { json!({"origin": "AWS::Lambda"}) } else { json!({}) };
+        document(id, id - 1, "deep", (0.0, Some(20.0)), &more)
+    });
+    let shown = render(nodes.collect(), Style::default());
+    assert_eq!(shown.lines().count(), 2001);
+    let widest = shown.lines().map(width).max();
+    assert!(widest <= Some(110), "{widest:?}");
 }
