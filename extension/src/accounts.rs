@@ -48,6 +48,40 @@ impl Reason {
     }
 }
 
+/// What was left out of a span that was kept. A closed list, like [`Reason`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trim {
+    /// An attribute selected as annotation is no scalar; it is in metadata (BET-26).
+    AnnotationNotScalar,
+    /// The trace has the annotations X-Ray indexes; the value is in metadata (BET-27).
+    AnnotationBudget,
+    /// Two annotations have the same key after cleaning; the second is in metadata (BET-25).
+    AnnotationCollision,
+    /// A link without a valid trace and span id (BET-2).
+    LinkInvalid,
+    /// More links than X-Ray counts; the rest is in metadata (LNK-1).
+    LinkBudget,
+    /// A document over X-Ray's size was shortened (xray.md section 14.5).
+    DocumentShortened,
+    /// The trace is near X-Ray's size: metadata was left out (LIM-2).
+    MetadataBudget,
+}
+
+impl Trim {
+    /// The name in the accounts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AnnotationNotScalar => "annotation_not_scalar",
+            Self::AnnotationBudget => "annotation_budget",
+            Self::AnnotationCollision => "annotation_collision",
+            Self::LinkInvalid => "link_invalid",
+            Self::LinkBudget => "link_budget",
+            Self::DocumentShortened => "document_shortened",
+            Self::MetadataBudget => "metadata_budget",
+        }
+    }
+}
+
 /// Counts of spans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accounts {
@@ -55,6 +89,7 @@ pub struct Accounts {
     sent: u64,
     rejected: BTreeMap<String, u64>,
     dropped: BTreeMap<Reason, u64>,
+    trimmed: BTreeMap<Trim, u64>,
 }
 
 impl Accounts {
@@ -77,6 +112,13 @@ impl Accounts {
         }
     }
 
+    /// Parts left out of spans that were kept.
+    pub fn trim(&mut self, what: Trim, times: u64) {
+        if times > 0 {
+            *self.trimmed.entry(what).or_default() += times;
+        }
+    }
+
     /// Spans that arrived and were lost at once.
     pub fn receive_and_drop(&mut self, reason: Reason, spans: u64) {
         self.receive(spans);
@@ -92,6 +134,9 @@ impl Accounts {
         }
         for (reason, spans) in other.dropped {
             *self.dropped.entry(reason).or_default() += spans;
+        }
+        for (what, times) in other.trimmed {
+            *self.trimmed.entry(what).or_default() += times;
         }
     }
 
@@ -115,14 +160,18 @@ impl Accounts {
     pub fn to_json(&self) -> Value {
         let dropped: BTreeMap<_, _> =
             self.dropped.iter().map(|(reason, spans)| (reason.name(), spans)).collect();
-        json!({
+        let mut line = json!({
             "event": "otel_xray.accounting",
             "received": self.received,
             "sent": self.sent,
             "rejected": self.rejected,
             "dropped": dropped,
             "carried": self.carried(),
-        })
+        });
+        if !self.trimmed.is_empty() {
+            line["trimmed"] = self.trimmed.iter().map(|(what, times)| (what.name(), *times)).collect();
+        }
+        line
     }
 }
 
@@ -140,6 +189,7 @@ mod tests {
         more.receive_and_drop(Reason::Unsampled, 2);
         accounts.add(more);
         accounts.drop(Reason::Oversize, 0);
+        accounts.trim(Trim::LinkInvalid, 0);
         assert!(accounts.balance(4));
         assert!(!accounts.balance(3));
         let expected = json!({
@@ -148,5 +198,8 @@ mod tests {
         });
         assert_eq!(accounts.to_json(), expected);
         assert!(accounts.has_losses());
+        accounts.trim(Trim::LinkInvalid, 2);
+        assert!(accounts.balance(4), "parts are not spans");
+        assert_eq!(accounts.to_json()["trimmed"], json!({"link_invalid": 2}));
     }
 }

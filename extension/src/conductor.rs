@@ -7,7 +7,7 @@ use crate::lambda::{Event, Invoke, Registered, Shutdown, Turn};
 use crate::log::{Level, Log};
 use crate::receive::Received;
 use crate::settings::Settings;
-use crate::translate::{Function, translate};
+use crate::translate::{Function, Translator};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -29,9 +29,16 @@ pub struct Conductor {
     accounts: Accounts,
     function: Arc<Function>,
     clients: Arc<Clients>,
-    /// `None` while a flush has it.
-    exporter: Option<Exporter>,
+    /// `None` while a flush has them.
+    way_out: Option<WayOut>,
     log: Log,
+}
+
+/// What spans pass on their way out.
+#[derive(Debug)]
+struct WayOut {
+    translator: Translator,
+    exporter: Exporter,
 }
 
 /// The invocation whose end is awaited.
@@ -46,7 +53,7 @@ struct Held {
 /// A flush under way, and who waits for it.
 #[derive(Debug)]
 struct Flush {
-    task: JoinHandle<(Exporter, Accounts)>,
+    task: JoinHandle<(WayOut, Accounts)>,
     spans: u64,
     finished: Option<oneshot::Sender<()>>,
 }
@@ -55,14 +62,15 @@ impl Conductor {
     pub fn new(settings: Settings, function: Function, clients: Arc<Clients>, log: Log) -> Self {
         let machine =
             Machine::new(Config { tracing_mode: settings.tracing_mode, buffer_bytes: settings.buffer_bytes });
-        let exporter = Some(Exporter::new(Arc::clone(&clients), settings.buffer_bytes, log.clone()));
+        let exporter = Exporter::new(Arc::clone(&clients), settings.buffer_bytes, log.clone());
+        let way_out = Some(WayOut { translator: Translator::default(), exporter });
         Self {
             settings,
             machine,
             accounts: Accounts::default(),
             function: Arc::new(function),
             clients,
-            exporter,
+            way_out,
             log,
         }
     }
@@ -98,9 +106,9 @@ impl Conductor {
                         self.finish_after(flush.take(), &mut flush, held).await;
                     }
                 }
-                exporter = joined(&mut flush), if flush.is_some() => {
+                result = joined(&mut flush), if flush.is_some() => {
                     if let Some(done) = flush.take() {
-                        self.flushed(done, exporter);
+                        self.flushed(done, result);
                     }
                 }
                 turn = turns.recv() => {
@@ -185,8 +193,8 @@ impl Conductor {
         let budget = left.unwrap_or(Duration::MAX).min(self.settings.flush_timeout);
         let until = Instant::now() + budget;
         if let Some(mut earlier) = earlier {
-            if let Ok(exporter) = tokio::time::timeout_at(until, &mut earlier.task).await {
-                self.flushed(earlier, exporter);
+            if let Ok(result) = tokio::time::timeout_at(until, &mut earlier.task).await {
+                self.flushed(earlier, result);
             } else {
                 // It has its own time limit; whoever waits for this invocation does not wait for that one.
                 earlier.finished = Some(held.finished);
@@ -200,7 +208,7 @@ impl Conductor {
     /// Starts a flush, or lets Lambda go on at once when there is nothing to send.
     fn start_flush(&mut self, until: Instant, finished: Option<oneshot::Sender<()>>) -> Option<Flush> {
         self.accounts.add(self.machine.take_accounts());
-        let waiting = self.exporter.as_ref().is_some_and(|exporter| exporter.waiting() > 0);
+        let waiting = self.way_out.as_ref().is_some_and(|way_out| way_out.exporter.waiting() > 0);
         if !self.machine.has_complete_spans() && !waiting {
             if let Some(finished) = finished {
                 let _ = finished.send(());
@@ -209,21 +217,22 @@ impl Conductor {
         }
         let batch = self.machine.take_batch();
         let spans = batch.spans.len() as u64;
-        let exporter = self.exporter.take().unwrap_or_else(|| self.new_exporter());
+        let way_out = self.way_out.take().unwrap_or_else(|| self.new_way_out());
         let function = Arc::clone(&self.function);
-        let task = tokio::spawn(flush(exporter, batch, function, until));
+        let task = tokio::spawn(flush(way_out, batch, function, until));
         Some(Flush { task, spans, finished })
     }
 
-    fn new_exporter(&self) -> Exporter {
-        Exporter::new(Arc::clone(&self.clients), self.settings.buffer_bytes, self.log.clone())
+    fn new_way_out(&self) -> WayOut {
+        let exporter = Exporter::new(Arc::clone(&self.clients), self.settings.buffer_bytes, self.log.clone());
+        WayOut { translator: Translator::default(), exporter }
     }
 
-    fn flushed(&mut self, flush: Flush, result: Result<(Exporter, Accounts), tokio::task::JoinError>) {
+    fn flushed(&mut self, flush: Flush, result: Result<(WayOut, Accounts), tokio::task::JoinError>) {
         match result {
-            Ok((exporter, accounts)) => {
+            Ok((way_out, accounts)) => {
                 self.accounts.add(accounts);
-                self.exporter = Some(exporter);
+                self.way_out = Some(way_out);
             }
             Err(error) => {
                 self.log.say(
@@ -234,7 +243,7 @@ impl Conductor {
                 self.accounts.add(self.machine.take_accounts());
                 let lost = self.accounts.carried().saturating_sub(held);
                 self.accounts.drop(Reason::TranslateFailed, lost);
-                self.exporter = Some(self.new_exporter());
+                self.way_out = Some(self.new_way_out());
             }
         }
         if let Some(finished) = flush.finished {
@@ -274,16 +283,16 @@ impl Conductor {
 }
 
 async fn flush(
-    mut exporter: Exporter,
+    mut way_out: WayOut,
     batch: Batch,
     function: Arc<Function>,
     until: Instant,
-) -> (Exporter, Accounts) {
-    let translated = translate(&batch, &function);
+) -> (WayOut, Accounts) {
+    let translated = way_out.translator.translate(&batch, &function);
     drop(batch);
     let mut accounts = translated.accounts;
-    accounts.add(exporter.flush(translated.documents, until).await);
-    (exporter, accounts)
+    accounts.add(way_out.exporter.flush(translated.documents, until).await);
+    (way_out, accounts)
 }
 
 async fn until(instant: Option<Instant>) {
@@ -293,7 +302,7 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
-async fn joined(flush: &mut Option<Flush>) -> Result<(Exporter, Accounts), tokio::task::JoinError> {
+async fn joined(flush: &mut Option<Flush>) -> Result<(WayOut, Accounts), tokio::task::JoinError> {
     match flush {
         Some(flush) => (&mut flush.task).await,
         None => std::future::pending().await,

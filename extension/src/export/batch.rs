@@ -33,6 +33,7 @@ mod tests {
         let document = |(index, size): (usize, &usize)| TranslatedDocument {
             id: index.to_string(),
             json: "x".repeat(*size),
+            spans: 1,
             is_segment: false,
             start_micros: 0,
         };

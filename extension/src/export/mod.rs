@@ -109,8 +109,8 @@ impl Exporter {
     fn account(&mut self, batch: &[TranslatedDocument], outcome: Option<Outcome>, accounts: &mut Accounts) {
         match outcome {
             Some(Outcome::Accepted { unprocessed }) => {
-                accounts.send((batch.len() - unprocessed.len().min(batch.len())) as u64);
-                for refused in unprocessed.into_iter().take(batch.len()) {
+                let mut sent = spans(batch);
+                for refused in unprocessed {
                     if self.codes_said.insert(refused.code.clone()) {
                         self.log.say(
                             Level::Warn,
@@ -120,14 +120,18 @@ impl Exporter {
                             ),
                         );
                     }
-                    accounts.reject(&refused.code, 1);
+                    let document = batch.iter().find(|document| document.id == refused.id);
+                    let lost = document.map_or(1, |document| document.spans).min(sent);
+                    sent -= lost;
+                    accounts.reject(&refused.code, lost);
                 }
+                accounts.send(sent);
             }
             Some(Outcome::Refused { code, message }) => {
                 if self.codes_said.insert(code.clone()) {
                     self.log.say(Level::Warn, format_args!("X-Ray refused a request: {code}: {message}"));
                 }
-                accounts.reject(&code, batch.len() as u64);
+                accounts.reject(&code, spans(batch));
             }
             Some(Outcome::Denied(message)) => {
                 self.log.once("denied", Level::Error, message);
@@ -165,9 +169,13 @@ impl Exporter {
                 return;
             };
             self.waiting_bytes -= oldest.json.len();
-            accounts.drop(Reason::BufferFull, 1);
+            accounts.drop(Reason::BufferFull, oldest.spans);
         }
     }
+}
+
+fn spans(batch: &[TranslatedDocument]) -> u64 {
+    batch.iter().map(|document| document.spans).sum()
 }
 
 #[cfg(test)]
@@ -179,6 +187,7 @@ mod tests {
         TranslatedDocument {
             id: format!("{id:016x}"),
             json: "x".repeat(bytes),
+            spans: 1,
             is_segment: false,
             start_micros: 0,
         }

@@ -14,6 +14,8 @@ pub struct TranslatedDocument {
     pub id: String,
     /// The document as compact JSON, within the size limit.
     pub json: String,
+    /// The spans it stands for: none when it only completes another document.
+    pub spans: u64,
     pub is_segment: bool,
     /// Begin of the span, in microseconds since 1970.
     pub start_micros: u64,
@@ -194,7 +196,13 @@ impl Document {
     }
 
     pub(super) fn into_translated(self, json: String) -> TranslatedDocument {
-        TranslatedDocument { id: self.id, json, is_segment: self.is_segment, start_micros: self.start_micros }
+        TranslatedDocument {
+            id: self.id,
+            json,
+            spans: 1,
+            is_segment: self.is_segment,
+            start_micros: self.start_micros,
+        }
     }
 }
 

@@ -66,8 +66,18 @@ struct Subject<'a> {
     function: &'a Function,
 }
 
-/// Translates everything in the batch.
-pub fn translate(batch: &Batch, function: &Function) -> Translated {
+/// Turns batches into documents, one flush after another.
+#[derive(Debug, Default)]
+pub struct Translator {}
+
+impl Translator {
+    /// Translates everything in the batch.
+    pub fn translate(&mut self, batch: &Batch, function: &Function) -> Translated {
+        translate(batch, function)
+    }
+}
+
+fn translate(batch: &Batch, function: &Function) -> Translated {
     let mut result = Translated::default();
     let mut unique: Vec<&Collected> = Vec::with_capacity(batch.spans.len());
     let mut seen: HashMap<(&[u8], &[u8]), usize> = HashMap::with_capacity(batch.spans.len());
