@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod platform;
 pub mod process;
+pub mod spans;
 
 /// The middle value; of an even number, the lower of the two.
 pub fn median(values: &mut [f64]) -> f64 {

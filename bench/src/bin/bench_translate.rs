@@ -1,0 +1,77 @@
+//! Spans a second through decode and translate (documents encoded), on one core, with what is allocated for them.
+//!
+//! `bench-translate [--traces N] [--rounds N] [--write FILE]`; `--write` stores the input for another translator.
+
+use allocation_counter::measure;
+use anyhow::{Context as _, Result};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use otel_xray::invocation::{Batch, Collected, Origin};
+use otel_xray::translate::{Function, Translator};
+use otel_xray_bench::{median, spans};
+use prost::Message as _;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Instant;
+
+fn main() -> Result<()> {
+    let (mut traces, mut rounds, mut write) = (1000, 15, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let value = arguments.next().with_context(|| format!("{argument} needs a value"))?;
+        match argument.as_str() {
+            "--traces" => traces = value.parse()?,
+            "--rounds" => rounds = value.parse()?,
+            "--write" => write = Some(value),
+            other => anyhow::bail!("{other} is not known: --traces, --rounds or --write"),
+        }
+    }
+    let encoded = spans::request(traces).encode_to_vec();
+    if let Some(path) = write {
+        std::fs::write(path, &encoded)?;
+    }
+    let function = Function { name: "checkout".into(), region: "eu-west-1".into(), ..Function::default() };
+    let (mut decode_s, mut translate_s) = (Vec::new(), Vec::new());
+    let mut last = None;
+    for _ in 0..rounds {
+        let begin = Instant::now();
+        let request = ExportTraceServiceRequest::decode(encoded.as_slice())?;
+        decode_s.push(begin.elapsed().as_secs_f64());
+        let batch = batch(request);
+        let count = batch.spans.len();
+        let begin = Instant::now();
+        let mut translated = None;
+        let allocated = measure(|| translated = Some(Translator::default().translate(&batch, &function)));
+        translate_s.push(begin.elapsed().as_secs_f64());
+        let documents = translated.context("nothing was translated")?.documents;
+        anyhow::ensure!(documents.len() == count, "{} documents of {count} spans", documents.len());
+        let bytes: usize = documents.iter().map(|document| document.json.len()).sum();
+        last = Some((count as f64, allocated.count_total as f64, allocated.bytes_total as f64, bytes as f64));
+    }
+    let (count, allocations, bytes, json_bytes) = last.context("give at least one round")?;
+    let row = json!({
+        "translator": "otel-xray", "spans": count, "rounds": rounds,
+        "decode_spans_per_s": (count / median(&mut decode_s)).round(),
+        "spans_per_s": (count / median(&mut translate_s)).round(),
+        "allocations_per_span": (allocations / count * 10.0).round() / 10.0,
+        "bytes_per_span": (bytes / count).round(),
+        "document_bytes": (json_bytes / count).round(),
+    });
+    println!("{row}");
+    Ok(())
+}
+
+fn batch(request: ExportTraceServiceRequest) -> Batch {
+    let mut spans = Vec::new();
+    for from_resource in request.resource_spans {
+        let resource = from_resource.resource.unwrap_or_default();
+        for from_scope in from_resource.scope_spans {
+            let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
+            spans.extend(from_scope.spans.into_iter().map(|span| Collected {
+                span: Box::new(span),
+                origin: Arc::clone(&origin),
+                request_id: None,
+            }));
+        }
+    }
+    Batch { spans, invocations: Vec::new() }
+}
