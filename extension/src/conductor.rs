@@ -7,7 +7,7 @@ use crate::lambda::{Event, Invoke, Registered, Shutdown, Turn};
 use crate::log::{Level, Log};
 use crate::receive::Received;
 use crate::settings::Settings;
-use crate::translate::{Function, Translator};
+use crate::translate::{Function, Keep, Translator};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -60,8 +60,11 @@ struct Flush {
 
 impl Conductor {
     pub fn new(settings: Settings, function: Function, clients: Arc<Clients>, log: Log) -> Self {
-        let machine =
-            Machine::new(Config { tracing_mode: settings.tracing_mode, buffer_bytes: settings.buffer_bytes });
+        let machine = Machine::new(Config {
+            tracing_mode: settings.tracing_mode,
+            buffer_bytes: settings.buffer_bytes,
+            keeps_unsampled: settings.keep != Keep::Nothing,
+        });
         let exporter = Exporter::new(Arc::clone(&clients), settings.buffer_bytes, log.clone());
         let way_out = Some(WayOut { translator: Translator::default(), exporter });
         Self {

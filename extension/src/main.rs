@@ -55,7 +55,10 @@ async fn serve(settings: Settings, log: Log) {
         region: variable("AWS_REGION").unwrap_or_default(),
         account_id: None,
         memory_mb: variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").unwrap_or_default(),
-        annotations: settings.annotations.clone(),
+        annotations: settings.annotations.iter().filter(|name| *name != "*").cloned().collect(),
+        annotates_all: settings.annotations.iter().any(|name| name == "*"),
+        keep: settings.keep,
+        adopt: settings.adopt,
     };
     let clients = Arc::new(Clients::new(variable).with_log(log.clone()));
     let conductor = Conductor::new(settings, function, clients, log.clone());

@@ -3,6 +3,7 @@
 //! A value that makes no sense is a complaint, never a failure: the default is used (fail open).
 
 use crate::log::{Format, Level};
+use crate::translate::Keep;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Setting {
 
 const ENABLED: &str = "OTEL_XRAY_ENABLED";
 const TRACING_MODE: &str = "OTEL_XRAY_TRACING_MODE";
+const KEEP: &str = "OTEL_XRAY_KEEP";
+const ADOPT: &str = "OTEL_XRAY_ADOPT_TRACES";
 const ANNOTATIONS: &str = "OTEL_XRAY_ANNOTATIONS";
 const LOG_LEVEL: &str = "OTEL_XRAY_LOG_LEVEL";
 const FLUSH_TIMEOUT_MS: &str = "OTEL_XRAY_FLUSH_TIMEOUT_MS";
@@ -54,11 +57,26 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: ANNOTATIONS,
-        values: "attribute names, comma separated",
+        values: "attribute names, comma separated; `*` for all",
         default: "",
         reader: Reader::Extension,
         help: "Span or resource attributes that become searchable annotations, besides those a span names itself in \
                `aws.xray.annotations`.",
+    },
+    Setting {
+        name: KEEP,
+        values: "`none`, `errors`, `all`",
+        default: "none",
+        reader: Reader::Extension,
+        help: "Traces that are sent though nobody has sampled them: those in which something failed, or all.",
+    },
+    Setting {
+        name: ADOPT,
+        values: "`true`, `false`",
+        default: "false",
+        reader: Reader::Extension,
+        help: "`true` makes a new trace that the function's own OpenTelemetry SDK begins a part of Lambda's trace. Its \
+               id in the function's logs is then another one than in X-Ray.",
     },
     Setting {
         name: LOG_LEVEL,
@@ -143,6 +161,8 @@ pub struct Settings {
     pub enabled: bool,
     pub tracing_mode: TracingMode,
     pub annotations: Vec<String>,
+    pub keep: Keep,
+    pub adopt: bool,
     pub log_level: Level,
     pub log_format: Format,
     pub flush_timeout: Duration,
@@ -184,6 +204,8 @@ impl Settings {
             enabled: reader.get(ENABLED, parse_bool),
             tracing_mode: reader.get(TRACING_MODE, parse_tracing_mode),
             annotations: reader.get(ANNOTATIONS, parse_list),
+            keep: reader.get(KEEP, parse_keep),
+            adopt: reader.get(ADOPT, parse_bool),
             log_level: reader.get(LOG_LEVEL, Level::parse),
             log_format: match (reader.lookup)("AWS_LAMBDA_LOG_FORMAT") {
                 Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
@@ -231,6 +253,15 @@ fn parse_tracing_mode(text: &str) -> Option<TracingMode> {
         "auto" => Some(TracingMode::Auto),
         "active" => Some(TracingMode::Active),
         "passthrough" => Some(TracingMode::PassThrough),
+        _ => None,
+    }
+}
+
+fn parse_keep(text: &str) -> Option<Keep> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" => Some(Keep::Nothing),
+        "errors" => Some(Keep::Errors),
+        "all" => Some(Keep::All),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! When is an invocation over, and what leaves then? A state machine without clock or sockets.
 
 use super::spans::{Collected, Origin, Store};
-use super::trace_header::{Sampled, TraceHeader};
+use super::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
 use super::{Invocation, Mode};
 use crate::accounts::{Accounts, Reason};
 use crate::lambda::{Invoke, Shutdown};
@@ -24,6 +24,8 @@ pub struct Config {
     pub tracing_mode: TracingMode,
     /// How much the spans in memory may take.
     pub buffer_bytes: usize,
+    /// Traces that nobody has sampled are looked at too.
+    pub keeps_unsampled: bool,
 }
 
 /// Whether the environment is held after INVOKE.
@@ -53,6 +55,8 @@ pub struct Batch {
     pub spans: Vec<Collected>,
     /// The invocations the spans may belong to, newest last.
     pub invocations: Vec<Invocation>,
+    /// The spans that have begun and not ended.
+    pub open: Vec<(TraceId, SpanId)>,
 }
 
 #[derive(Debug)]
@@ -108,7 +112,7 @@ impl Machine {
         }
         self.held = None;
         // Without an agent nothing would tell the end, and waiting would be billed for nothing.
-        if self.agents.is_empty() || certainly_unsampled {
+        if self.agents.is_empty() || certainly_unsampled && !self.config.keeps_unsampled {
             return Hold::No;
         }
         if over_early.is_some() {
@@ -166,11 +170,18 @@ impl Machine {
             _ => EXITED,
         };
         self.spans.close_open(None, now_unix_nano, error_type, message);
+        for invocation in &mut self.invocations {
+            invocation.is_over = true;
+        }
     }
 
     /// Hands out the complete spans.
     pub fn take_batch(&mut self) -> Batch {
-        Batch { spans: self.spans.take_complete(), invocations: self.invocations.iter().cloned().collect() }
+        Batch {
+            spans: self.spans.take_complete(),
+            invocations: self.invocations.iter().cloned().collect(),
+            open: self.spans.open_ids(),
+        }
     }
 
     /// Whether a flush would have something to do.
@@ -226,6 +237,10 @@ impl Machine {
     }
 
     fn over(&mut self, request_id: &str) -> Signal {
+        let known = self.invocations.iter_mut().rev().find(|invocation| invocation.request_id == request_id);
+        if let Some(invocation) = known {
+            invocation.is_over = true;
+        }
         if self.held.as_deref() == Some(request_id) {
             self.held = None;
             return Signal::Over;
@@ -300,6 +315,7 @@ impl Machine {
             function_arn: String::new(),
             header: None,
             mode,
+            is_over: false,
         });
         self.invocations.len() - 1
     }

@@ -27,6 +27,8 @@ pub struct Invocation {
     /// The runtime's trace header where an agent has told it, else the event's.
     pub header: Option<TraceHeader>,
     pub mode: Mode,
+    /// Its end has been seen: a parent that has not come by now will not come.
+    pub is_over: bool,
 }
 
 impl Invocation {

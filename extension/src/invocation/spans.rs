@@ -166,6 +166,10 @@ impl Store {
         taken.into_iter().map(|(collected, _)| collected).collect()
     }
 
+    pub(super) fn open_ids(&self) -> Vec<(TraceId, SpanId)> {
+        self.open.keys().copied().collect()
+    }
+
     pub(super) fn has_complete(&self) -> bool {
         !self.complete.is_empty()
     }

@@ -52,19 +52,50 @@ impl SpanId {
     }
 }
 
-/// The X-Ray text form (ID-2).
+/// The text of an id, without an allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct IdText {
+    bytes: [u8; 35],
+    length: usize,
+}
+
+impl IdText {
+    pub fn as_str(&self) -> &str {
+        // Only hexadecimal digits and dashes are ever written.
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl TraceId {
+    /// The X-Ray text form (ID-1, ID-2).
+    pub fn to_text(&self) -> IdText {
+        let mut bytes = [0; 35];
+        bytes[..2].copy_from_slice(b"1-");
+        write_hex(&mut bytes[2..10], &self.0[..4]);
+        bytes[10] = b'-';
+        write_hex(&mut bytes[11..35], &self.0[4..]);
+        IdText { bytes, length: 35 }
+    }
+}
+
+impl SpanId {
+    /// 16 hexadecimal digits (ID-3).
+    pub fn to_text(&self) -> IdText {
+        let mut bytes = [0; 35];
+        write_hex(&mut bytes[..16], &self.0);
+        IdText { bytes, length: 16 }
+    }
+}
+
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("1-")?;
-        write_hex(f, &self.0[..4])?;
-        f.write_str("-")?;
-        write_hex(f, &self.0[4..])
+        f.write_str(self.to_text().as_str())
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        f.write_str(self.to_text().as_str())
     }
 }
 
@@ -80,14 +111,12 @@ impl fmt::Debug for SpanId {
     }
 }
 
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+fn write_hex(out: &mut [u8], bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0_u8; 32];
-    for (i, byte) in bytes.iter().enumerate() {
-        text[2 * i] = DIGITS[usize::from(byte >> 4)];
-        text[2 * i + 1] = DIGITS[usize::from(byte & 15)];
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    f.write_str(std::str::from_utf8(&text[..2 * bytes.len()]).map_err(|_| fmt::Error)?)
 }
 
 fn decode_hex(text: &str, out: &mut [u8]) -> Option<()> {

@@ -1,166 +1,213 @@
-//! Looking attributes up under their old and new names, and turning their values into JSON.
+//! Looking attributes up under their old and new names.
 
+use super::key::{COUNT, Key};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::cell::Cell;
 
-/// Nesting of array and map values that is followed.
-const MAX_DEPTH: usize = 16;
+/// Attributes of which it is noted whether a block has used them; later ones always go to metadata as well.
+const NOTED: usize = 256;
 
 /// A set of attributes, with a note of those that a block has used.
 pub(super) struct Attributes<'a> {
     list: &'a [KeyValue],
-    used: Vec<Cell<bool>>,
+    /// For each key one more than the index of its attribute; 0 when it is missing.
+    places: [u16; COUNT],
+    used: Cell<[u64; NOTED / 64]>,
 }
 
 impl<'a> Attributes<'a> {
     pub(super) fn new(list: &'a [KeyValue]) -> Self {
-        Self { list, used: vec![Cell::new(false); list.len()] }
+        let mut places = [0; COUNT];
+        for (index, attribute) in list.iter().enumerate().take(usize::from(u16::MAX) - 1) {
+            if let Some(key) = Key::of(&attribute.key) {
+                let place = &mut places[key as usize];
+                if *place == 0 {
+                    *place = u16::try_from(index + 1).unwrap_or(0);
+                }
+            }
+        }
+        Self { list, places, used: Cell::default() }
     }
 
-    /// The value of the first of these names that is there (BET-3: newest first).
-    pub(super) fn get(&self, names: &[&str]) -> Option<&'a Any> {
-        names.iter().find_map(|name| {
-            let index = self.list.iter().position(|attribute| attribute.key == *name)?;
-            let value = self.list[index].value.as_ref()?.value.as_ref()?;
-            self.used[index].set(true);
-            Some(value)
-        })
+    fn find(&self, key: Key) -> Option<(usize, &'a Any)> {
+        let index = usize::from(self.places[key as usize]).checked_sub(1)?;
+        Some((index, self.list[index].value.as_ref()?.value.as_ref()?))
+    }
+
+    /// The value of the first of these keys that is there, which counts as a use of it (BET-3: newest first).
+    pub(super) fn get(&self, keys: &[Key]) -> Option<&'a Any> {
+        let (index, value) = keys.iter().find_map(|key| self.find(*key))?;
+        self.use_index(index);
+        Some(value)
+    }
+
+    /// The value of a key, without counting as a use of it.
+    pub(super) fn peek(&self, key: Key) -> Option<&'a Any> {
+        self.find(key).map(|(_, value)| value)
     }
 
     /// A non-empty text. Numbers and booleans are read as their text.
-    pub(super) fn text(&self, names: &[&str]) -> Option<Cow<'a, str>> {
-        match self.get(names)? {
-            Any::StringValue(text) if text.is_empty() => None,
-            Any::StringValue(text) => Some(Cow::Borrowed(text)),
-            Any::IntValue(number) => Some(Cow::Owned(number.to_string())),
-            Any::BoolValue(flag) => Some(Cow::Owned(flag.to_string())),
-            Any::DoubleValue(number) => Some(Cow::Owned(number.to_string())),
-            _ => None,
-        }
+    pub(super) fn text(&self, keys: &[Key]) -> Option<Cow<'a, str>> {
+        keys.iter().find_map(|key| {
+            let (index, value) = self.find(*key)?;
+            let text = text_of(value)?;
+            self.use_index(index);
+            Some(text)
+        })
     }
 
-    /// An integer, or an integer written as text (BET-17).
-    pub(super) fn integer(&self, names: &[&str]) -> Option<i64> {
-        match self.get(names)? {
-            Any::IntValue(number) => Some(*number),
-            Any::StringValue(text) => text.trim().parse().ok(),
-            _ => None,
-        }
+    /// A non-empty text, without counting as a use of it.
+    pub(super) fn peek_text(&self, keys: &[Key]) -> Option<Cow<'a, str>> {
+        keys.iter().find_map(|key| text_of(self.peek(*key)?))
+    }
+
+    /// An integer, or a text that is one.
+    pub(super) fn integer(&self, keys: &[Key]) -> Option<i64> {
+        keys.iter().find_map(|key| {
+            let (index, value) = self.find(*key)?;
+            let number = integer_of(value)?;
+            self.use_index(index);
+            Some(number)
+        })
     }
 
     /// Every text in a list of texts; a single text is a list of one.
-    pub(super) fn texts(&self, names: &[&str]) -> Vec<&'a str> {
-        match self.get(names) {
-            Some(Any::StringValue(text)) if !text.is_empty() => vec![text],
-            Some(Any::ArrayValue(array)) => array.values.iter().filter_map(text_of).collect(),
-            _ => Vec::new(),
-        }
+    pub(super) fn texts(&self, keys: &[Key]) -> Vec<&'a str> {
+        self.get(keys).map_or_else(Vec::new, texts_of)
     }
 
     /// Whether an attribute is there, without counting as a use of it.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.list.iter().any(|attribute| attribute.key == name)
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// Whether any of these is there.
+    pub(super) fn has_any(&self, keys: &[Key]) -> bool {
+        keys.iter().any(|key| self.has(*key))
+    }
+
+    /// What a block says with other words need not be said again in metadata.
+    pub(super) fn spend(&self, keys: &[Key]) {
+        for key in keys {
+            if let Some((index, _)) = self.find(*key) {
+                self.use_index(index);
+            }
+        }
+    }
+
+    /// An attribute by any name, with its index.
+    pub(super) fn by_name(&self, name: &str) -> Option<(usize, &'a KeyValue)> {
+        match Key::of(name) {
+            Some(key) => {
+                let index = usize::from(self.places[key as usize]).checked_sub(1)?;
+                Some((index, &self.list[index]))
+            }
+            None => self.list.iter().enumerate().find(|(_, attribute)| attribute.key == name),
+        }
+    }
+
+    pub(super) fn use_index(&self, index: usize) {
+        if index < NOTED {
+            let mut used = self.used.get();
+            used[index / 64] |= 1 << (index % 64);
+            self.used.set(used);
+        }
     }
 
     /// The attributes no block has used.
     pub(super) fn unused(&self) -> impl Iterator<Item = &'a KeyValue> {
-        self.list.iter().zip(&self.used).filter(|(_, used)| !used.get()).map(|(attribute, _)| attribute)
+        let used = self.used.get();
+        self.list
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| *index >= NOTED || used[index / 64] & 1 << (index % 64) == 0)
+            .map(|(_, attribute)| attribute)
     }
 
     /// All attributes.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a KeyValue> {
-        self.list.iter()
+    pub(super) fn list(&self) -> &'a [KeyValue] {
+        self.list
     }
 }
 
-fn text_of(value: &AnyValue) -> Option<&str> {
-    match &value.value {
-        Some(Any::StringValue(text)) => Some(text),
+fn text_of(value: &Any) -> Option<Cow<'_, str>> {
+    match value {
+        Any::StringValue(text) if text.is_empty() => None,
+        Any::StringValue(text) => Some(Cow::Borrowed(text)),
+        Any::IntValue(number) => Some(Cow::Owned(number.to_string())),
+        Any::DoubleValue(number) => Some(Cow::Owned(number.to_string())),
+        Any::BoolValue(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
         _ => None,
     }
 }
 
-/// A value as JSON (BET-8): what JSON numbers can't hold exactly becomes text, bytes become base64.
-pub(super) fn to_json(value: Option<&AnyValue>) -> Value {
-    any_to_json(value.and_then(|value| value.value.as_ref()), 0)
+fn integer_of(value: &Any) -> Option<i64> {
+    match value {
+        Any::IntValue(number) => Some(*number),
+        Any::StringValue(text) => text.trim().parse().ok(),
+        // Headers that instrumentations capture come as lists.
+        Any::ArrayValue(array) => integer_of(array.values.first()?.value.as_ref()?),
+        _ => None,
+    }
 }
 
-fn any_to_json(value: Option<&Any>, depth: usize) -> Value {
-    const EXACT: i64 = 1 << 53;
+/// Every text in a value.
+pub(super) fn texts_of(value: &Any) -> Vec<&str> {
     match value {
-        Some(_) if depth > MAX_DEPTH => Value::String("(nested too deep)".to_owned()),
-        Some(Any::StringValue(text)) => Value::String(text.clone()),
-        Some(Any::BoolValue(flag)) => Value::Bool(*flag),
-        Some(Any::IntValue(number)) if (-EXACT..=EXACT).contains(number) => (*number).into(),
-        Some(Any::IntValue(number)) => Value::String(number.to_string()),
-        Some(Any::DoubleValue(number)) => serde_json::Number::from_f64(*number)
-            .map_or_else(|| Value::String(number.to_string()), Value::Number),
-        Some(Any::BytesValue(bytes)) => {
-            use base64::Engine as _;
-            Value::String(base64::engine::general_purpose::STANDARD.encode(bytes))
-        }
-        Some(Any::ArrayValue(array)) => {
-            array.values.iter().map(|value| any_to_json(value.value.as_ref(), depth + 1)).collect()
-        }
-        Some(Any::KvlistValue(list)) => Value::Object(
-            list.values
-                .iter()
-                .map(|entry| {
-                    let value = entry.value.as_ref().and_then(|value| value.value.as_ref());
-                    (entry.key.clone(), any_to_json(value, depth + 1))
-                })
-                .collect::<Map<_, _>>(),
-        ),
-        Some(_) | None => Value::Null,
+        Any::StringValue(text) if !text.is_empty() => vec![text],
+        Any::ArrayValue(array) => array
+            .values
+            .iter()
+            .filter_map(|value| match &value.value {
+                Some(Any::StringValue(text)) if !text.is_empty() => Some(text.as_str()),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::key;
     use super::*;
-    use opentelemetry_proto::tonic::common::v1::ArrayValue;
-    use serde_json::json;
+    use opentelemetry_proto::tonic::common::v1::AnyValue;
 
-    fn any(value: Any) -> AnyValue {
-        AnyValue { value: Some(value) }
-    }
-
-    #[test]
-    fn bet_8_values_as_json() {
-        let cases = [
-            (Any::IntValue(1 << 53), json!(9_007_199_254_740_992_i64)),
-            (Any::IntValue((1 << 53) + 1), json!("9007199254740993")),
-            (Any::DoubleValue(f64::NAN), json!("NaN")),
-            (Any::DoubleValue(0.5), json!(0.5)),
-            (Any::BytesValue(vec![0, 255]), json!("AP8=")),
-            (Any::ArrayValue(ArrayValue { values: vec![any(Any::BoolValue(true))] }), json!([true])),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(to_json(Some(&any(value))), expected);
-        }
-        assert_eq!(to_json(None), Value::Null);
-        let mut deep = Any::IntValue(1);
-        for _ in 0..100 {
-            deep = Any::ArrayValue(ArrayValue { values: vec![any(deep)] });
-        }
-        assert!(to_json(Some(&any(deep))).to_string().contains("nested too deep"));
+    fn attribute(key: &str, value: Any) -> KeyValue {
+        KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
     }
 
     #[test]
     fn bet_3_newest_name_first_and_what_was_used_is_known() {
-        let list =
-            [("http.method", "OLD"), ("http.request.method", "NEW"), ("rest", "x")].map(|(key, value)| {
-                KeyValue {
-                    key: key.into(),
-                    value: Some(any(Any::StringValue(value.into()))),
-                    ..KeyValue::default()
-                }
-            });
+        let text = |key, value: &str| attribute(key, Any::StringValue(value.into()));
+        let list = [text("http.method", "OLD"), text("http.request.method", "NEW"), text("rest", "x")];
         let attributes = Attributes::new(&list);
-        assert_eq!(attributes.text(&["http.request.method", "http.method"]).as_deref(), Some("NEW"));
+        assert_eq!(attributes.text(key::METHOD).as_deref(), Some("NEW"));
         assert_eq!(attributes.unused().map(|a| a.key.as_str()).collect::<Vec<_>>(), ["http.method", "rest"]);
+    }
+
+    #[test]
+    fn bet_3_an_empty_or_unreadable_new_name_gives_way_to_the_old_one() {
+        let list = [
+            attribute("url.full", Any::StringValue(String::new())),
+            attribute("http.url", Any::StringValue("https://h".into())),
+            attribute("http.response.status_code", Any::BoolValue(true)),
+            attribute("http.status_code", Any::StringValue(" 404 ".into())),
+        ];
+        let attributes = Attributes::new(&list);
+        assert_eq!(attributes.text(key::URL).as_deref(), Some("https://h"));
+        assert_eq!(attributes.integer(key::STATUS), Some(404));
+    }
+
+    #[test]
+    fn far_attributes_are_found_and_kept() {
+        let mut list: Vec<_> = (0..300).map(|i| attribute(&format!("k{i}"), Any::IntValue(i))).collect();
+        list.push(attribute("url.path", Any::StringValue("/x".into())));
+        let attributes = Attributes::new(&list);
+        assert_eq!(attributes.text(&[Key::UrlPath]).as_deref(), Some("/x"));
+        assert_eq!(attributes.by_name("k299").map(|(index, _)| index), Some(299));
+        assert_eq!(attributes.unused().count(), 301);
     }
 }

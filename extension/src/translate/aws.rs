@@ -1,134 +1,136 @@
-//! The `aws` block, and the facts of the function itself: xray.md sections 3.5 and 14.3.
+//! The `aws` block of a call to an AWS service: xray.md sections 3.5 and 14.3.
 
-use super::Subject;
-use super::metadata::cut_250;
-use super::name::Remote;
-use serde_json::{Map, Value, json};
+use super::attributes::texts_of;
+use super::compose::Subject;
+use super::fields::{Block, Field, cut_250};
+use super::key::{self, Key};
+use std::borrow::Cow;
 
-pub(super) fn block(subject: &Subject<'_>, is_segment: bool, remote: Remote) -> Option<Map<String, Value>> {
-    let block = match (is_segment, remote) {
-        (true, _) => of_function(subject),
-        (false, Remote::Aws) => of_call(subject),
-        (false, _) => return None,
-    };
-    (!block.is_empty()).then_some(block)
-}
+/// Names of one list that become part of a field.
+const MAX_NAMES: usize = 50;
 
-/// A call to an AWS service.
-fn of_call(subject: &Subject<'_>) -> Map<String, Value> {
+/// Fields that are the text of one attribute.
+const TEXTS: &[(&str, &[Key])] = &[
+    ("request_id", key::AWS_REQUEST_ID),
+    ("id_2", &[Key::AwsExtendedRequestId]),
+    ("account_id", &[Key::AwsAccountId]),
+    ("queue_url", key::QUEUE_URL),
+    ("queue_name", &[Key::SqsQueueName]),
+    ("topic_arn", &[Key::AwsSnsTopicArn]),
+    ("bucket_name", &[Key::AwsS3Bucket]),
+    ("key", &[Key::AwsS3Key]),
+    ("copy_source", &[Key::AwsS3CopySource]),
+    ("function_name", key::CALLED_FUNCTION),
+];
+
+/// The block of a call. Where to look is what the call's own attributes say, so the order is that of a reader's
+/// questions: what was called, on what, and how it went.
+pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
     let attributes = &subject.attributes;
-    let mut block = Map::new();
-    let mut put = |field: &str, names: &[&str]| {
-        if let Some(text) = attributes.text(names) {
-            block.insert(field.to_owned(), cut_250(text).into());
-        }
-    };
-    put("request_id", &["aws.request_id", "aws.requestId", "aws.request.id"]);
-    put("id_2", &["aws.extended_request_id"]);
-    put("account_id", &["aws.account_id"]);
-    put("queue_url", &["aws.sqs.queue.url", "aws.queue.url", "aws.queue_url", "messaging.url"]);
-    put("topic_arn", &["aws.sns.topic.arn"]);
-    put("bucket_name", &["aws.s3.bucket"]);
-    put("key", &["aws.s3.key"]);
-    put("function_name", &["aws.lambda.function.name", "faas.invoked_name"]);
-
-    // `rpc.method` comes as `PutItem` and as `DynamoDB/PutItem`.
-    if let Some(operation) = attributes.text(&["aws.operation", "rpc.method"]) {
-        let bare = operation.rsplit('/').next().unwrap_or(&operation).to_owned();
-        block.insert("operation".into(), cut_250(bare.into()).into());
+    let mut block = Block::default();
+    // `rpc.method` comes as `PutItem` and as `DynamoDB/PutItem` (BET-16).
+    let operation = attributes.text(key::AWS_OPERATION).map(|operation| after_slash(operation));
+    let operation = operation
+        .or_else(|| attributes.text(&[Key::GenAiOperation]))
+        .or_else(|| attributes.text(key::MESSAGING_OPERATION));
+    if let Some(operation) = operation {
+        block.push("operation", Field::Text(cut_250(operation)));
     }
-    if let Some(region) = attributes.text(&["cloud.region", "aws.region"]) {
+    if let Some(region) = attributes.text(key::AWS_REGION) {
         // Only where it is not the caller's own (xray.md section 3.5).
-        if region != subject.function.region {
-            block.insert("region".into(), cut_250(region).into());
+        if region != subject.function.region.as_str() {
+            block.push("region", Field::Text(cut_250(region)));
         }
     }
-    if let Some(retries) = attributes.integer(&["http.request.resend_count", "aws.retries"]) {
-        block.insert("retries".into(), retries.into());
+    for (field, keys) in TEXTS {
+        if let Some(text) = attributes.text(keys) {
+            block.push(*field, Field::Text(cut_250(text)));
+        }
     }
     tables(subject, &mut block);
-    let mut resources = Vec::new();
-    for name in
-        ["aws.stepfunctions.state_machine.arn", "aws.secretsmanager.secret.arn", "aws.kinesis.stream.arn"]
-    {
-        resources.extend(attributes.texts(&[name]));
-    }
-    if !resources.is_empty() {
-        block.insert("resource_names".into(), json!(resources));
+    messages(subject, &mut block);
+    resources(subject, &mut block);
+    if let Some(retries) = attributes.integer(key::AWS_RETRIES).filter(|retries| *retries > 0) {
+        block.push("retries", Field::Integer(retries));
     }
     block
 }
 
-fn tables(subject: &Subject<'_>, block: &mut Map<String, Value>) {
+fn after_slash(text: Cow<'_, str>) -> Cow<'_, str> {
+    let Some((_, bare)) = text.rsplit_once('/') else { return text };
+    match &text {
+        Cow::Borrowed(borrowed) => Cow::Borrowed(&borrowed[borrowed.len() - bare.len()..]),
+        Cow::Owned(_) => Cow::Owned(bare.to_owned()),
+    }
+}
+
+/// A list of names. One that is too long to be a field stays in metadata as a whole.
+fn names<'a>(subject: &Subject<'a>, keys: &[Key]) -> Vec<&'a str> {
     let attributes = &subject.attributes;
-    let mut names = attributes.texts(&["aws.dynamodb.table_names", "aws.table.name", "aws.table_name"]);
+    let names = keys.iter().find_map(|key| attributes.peek(*key)).map_or_else(Vec::new, texts_of);
+    if names.len() <= MAX_NAMES {
+        attributes.get(keys);
+        names
+    } else {
+        names.into_iter().take(MAX_NAMES).collect()
+    }
+}
+
+fn tables<'a>(subject: &Subject<'a>, block: &mut Block<'a>) {
+    let attributes = &subject.attributes;
+    let mut names = names(subject, key::TABLE);
     if names.is_empty()
-        && attributes.text(&["db.system.name", "db.system"]).is_some_and(|s| s.ends_with("dynamodb"))
+        && attributes.peek_text(key::DB_SYSTEM).is_some_and(|system| system.ends_with("dynamodb"))
     {
-        names = attributes.texts(&["db.collection.name"]);
+        attributes.spend(key::DB_SYSTEM);
+        names = self::names(subject, &[Key::DbCollectionName]);
     }
     match names.as_slice() {
         [] => {}
-        [one] => drop(block.insert("table_name".into(), (*one).into())),
-        several => drop(block.insert("table_names".into(), json!(several))),
+        [one] => block.push("table_name", Field::Text(cut_250((*one).into()))),
+        several => {
+            let names = several.iter().map(|name| cut_250((*name).into())).collect();
+            block.push("table_names", Field::Texts(names));
+        }
     }
 }
 
-/// The function's own segment.
-fn of_function(subject: &Subject<'_>) -> Map<String, Value> {
-    let resource = &subject.resource;
-    let mut block = Map::new();
-    let account =
-        resource.text(&["cloud.account.id"]).or_else(|| subject.attributes.text(&["cloud.account.id"]));
-    if let Some(account) = account.or(subject.function.account_id.as_deref().map(Into::into)) {
-        block.insert("account_id".into(), cut_250(account).into());
+/// Queues and topics as the messaging conventions name them, where nothing named them better.
+fn messages<'a>(subject: &Subject<'a>, block: &mut Block<'a>) {
+    let attributes = &subject.attributes;
+    let Some(system) = attributes.peek_text(&[Key::MessagingSystem]) else { return };
+    if let Some(destination) = attributes.peek_text(key::DESTINATION) {
+        let field = match &*system {
+            "aws_sqs" | "aws.sqs" | "AmazonSQS" => "queue_name",
+            "aws_sns" | "aws.sns" if destination.starts_with("arn:") => "topic_arn",
+            _ => return,
+        };
+        if block.get(field).is_none() {
+            attributes.spend(key::DESTINATION);
+            block.push(field, Field::Text(cut_250(destination)));
+        }
     }
-    if let Some(arn) = resource_arn(subject) {
-        block.insert("function_arn".into(), arn.into());
+    if let Some(id) = attributes.text(key::MESSAGE_ID) {
+        block.push("message_id", Field::Text(cut_250(id)));
     }
-    if let Some(invocation) = subject.invocation {
-        block.insert("request_id".into(), invocation.request_id.clone().into());
+    if let Some(count) = attributes.integer(&[Key::MessagingBatchCount]) {
+        block.push("message_count", Field::Integer(count));
     }
-    let groups = resource.texts(&["aws.log.group.names"]);
-    if !groups.is_empty() {
-        let groups: Vec<Value> = groups.iter().map(|group| json!({"log_group": group})).collect();
-        block.insert("cloudwatch_logs".into(), groups.into());
-    }
-    let mut xray = Map::new();
-    let sdk = resource.text(&["telemetry.sdk.name"]).unwrap_or("otel-xray".into());
-    let sdk = match resource.text(&["telemetry.sdk.language"]) {
-        Some(language) => format!("{sdk} for {language}"),
-        None => sdk.into_owned(),
+}
+
+fn resources<'a>(subject: &Subject<'a>, block: &mut Block<'a>) {
+    let attributes = &subject.attributes;
+    let arns: Vec<_> = key::RESOURCE_ARNS
+        .iter()
+        .filter(|key| attributes.has(**key))
+        .flat_map(|key| names(subject, &[*key]))
+        .map(|arn| cut_250(arn.into()))
+        .collect();
+    let arns = match (arns.is_empty(), attributes.text(&[Key::AwsKinesisStreamName])) {
+        (true, Some(stream)) => vec![cut_250(stream)],
+        _ => arns,
     };
-    xray.insert("sdk".into(), cut_250(sdk.into()).into());
-    if let Some(version) = resource.text(&["telemetry.sdk.version"]) {
-        xray.insert("sdk_version".into(), cut_250(version).into());
+    if !arns.is_empty() {
+        block.push("resource_names", Field::Texts(arns));
     }
-    xray.insert("auto_instrumentation".into(), true.into());
-    block.insert("xray".into(), xray.into());
-    block
-}
-
-/// The `service` block of a segment.
-pub(super) fn service(subject: &Subject<'_>) -> Option<Map<String, Value>> {
-    let mut block = Map::new();
-    let version = subject.resource.text(&["service.version"]).map(std::borrow::Cow::into_owned);
-    let version =
-        version.or_else(|| Some(subject.function.version.clone()).filter(|version| !version.is_empty()));
-    if let Some(version) = version {
-        block.insert("version".into(), cut_250(version.into()).into());
-    }
-    if let Some(runtime) = subject.resource.text(&["process.runtime.name", "telemetry.sdk.language"]) {
-        block.insert("runtime".into(), cut_250(runtime).into());
-    }
-    if let Some(version) = subject.resource.text(&["process.runtime.version"]) {
-        block.insert("runtime_version".into(), cut_250(version).into());
-    }
-    (!block.is_empty()).then_some(block)
-}
-
-/// The function's ARN, as Lambda gave it with the invocation.
-pub(super) fn resource_arn(subject: &Subject<'_>) -> Option<String> {
-    let told = subject.attributes.text(&["cloud.resource_id", "faas.id"]).map(std::borrow::Cow::into_owned);
-    told.or_else(|| subject.invocation.map(|i| i.function_arn.clone()).filter(|arn| !arn.is_empty()))
 }

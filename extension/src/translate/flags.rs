@@ -1,8 +1,10 @@
 //! `error`, `fault` and `throttle`: ERR-1, ERR-2, BET-17, BET-18.
 
+use super::compose::Subject;
 use super::document::Document;
+use super::http;
+use super::key::{self, Key};
 use super::name::Remote;
-use super::{Subject, http};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
@@ -36,7 +38,7 @@ const ERROR: Flags = Flags { error: true, ..NONE };
 const THROTTLE: Flags = Flags { error: true, throttle: true, ..NONE };
 const FAULT: Flags = Flags { fault: true, ..NONE };
 
-pub(super) fn set(subject: &Subject<'_>, remote: Remote, document: &mut Document) {
+pub(super) fn set(subject: &Subject<'_>, remote: Remote, document: &mut Document<'_>) {
     let flags = decide(subject, remote);
     document.error = flags.error;
     document.throttle = flags.throttle;
@@ -45,25 +47,61 @@ pub(super) fn set(subject: &Subject<'_>, remote: Remote, document: &mut Document
 
 fn decide(subject: &Subject<'_>, remote: Remote) -> Flags {
     let failed = subject.span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error);
+    let attributes = &subject.attributes;
     if remote == Remote::Aws {
-        let code =
-            subject.attributes.iter().filter(|a| matches!(a.key.as_str(), "aws.error.code" | "error.type"));
-        for code in code {
-            let code = super::attributes::to_json(code.value.as_ref());
-            if code.as_str().is_some_and(|code| THROTTLING.contains(&code)) {
-                return THROTTLE;
-            }
+        let codes = [Key::AwsErrorCode, Key::ErrorType, Key::RpcResponseStatusCode];
+        let says_throttled = |key: &Key| {
+            attributes
+                .peek_text(&[*key])
+                .is_some_and(|code| THROTTLING.iter().any(|known| code.ends_with(known)))
+        };
+        if codes.iter().any(says_throttled) {
+            return THROTTLE;
         }
     }
     match http::status_code(subject) {
         Some(status) => of_status(status, failed),
-        None => match subject.attributes.integer(&["rpc.grpc.status_code", "rpc.response.status_code"]) {
-            Some(code) if subject.kind == SpanKind::Client => of_grpc(code, failed),
+        None => match rpc_code(subject) {
+            Some(code) if subject.kind == SpanKind::Client && remote != Remote::Aws => of_grpc(code, failed),
             _ if failed => FAULT,
             _ => NONE,
         },
     }
 }
+
+/// The gRPC code, which newer conventions give by name.
+fn rpc_code(subject: &Subject<'_>) -> Option<i64> {
+    let attributes = &subject.attributes;
+    key::RPC_STATUS.iter().find_map(|key| {
+        let text = attributes.peek_text(&[*key])?;
+        let by_name =
+            || GRPC_CODES.iter().position(|name| *name == text).and_then(|code| i64::try_from(code).ok());
+        let code = text.parse().ok().or_else(by_name)?;
+        attributes.spend(&[*key]);
+        Some(code)
+    })
+}
+
+/// The names of the codes, in the codes' order.
+const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
 fn of_status(status: i64, failed: bool) -> Flags {
     match status {

@@ -38,7 +38,8 @@ const SECRET_HEADERS: &[&str] =
 /// An attribute's text as it may be shown, whatever block it ends in.
 pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
     match name {
-        "url.full" | "http.url" | "db.connection_string" => url(text).into(),
+        "url.full" | "http.url" => url(text).into(),
+        "db.connection_string" => connection_string(text).into(),
         "http.target" => query_of(text).into(),
         "url.query" => query(text).into(),
         "db.query.text" | "db.statement" => sql(text).into(),
@@ -64,6 +65,24 @@ pub(super) fn url(text: &str) -> String {
     let (authority, path) = rest.split_at(authority_end);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     format!("{scheme}://{host}{}", query_of(path))
+}
+
+/// A connection string without password: a URL, or `key=value` pairs between semicolons or blanks.
+pub(super) fn connection_string(text: &str) -> String {
+    if text.contains("://") {
+        return url(text);
+    }
+    let separator = if text.contains(';') { ';' } else { ' ' };
+    let masked: Vec<Cow<'_, str>> = text
+        .split(separator)
+        .map(|pair| match pair.split_once('=') {
+            Some((key, _)) if SECRET_KEYS.contains(&key.trim().to_ascii_lowercase().as_str()) => {
+                format!("{key}={MASK}").into()
+            }
+            _ => pair.into(),
+        })
+        .collect();
+    masked.join(&separator.to_string())
 }
 
 /// A path with its query masked.
@@ -172,6 +191,21 @@ mod tests {
             ("SELECT 'open", "SELECT ?"),
         ] {
             assert_eq!(sql(given), expected);
+        }
+    }
+
+    #[test]
+    fn bet_22_connection_strings() {
+        for (given, expected) in [
+            (
+                "Server=db;Database=shop;User Id=app;Password=s3cr3t;",
+                "Server=db;Database=shop;User Id=app;Password=REDACTED;",
+            ),
+            ("host=db user=app password=s3cr3t", "host=db user=app password=REDACTED"),
+            ("postgresql://app:s3cr3t@db/shop", "postgresql://db/shop"),
+            ("jdbc:postgresql://db/shop?password=s3cr3t", "jdbc:postgresql://db/shop?password=REDACTED"),
+        ] {
+            assert_eq!(connection_string(given), expected);
         }
     }
 

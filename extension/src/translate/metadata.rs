@@ -1,51 +1,31 @@
 //! Metadata: everything that has no field of its own (BET-4 to BET-8).
 
-use super::attributes::to_json;
+use super::compose::Subject;
 use super::document::Document;
-use super::place::Placement;
-use super::{Subject, mask};
+use super::fields::{Meta, Object};
+use super::key::Key;
+use super::links;
+use super::value::{Shown, ShownAll};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// Events other than exceptions that are kept.
 const MAX_EVENTS: usize = 100;
 const USER_PREFIX: &str = "aws.xray.metadata.";
+/// Up to here looking back is cheaper than remembering.
+const FEW: usize = 24;
 
-/// A string of a field: at most 250 characters (LIM-6).
-pub(super) fn cut_250(text: Cow<'_, str>) -> String {
-    match text.char_indices().nth(250) {
-        Some((end, _)) => text[..end].to_owned(),
-        None => text.into_owned(),
-    }
-}
-
-pub(super) fn set(subject: &Subject<'_>, placement: &Placement, document: &mut Document) {
-    if placement.is_top {
+/// Attributes no block has used, and the facts of the span that have no field.
+pub(super) fn set<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
+    if subject.planned.placement.is_top {
         leave_to_the_segment(subject);
     }
-    for attribute in subject.attributes.unused() {
-        if let Some(namespace) = attribute.key.strip_prefix(USER_PREFIX).filter(|name| !name.is_empty()) {
-            user_namespace(namespace, attribute, document);
-        } else if !is_scope(&attribute.key) {
-            let value = masked(attribute);
-            document
-                .metadata
-                .entry("default".to_owned())
-                .or_default()
-                .entry(attribute.key.clone())
-                .or_insert(value);
-        }
-    }
-    let facts = span_facts(subject, placement);
-    if !facts.is_empty() {
-        let otel = document.otel();
-        for (key, value) in facts {
-            otel.insert(key, value);
-        }
-    }
+    attributes(subject, document);
+    facts(subject, document);
 }
 
 /// The function's own identity stands in its segment, whoever wrote that.
@@ -53,23 +33,47 @@ fn leave_to_the_segment(subject: &Subject<'_>) {
     let arn = subject.invocation.map_or("", |invocation| invocation.function_arn.as_str());
     let account = arn.split(':').nth(4).unwrap_or_default();
     let known = [
-        ("cloud.resource_id", arn),
-        ("cloud.account.id", account),
-        ("faas.name", &subject.function.name),
-        ("faas.version", &subject.function.version),
+        (Key::CloudResourceId, arn),
+        (Key::CloudAccountId, account),
+        (Key::FaasName, &subject.function.name),
+        (Key::FaasVersion, &subject.function.version),
     ];
-    for (name, value) in known {
-        let same =
-            |attribute: &&KeyValue| attribute.key == name && to_json(attribute.value.as_ref()) == value;
-        if subject.attributes.iter().any(|attribute| same(&attribute)) {
-            subject.attributes.get(&[name]);
+    for (key, value) in known {
+        if matches!(subject.attributes.peek(key), Some(Any::StringValue(text)) if text == value) {
+            subject.attributes.spend(&[key]);
         }
     }
 }
 
+fn attributes<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
+    let mut seen: HashSet<&str> = HashSet::new();
+    let many = subject.attributes.list().len() > FEW;
+    let mut default = Object::default();
+    for attribute in subject.attributes.unused() {
+        let key = attribute.key.as_str();
+        if let Some(namespace) = key.strip_prefix(USER_PREFIX).filter(|name| !name.is_empty()) {
+            user_namespace(namespace, attribute, document);
+        } else if key != Key::ScopeName.name() && key != Key::ScopeVersion.name() {
+            let is_new = if many { seen.insert(key) } else { default.get(key).is_none() };
+            if is_new {
+                default.push(key, Meta::Attribute(attribute));
+            }
+        }
+    }
+    if default.is_empty() {
+        return;
+    }
+    // What a block has put there is the better form of the same.
+    let earlier = document.metadata.entry("default");
+    for (name, value) in std::mem::take(earlier).into_iter() {
+        default.set(name, value);
+    }
+    *earlier = default;
+}
+
 /// `aws.xray.metadata.<namespace>` holds JSON text that becomes the namespace (MAP-65).
-fn user_namespace(namespace: &str, attribute: &KeyValue, document: &mut Document) {
-    let value = to_json(attribute.value.as_ref());
+fn user_namespace<'a>(namespace: &'a str, attribute: &'a KeyValue, document: &mut Document<'a>) {
+    let value = serde_json::to_value(Shown(attribute)).unwrap_or_default();
     let parsed = match &value {
         Value::String(text) => serde_json::from_str(text).unwrap_or(value),
         _ => value,
@@ -79,15 +83,16 @@ fn user_namespace(namespace: &str, attribute: &KeyValue, document: &mut Document
         other => Map::from_iter([("value".to_owned(), other)]),
     };
     // Names that begin with `AWS.` are X-Ray's own (META-1).
-    let namespace =
-        if namespace.starts_with("AWS.") { format!("user.{namespace}") } else { namespace.to_owned() };
-    document.metadata.entry(namespace).or_default().extend(entries);
+    let prefix = if namespace.starts_with("AWS.") { "user." } else { "" };
+    let object = document.metadata.entry(&format!("{prefix}{namespace}"));
+    for (key, value) in entries {
+        object.set(key, Meta::Json(value));
+    }
 }
 
 /// Facts of the span that have no field (BET-5 to BET-7).
-fn span_facts(subject: &Subject<'_>, placement: &Placement) -> Map<String, Value> {
+fn facts<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
     let span = subject.span;
-    let mut facts = Map::new();
     let kind = match subject.kind {
         SpanKind::Server => Some("server"),
         SpanKind::Client => Some("client"),
@@ -96,34 +101,26 @@ fn span_facts(subject: &Subject<'_>, placement: &Placement) -> Map<String, Value
         SpanKind::Internal | SpanKind::Unspecified => None,
     };
     if let Some(kind) = kind {
-        facts.insert("kind".into(), kind.into());
+        document.otel().push("kind", Meta::Text(kind.into()));
     }
     if let Some(status) = span.status.as_ref().filter(|status| !status.message.is_empty()) {
-        facts.insert("status_message".into(), status.message.clone().into());
+        let message = super::cause::mask_urls(&status.message);
+        document.otel().push("status_message", Meta::Text(message));
     } else if span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Ok) {
-        facts.insert("status".into(), "ok".into());
+        document.otel().push("status", Meta::Text("ok".into()));
     }
     if !span.trace_state.is_empty() {
-        facts.insert("trace_state".into(), span.trace_state.clone().into());
+        document.otel().push("trace_state", Meta::Text(span.trace_state.as_str().into()));
     }
     if let Some(scope) = scope(subject) {
-        facts.insert("scope".into(), scope);
+        document.otel().push("scope", Meta::Json(scope));
     }
-    let events: Vec<Value> = span
-        .events
-        .iter()
-        .filter(|event| event.name != "exception")
-        .take(MAX_EVENTS)
-        .map(|event| {
-            json!({
-                "name": event.name,
-                "time": event.time_unix_nano as f64 / 1e9,
-                "attributes": object(&event.attributes),
-            })
-        })
-        .collect();
-    if !events.is_empty() {
-        facts.insert("events".into(), events.into());
+    events(&span.events, document);
+    if !span.links.is_empty() {
+        let own = usize::from(subject.planned.placement.link.is_some());
+        if let Some(rest) = links::left_over(&span.links, document.links.len().saturating_sub(own)) {
+            document.otel().push("links", Meta::Json(rest));
+        }
     }
     let dropped = [
         ("dropped_attributes", span.dropped_attributes_count),
@@ -131,60 +128,55 @@ fn span_facts(subject: &Subject<'_>, placement: &Placement) -> Map<String, Value
         ("dropped_links", span.dropped_links_count),
     ];
     for (name, count) in dropped.into_iter().filter(|(_, count)| *count > 0) {
-        facts.insert(name.into(), count.into());
+        document.otel().push(name, Meta::Json(count.into()));
     }
-    if placement.is_top {
-        let mut resource = object(&subject.collected.origin.resource.attributes);
-        if !subject.function.memory_mb.is_empty() {
-            resource.entry("faas.max_memory_mb").or_insert_with(|| subject.function.memory_mb.clone().into());
-        }
-        if !resource.is_empty() {
-            facts.insert("resource".into(), resource.into());
-        }
+}
+
+/// The facts of the resource, once on the top document of each service (BET-7).
+pub(super) fn resource<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
+    let attributes = &subject.planned.collected.origin.resource.attributes;
+    if !attributes.is_empty() {
+        document.otel().push("resource", Meta::Attributes(attributes));
     }
-    facts
+    if !subject.function.memory_mb.is_empty() {
+        document.otel().push("memory_mb", Meta::Text(subject.function.memory_mb.as_str().into()));
+    }
+}
+
+/// Exceptions are in the cause; what the cause has not told is told here.
+fn events(events: &[Event], document: &mut Document<'_>) {
+    let has_cause = document.cause.is_some();
+    let mut shown: Vec<Value> = Vec::new();
+    let mut left_out = 0_usize;
+    for event in events.iter().filter(|event| !has_cause || event.name != "exception") {
+        if shown.len() == MAX_EVENTS {
+            left_out += 1;
+            continue;
+        }
+        shown.push(json!({
+            "name": event.name,
+            "time": (event.time_unix_nano / 1000) as f64 / 1e6,
+            "attributes": serde_json::to_value(ShownAll(&event.attributes)).unwrap_or_default(),
+        }));
+    }
+    if !shown.is_empty() {
+        document.otel().push("events", Meta::Json(shown.into()));
+    }
+    if left_out > 0 {
+        document.otel().push("events_left_out", Meta::Json(left_out.into()));
+    }
 }
 
 fn scope(subject: &Subject<'_>) -> Option<Value> {
-    let text = |name: &str| {
-        subject
-            .attributes
-            .iter()
-            .find(|a| a.key == name)
-            .map(|a| to_json(a.value.as_ref()))
-            .filter(Value::is_string)
-    };
-    let of_batch = subject.collected.origin.scope.as_ref().filter(|scope| !scope.name.is_empty());
+    let text = |key: Key| subject.attributes.peek_text(&[key]);
+    let of_batch = subject.planned.collected.origin.scope.as_ref().filter(|scope| !scope.name.is_empty());
     let (name, version) = match of_batch {
-        Some(scope) => (Some(scope.name.clone().into()), Some(scope.version.clone().into())),
-        None => (text("otel.scope.name"), text("otel.scope.version")),
+        Some(scope) => (scope.name.as_str().into(), Some(scope.version.as_str().into())),
+        None => (text(Key::ScopeName)?, text(Key::ScopeVersion)),
     };
-    let mut scope = Map::from_iter([("name".to_owned(), name?)]);
-    if let Some(version) = version.filter(|version| version != "") {
-        scope.insert("version".into(), version);
+    let mut scope = Map::from_iter([("name".to_owned(), Value::from(name))]);
+    if let Some(version) = version.filter(|version| !version.is_empty()) {
+        scope.insert("version".into(), version.into());
     }
     Some(scope.into())
-}
-
-fn is_scope(key: &str) -> bool {
-    key == "otel.scope.name" || key == "otel.scope.version"
-}
-
-fn object(attributes: &[KeyValue]) -> Map<String, Value> {
-    attributes.iter().map(|attribute| (attribute.key.clone(), masked(attribute))).collect()
-}
-
-fn masked(attribute: &KeyValue) -> Value {
-    match to_json(attribute.value.as_ref()) {
-        Value::String(text) => mask::attribute(&attribute.key, &text).into_owned().into(),
-        // Captured headers come as lists.
-        Value::Array(items) => items
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => mask::attribute(&attribute.key, &text).into_owned().into(),
-                other => other,
-            })
-            .collect(),
-        other => other,
-    }
 }

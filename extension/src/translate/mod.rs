@@ -1,33 +1,49 @@
 //! Spans to X-Ray documents. Pure: the same input gives the same bytes, whatever the clock says.
 //!
-//! One file for each family of rules: [`place`] decides segment or subsegment and under which parent, the others
-//! fill one block of the document each. A span whose translation fails never affects another.
+//! A flush goes through four steps:
+//!
+//! 1. [`plan`] looks at the flush as a whole: which spans are sent, where each hangs ([`place`]), in which order.
+//! 2. [`compose`] makes the document of one span, one file for each block: [`name`], [`http`], [`aws`], [`sql`],
+//!    [`flags`], [`cause`], [`annotations`], [`links`], [`service`], and [`metadata`] for all that is left.
+//! 3. [`size`] makes it fit X-Ray's limit for one document, [`budget`] all of them the limit for one trace.
+//! 4. [`nest`] puts small local documents into their parents when there are many.
+//!
+//! A span whose translation fails never affects another.
 
 mod annotations;
 mod attributes;
 mod aws;
+mod budget;
 mod cause;
+mod compose;
+mod derive;
 mod document;
+mod fields;
 mod flags;
 mod http;
+mod key;
+mod links;
 mod mask;
+mod memory;
 mod metadata;
 mod name;
+mod nest;
 mod place;
+mod plan;
+mod service;
 mod size;
+mod splice;
 mod sql;
+mod value;
 
 pub use document::TranslatedDocument;
 
 use crate::accounts::{Accounts, Reason};
-use crate::invocation::trace_header::{SpanId, TraceId};
-use crate::invocation::{Batch, Collected, Invocation};
-use attributes::Attributes;
-use document::Document;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use place::{Place, Placement};
-use std::collections::HashMap;
+use crate::invocation::Batch;
+use budget::{Facts, Rank, Ready};
+use compose::Detail;
+use memory::{Memory, TraceState};
+use plan::Planned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What holds for every span of the environment.
@@ -41,6 +57,21 @@ pub struct Function {
     pub memory_mb: String,
     /// Attributes to index besides those the spans name.
     pub annotations: Vec<String>,
+    /// Index every attribute that can be, as far as the trace has room.
+    pub annotates_all: bool,
+    pub keep: Keep,
+    /// Make a fresh trace of the function's own a part of Lambda's (xray.md section 15, row 12).
+    pub adopt: bool,
+}
+
+/// Which traces are sent though nobody has sampled them (xray.md section 15, row 4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    #[default]
+    Nothing,
+    /// Those in which something failed.
+    Errors,
+    All,
 }
 
 /// What a batch became.
@@ -52,112 +83,85 @@ pub struct Translated {
     pub accounts: Accounts,
 }
 
-/// One span with everything its translation may look at.
-struct Subject<'a> {
-    span: &'a Span,
-    trace_id: TraceId,
-    id: SpanId,
-    parent_id: Option<SpanId>,
-    kind: SpanKind,
-    attributes: Attributes<'a>,
-    resource: Attributes<'a>,
-    collected: &'a Collected,
-    invocation: Option<&'a Invocation>,
-    function: &'a Function,
-}
-
 /// Turns batches into documents, one flush after another.
 #[derive(Debug, Default)]
-pub struct Translator {}
+pub struct Translator {
+    memory: Memory,
+    buffer: Vec<u8>,
+}
 
 impl Translator {
     /// Translates everything in the batch.
     pub fn translate(&mut self, batch: &Batch, function: &Function) -> Translated {
-        translate(batch, function)
-    }
-}
-
-fn translate(batch: &Batch, function: &Function) -> Translated {
-    let mut result = Translated::default();
-    let mut unique: Vec<&Collected> = Vec::with_capacity(batch.spans.len());
-    let mut seen: HashMap<(&[u8], &[u8]), usize> = HashMap::with_capacity(batch.spans.len());
-    for collected in &batch.spans {
-        match seen.entry((collected.span.trace_id.as_slice(), collected.span.span_id.as_slice())) {
-            std::collections::hash_map::Entry::Occupied(earlier) => {
-                result.accounts.drop(Reason::Duplicate, 1);
-                unique[*earlier.get()] = collected;
-            }
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(unique.len());
-                unique.push(collected);
+        let mut accounts = Accounts::default();
+        let planned = plan::plan(batch, function, &mut self.memory, &mut accounts);
+        let mut ready = Vec::with_capacity(planned.len());
+        let mut is_over_budget = false;
+        for (at, one) in planned.iter().enumerate() {
+            let before = ready.len();
+            let state = self.memory.trace(one.trace_id);
+            let what = (one, at, function, Detail::All);
+            match translate_one(what, state, &mut self.buffer, &mut accounts, &mut ready) {
+                Ok(()) => {
+                    state.note_sent(one.id);
+                    state.bytes += ready[before..].iter().map(|one| one.document.json.len()).sum::<usize>();
+                    is_over_budget |= state.bytes > budget::RICH_BYTES;
+                }
+                Err(reason) => {
+                    ready.truncate(before);
+                    accounts.drop(reason, 1);
+                }
             }
         }
-    }
-    for collected in unique {
-        let one = catch_unwind(AssertUnwindSafe(|| translate_span(collected, batch, function)));
-        match one.unwrap_or(Err(Reason::TranslateFailed)) {
-            Ok(document) => result.documents.push(document),
-            Err(reason) => result.accounts.drop(reason, 1),
+        if is_over_budget {
+            ready = self.within_budget(ready, &planned, function, &mut accounts);
         }
+        self.memory.shrink();
+        Translated { documents: nest::nest(ready), accounts }
     }
-    // A parent has begun before its children, and at the same instant the segment comes first.
-    result.documents.sort_by_key(|document| (document.start_micros, !document.is_segment));
-    result
+
+    /// The same documents again, with as much in them as their traces have room for.
+    fn within_budget(
+        &mut self,
+        ready: Vec<Ready>,
+        planned: &[Planned<'_>],
+        function: &Function,
+        accounts: &mut Accounts,
+    ) -> Vec<Ready> {
+        let buffer = &mut self.buffer;
+        budget::fit(ready, planned, &mut self.memory, accounts, |one, detail| {
+            let mut again = Vec::new();
+            // What it leaves out has been counted the first time, and it may label as much as then.
+            let mut uncounted = Accounts::default();
+            let mut state = TraceState::with_room_for(one.annotations, one.links);
+            let what = (&planned[one.planned], one.planned, function, detail);
+            match translate_one(what, &mut state, buffer, &mut uncounted, &mut again) {
+                Ok(()) => again.into_iter().map(|one| one.document).collect(),
+                Err(_) => Vec::new(),
+            }
+        })
+    }
 }
 
-fn translate_span(
-    collected: &Collected,
-    batch: &Batch,
-    function: &Function,
-) -> Result<TranslatedDocument, Reason> {
-    let span = &*collected.span;
-    let trace_id = TraceId::from_bytes(&span.trace_id).ok_or(Reason::InvalidId)?;
-    let id = SpanId::from_bytes(&span.span_id).ok_or(Reason::InvalidId)?;
-    let parent_id = match span.parent_span_id.as_slice() {
-        [] => None,
-        bytes if bytes.iter().all(|byte| *byte == 0) => None,
-        bytes => Some(SpanId::from_bytes(bytes).ok_or(Reason::InvalidId)?),
-    };
-    let subject = Subject {
-        span,
-        trace_id,
-        id,
-        parent_id,
-        kind: span.kind(),
-        attributes: Attributes::new(&span.attributes),
-        resource: Attributes::new(&collected.origin.resource.attributes),
-        collected,
-        invocation: place::invocation_of(collected, trace_id, &batch.invocations),
-        function,
-    };
-    let placement = place::place(&subject)?;
-    let document = compose(&subject, &placement);
-    size::fit(document).ok_or(Reason::Oversize)
-}
-
-/// Puts the blocks together. What no block used goes to metadata, so the order matters only for that.
-fn compose(subject: &Subject<'_>, placement: &Placement) -> Document {
-    let mut document = Document::new(subject, placement);
-    let remote = name::remote_kind(subject);
-    let is_segment = matches!(placement.place, Place::Segment { .. });
-    document.set_name(&name::name(subject, is_segment, remote), &subject.span.name);
-    if !is_segment {
-        document.namespace = remote.namespace();
-    }
-    document.http = http::block(subject, is_segment, &mut document.metadata);
-    document.aws = aws::block(subject, is_segment, remote);
-    document.sql = sql::block(subject);
-    flags::set(subject, remote, &mut document);
-    document.cause = cause::block(subject, remote);
-    if is_segment {
-        document.origin = Some("AWS::Lambda::Function");
-        document.user = subject.attributes.text(&["user.id", "enduser.id"]).map(metadata::cut_250);
-        document.service = aws::service(subject);
-        document.resource_arn = aws::resource_arn(subject);
-    }
-    annotations::set(subject, &mut document);
-    metadata::set(subject, placement, &mut document);
-    document
+/// Adds the documents of one span, each within X-Ray's limit.
+fn translate_one(
+    (one, at, function, detail): (&Planned<'_>, usize, &Function, Detail),
+    state: &mut TraceState,
+    buffer: &mut Vec<u8>,
+    accounts: &mut Accounts,
+    ready: &mut Vec<Ready>,
+) -> Result<(), Reason> {
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        for composed in compose::compose(one, function, detail, state, accounts) {
+            let mut facts = Facts::of(&composed, one.placement.is_top, at);
+            size::fit(composed, buffer, accounts, &mut |document| {
+                ready.push(Ready { document, facts });
+                facts.rank = Rank::Overflow;
+            })?;
+        }
+        Ok(())
+    }));
+    attempt.unwrap_or(Err(Reason::TranslateFailed))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Names and namespaces: BET-14 to BET-16, NAME-1 to NAME-3.
 
-use super::Subject;
+use super::compose::Subject;
+use super::key::{self, Key};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::borrow::Cow;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
@@ -27,89 +28,148 @@ impl Remote {
 }
 
 pub(super) fn remote_kind(subject: &Subject<'_>) -> Remote {
-    if !matches!(subject.kind, SpanKind::Client | SpanKind::Producer) {
-        return Remote::No;
-    }
     let attributes = &subject.attributes;
-    let system = attributes.text(&["rpc.system.name", "rpc.system"]);
-    let is_aws = system.as_deref() == Some("aws-api")
-        || attributes.has("aws.service")
-        || attributes.has("rpc.service")
-            && (attributes.has("aws.request_id") || attributes.has("aws.requestId"));
-    if is_aws { Remote::Aws } else { Remote::Other }
+    let is = |keys: &[Key], value: &str| attributes.peek_text(keys).is_some_and(|text| text == value);
+    match subject.kind {
+        SpanKind::Server => Remote::No,
+        // An AWS call stays one, whatever kind its instrumentation gave it (MAP-19).
+        _ if is(key::RPC_SYSTEM, "aws-api") => Remote::Aws,
+        SpanKind::Client | SpanKind::Producer => {
+            let is_aws = attributes.has(Key::AwsService)
+                || attributes.has(Key::RpcService) && attributes.has_any(key::AWS_REQUEST_ID)
+                || queue_service(subject).is_some()
+                || is(key::GEN_AI_PROVIDER, "aws.bedrock");
+            if is_aws { Remote::Aws } else { Remote::Other }
+        }
+        _ => Remote::No,
+    }
 }
 
-/// The name before it is cleaned.
-pub(super) fn name(subject: &Subject<'_>, is_segment: bool, remote: Remote) -> String {
-    if is_segment {
-        return segment_name(subject);
+/// The AWS service behind a messaging system.
+fn queue_service(subject: &Subject<'_>) -> Option<&'static str> {
+    match &*subject.attributes.peek_text(&[Key::MessagingSystem])? {
+        "aws_sqs" | "aws.sqs" | "AmazonSQS" => Some("SQS"),
+        "aws_sns" | "aws.sns" => Some("SNS"),
+        _ => None,
     }
+}
+
+/// A subsegment's name before it is cleaned (BET-15).
+pub(super) fn of_subsegment<'a>(subject: &Subject<'a>, remote: Remote) -> Cow<'a, str> {
     let attributes = &subject.attributes;
+    let span_name = || Cow::Borrowed(subject.span.name.as_str());
     match remote {
-        Remote::No => subject.span.name.clone(),
+        Remote::No => span_name(),
         Remote::Aws => attributes
-            .text(&["aws.remote.service", "aws.service", "rpc.service"])
-            .map_or_else(|| subject.span.name.clone(), |service| aws_service_name(&service)),
+            .text(&[Key::AwsRemoteService, Key::AwsService, Key::RpcService])
+            .or_else(|| service_of_method(subject))
+            .map(aws_service_name)
+            .or_else(|| queue_service(subject).map(Cow::Borrowed))
+            .or_else(|| attributes.has_any(key::GEN_AI_PROVIDER).then_some(Cow::Borrowed("BedrockRuntime")))
+            .unwrap_or_else(span_name),
         Remote::Other => attributes
-            .text(&["aws.remote.service", "service.peer.name", "peer.service"])
-            .map(Cow::into_owned)
+            .text(&[Key::AwsRemoteService])
+            .or_else(|| attributes.text(key::PEER))
             .or_else(|| database_name(subject))
-            .or_else(|| attributes.text(&["messaging.destination.name", "rpc.service"]).map(Cow::into_owned))
-            .or_else(|| {
-                attributes.text(&["url.full", "http.url"]).and_then(|url| host_of(&url).map(str::to_owned))
-            })
-            .or_else(|| {
-                attributes.text(&["server.address", "net.peer.name", "http.host"]).map(Cow::into_owned)
-            })
-            .unwrap_or_else(|| subject.span.name.clone()),
+            .or_else(|| attributes.text(key::DESTINATION))
+            .or_else(|| attributes.peek_text(&[Key::RpcService]))
+            .or_else(|| service_of_method(subject))
+            .or_else(|| host_of_attribute(subject))
+            .or_else(|| attributes.peek_text(key::CLIENT_HOST))
+            .unwrap_or_else(span_name),
     }
 }
 
-/// Inside Lambda the function's segment has the function's name, so that the map shows one node (P6, MAP-S1).
-fn segment_name(subject: &Subject<'_>) -> String {
+/// New conventions write service and method as one: `package.Service/Method`.
+fn service_of_method<'a>(subject: &Subject<'a>) -> Option<Cow<'a, str>> {
+    match subject.attributes.peek_text(&[Key::RpcMethod])? {
+        Cow::Borrowed(method) => method.split_once('/').map(|(service, _)| Cow::Borrowed(service)),
+        Cow::Owned(_) => None,
+    }
+}
+
+fn host_of_attribute<'a>(subject: &Subject<'a>) -> Option<Cow<'a, str>> {
+    match subject.attributes.peek_text(key::URL)? {
+        Cow::Borrowed(url) => host_of(url).map(Cow::Borrowed),
+        Cow::Owned(_) => None,
+    }
+}
+
+/// Inside Lambda the function's segment has the function's name, so that the map shows one node (P6, MAP-S1);
+/// elsewhere the service's (BET-14).
+pub(super) fn of_segment<'a>(subject: &Subject<'a>) -> Cow<'a, str> {
     if !subject.function.name.is_empty() {
-        return subject.function.name.clone();
+        return Cow::Borrowed(&subject.function.name);
     }
-    let service = subject.resource.text(&["service.name"]);
-    match service.filter(|name| !name.starts_with("unknown_service")) {
-        Some(name) => name.into_owned(),
-        None => subject.span.name.clone(),
-    }
+    let service = subject.attributes.text(&[Key::AwsLocalService]).or_else(|| {
+        subject.resource.peek_text(&[Key::ServiceName]).filter(|name| !name.starts_with("unknown_service"))
+    });
+    service.unwrap_or(Cow::Borrowed(&subject.span.name))
 }
 
-fn database_name(subject: &Subject<'_>) -> Option<String> {
+fn database_name<'a>(subject: &Subject<'a>) -> Option<Cow<'a, str>> {
     let attributes = &subject.attributes;
-    let database = attributes.text(&["db.namespace", "db.name"])?;
-    match attributes.text(&["server.address", "net.peer.name", "net.peer.ip"]) {
-        Some(host) => Some(format!("{database}@{host}")),
-        None => Some(database.into_owned()),
-    }
+    let database = attributes.peek_text(key::DB_NAMESPACE)?;
+    let connection = attributes.peek_text(&[Key::DbConnectionString]);
+    let host = attributes
+        .peek_text(&[Key::ServerAddress, Key::NetPeerName, Key::NetPeerIp])
+        .or_else(|| connection.as_deref().and_then(host_of).map(|host| Cow::Owned(host.to_owned())));
+    attributes.spend(key::DB_NAMESPACE);
+    Some(match host {
+        Some(host) => Cow::Owned(format!("{database}@{host}")),
+        None => database,
+    })
 }
 
 /// The spelling X-Ray knows (BET-16, MAP-S5): no prefix, no blanks.
-fn aws_service_name(service: &str) -> String {
-    let mut bare = service;
+fn aws_service_name(service: Cow<'_, str>) -> Cow<'_, str> {
+    let mut bare: &str = &service;
     for prefix in ["AWS.SDK.", "AWS::", "Amazon ", "AWS "] {
         bare = bare.strip_prefix(prefix).unwrap_or(bare);
     }
-    let known = match bare.to_ascii_lowercase().replace([' ', '-'], "").as_str() {
-        "dynamodb" => "DynamoDB",
-        "sqs" => "SQS",
-        "sns" => "SNS",
-        "s3" => "S3",
-        "lambda" => "Lambda",
-        "kinesis" => "Kinesis",
-        "sts" => "STS",
-        "ssm" => "SSM",
-        "kms" => "KMS",
-        "secretsmanager" => "SecretsManager",
-        "sfn" | "stepfunctions" | "states" => "SFN",
-        "eventbridge" | "events" => "EventBridge",
-        "bedrockruntime" => "BedrockRuntime",
-        _ => return bare.to_owned(),
-    };
-    known.to_owned()
+    let squeezed: Cow<'_, str> =
+        if bare.contains([' ', '-']) { bare.replace([' ', '-'], "").into() } else { bare.into() };
+    let known = SPELLINGS.iter().find(|(spelled, _)| spelled.eq_ignore_ascii_case(&squeezed));
+    match known {
+        Some((_, name)) => Cow::Borrowed(name),
+        None if bare.len() == service.len() => service,
+        None => Cow::Owned(bare.to_owned()),
+    }
 }
+
+/// Service names without blanks, as SDKs of several languages give them, and X-Ray's.
+const SPELLINGS: &[(&str, &str)] = &[
+    ("apigatewaymanagementapi", "ApiGatewayManagementApi"),
+    ("athena", "Athena"),
+    ("bedrockagentruntime", "BedrockAgentRuntime"),
+    ("bedrockruntime", "BedrockRuntime"),
+    ("cloudwatch", "CloudWatch"),
+    ("cloudwatchlogs", "CloudWatchLogs"),
+    ("cognitoidentityprovider", "CognitoIdentityProvider"),
+    ("dynamodb", "DynamoDB"),
+    ("events", "EventBridge"),
+    ("eventbridge", "EventBridge"),
+    ("firehose", "Firehose"),
+    ("kinesis", "Kinesis"),
+    ("kms", "KMS"),
+    ("lambda", "Lambda"),
+    ("rdsdata", "RDSData"),
+    ("s3", "S3"),
+    ("sagemakerruntime", "SageMakerRuntime"),
+    ("secretsmanager", "SecretsManager"),
+    ("ses", "SES"),
+    ("sesv2", "SESv2"),
+    ("sfn", "SFN"),
+    ("simplenotificationservice", "SNS"),
+    ("simplequeueservice", "SQS"),
+    ("simplestorageservice", "S3"),
+    ("sns", "SNS"),
+    ("sqs", "SQS"),
+    ("ssm", "SSM"),
+    ("states", "SFN"),
+    ("stepfunctions", "SFN"),
+    ("sts", "STS"),
+];
 
 /// The host of a URL, without user and port.
 pub(super) fn host_of(url: &str) -> Option<&str> {
@@ -123,12 +183,19 @@ pub(super) fn host_of(url: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// Keeps what X-Ray allows in a name, at most 200 characters; `span` when nothing remains.
-pub(super) fn clean(name: &str) -> String {
+/// Keeps what X-Ray allows in a name, at most 200 characters; `span` when nothing remains. `None` when the name is
+/// right as it is.
+pub(super) fn clean(name: &str) -> Option<String> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:/%&#=+-@ ".contains(byte);
+    let is_trimmed = !name.starts_with(' ') && !name.ends_with(' ');
+    if !name.is_empty() && name.len() <= MAX_CHARS && is_trimmed && name.as_bytes().iter().all(is_plain) {
+        return None;
+    }
     let kept: String = name.chars().filter(|c| is_allowed(*c)).collect();
     let cut: String = kept.trim().chars().take(MAX_CHARS).collect();
     let cut = cut.trim_end();
-    if cut.is_empty() { "span".to_owned() } else { cut.to_owned() }
+    let cleaned = if cut.is_empty() { "span" } else { cut };
+    (cleaned != name).then(|| cleaned.to_owned())
 }
 
 /// Letters, numbers, separators and a few signs (NAME-1). Control characters are not separators (NAME-2).
@@ -148,13 +215,20 @@ mod tests {
 
     #[test]
     fn tv_6_name_2_name_3_cleaning() {
-        assert_eq!(clean("GET /users/{id}?x=1,2"), "GET /users/idx=12");
-        assert_eq!(clean("???"), "span");
-        assert_eq!(clean("  tab\there \n"), "tabhere");
-        let long = clean(&"ä".repeat(300));
+        for (given, expected) in [
+            ("GET /users/{id}?x=1,2", "GET /users/idx=12"),
+            ("???", "span"),
+            ("", "span"),
+            ("  tab\there \n", "tabhere"),
+            ("back\\slash", "backslash"),
+        ] {
+            assert_eq!(clean(given).as_deref(), Some(expected));
+        }
+        for right in ["日本語 名前", "GET /users/:id", "span"] {
+            assert_eq!(clean(right), None);
+        }
+        let long = clean(&"ä".repeat(300)).unwrap();
         assert_eq!((long.chars().count(), long.len()), (200, 400));
-        assert_eq!(clean("back\\slash"), "backslash");
-        assert_eq!(clean("日本語 名前"), "日本語 名前");
     }
 
     #[test]
@@ -166,7 +240,7 @@ mod tests {
             ("Step Functions", "SFN"),
             ("Textract", "Textract"),
         ] {
-            assert_eq!(aws_service_name(given), expected);
+            assert_eq!(aws_service_name(given.into()), expected);
         }
     }
 

@@ -1,49 +1,127 @@
-//! Keeping a document within X-Ray's limit (LIM-1) without dropping it: xray.md section 14.5.
+//! Keeping a document within X-Ray's limit (LIM-1) without dropping it: the ladder of xray.md section 14.5.
 
-use super::document::{Document, TranslatedDocument};
+use super::compose::Composed;
+use super::derive::{self, Purpose};
+use super::document::{Cause, Document, Frame, Micros, TranslatedDocument};
+use super::fields::{Field, Meta, Object, cut_chars};
+use super::value::Scalar;
+use crate::accounts::{Accounts, Reason, Trim};
 use serde_json::Value;
 
 /// The design target: below the hard 65,536 bytes.
-const MAX_DOCUMENT_BYTES: usize = 64_000;
+pub(super) const MAX_DOCUMENT_BYTES: usize = 64_000;
+/// What one metadata entry may take when it has to be moved.
+const MAX_ENTRY_BYTES: usize = 16_000;
+/// What an overflow subsegment has besides its metadata, with room to spare.
+const OVERFLOW_FRAME_BYTES: usize = 2_000;
+/// Resource names that a minimal document keeps.
+const MINIMAL_NAMES: usize = 5;
 
-type Step = fn(&mut Document);
+type Step = fn(&mut Document<'_>);
 
-/// From the mildest to the harshest.
-const STEPS: &[Step] = &[
+/// From the mildest to the harshest; between the two lists, metadata moves to documents of its own.
+const BEFORE_OVERFLOW: &[Step] = &[
     |document| cut_stacks(document, 20),
     |document| cut_stacks(document, 5),
-    |document| cut_strings(document, 4096),
-    |document| cut_strings(document, 1024),
-    |document| cut_texts(document, 500),
-    minimal,
+    drop_library_frames,
+    |document| cut_metadata(document, 4096),
+    |document| cut_metadata(document, 1024),
 ];
+const AFTER_OVERFLOW: &[Step] = &[|document| cut_texts(document, 500), |document| document.minimise()];
 
-/// Shortens the document until it fits. `None` when nothing helps.
-pub(super) fn fit(mut document: Document) -> Option<TranslatedDocument> {
-    let mut json = document.to_json();
-    for step in STEPS {
-        if json.len() <= MAX_DOCUMENT_BYTES {
-            break;
-        }
-        step(&mut document);
-        json = document.to_json();
+/// Hands out the document, with others for the metadata that did not fit.
+pub(super) fn fit(
+    composed: Composed<'_>,
+    buffer: &mut Vec<u8>,
+    accounts: &mut Accounts,
+    emit: &mut impl FnMut(TranslatedDocument),
+) -> Result<(), Reason> {
+    let Composed { mut document, spans } = composed;
+    document.write(buffer);
+    if buffer.len() <= MAX_DOCUMENT_BYTES {
+        emit(translated(&document, spans, buffer));
+        return Ok(());
     }
-    (json.len() <= MAX_DOCUMENT_BYTES).then(|| document.into_translated(json))
+    accounts.trim(Trim::DocumentShortened, 1);
+    let mut overflow = Vec::new();
+    if !steps_fit(&mut document, BEFORE_OVERFLOW, buffer) {
+        overflow = overflow_of(&mut document, buffer);
+        document.write(buffer);
+        if buffer.len() > MAX_DOCUMENT_BYTES && !steps_fit(&mut document, AFTER_OVERFLOW, buffer) {
+            return Err(Reason::Oversize);
+        }
+    }
+    emit(translated(&document, spans, buffer));
+    for more in overflow {
+        more.write(buffer);
+        emit(translated(&more, 0, buffer));
+    }
+    Ok(())
 }
 
-fn cut_stacks(document: &mut Document, frames: usize) {
-    for exception in document.cause.iter_mut().flat_map(|cause| &mut cause.exceptions) {
+/// Takes one step after the other until the document fits.
+fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut Vec<u8>) -> bool {
+    steps.iter().any(|step| {
+        step(document);
+        document.write(buffer);
+        buffer.len() <= MAX_DOCUMENT_BYTES
+    })
+}
+
+fn translated(document: &Document<'_>, spans: u64, json: &[u8]) -> TranslatedDocument {
+    TranslatedDocument {
+        id: document.id.to_string(),
+        // What serialisation writes is UTF-8, so nothing is replaced.
+        json: String::from_utf8_lossy(json).into_owned(),
+        spans,
+        is_segment: document.is_segment(),
+        start_micros: document.start_time.0,
+    }
+}
+
+impl Document<'_> {
+    /// Ids, times, flags, `http`, `aws` and the name; and a mark that the rest is missing.
+    pub(super) fn minimise(&mut self) {
+        self.metadata.clear();
+        self.annotations.clear();
+        self.annotations.push("truncated", Scalar::Flag(true));
+        self.links.clear();
+        self.sql.clear();
+        self.service.clear();
+        self.cause = None;
+        for field in self.aws.values_mut() {
+            if let Field::Texts(names) = field {
+                names.truncate(MINIMAL_NAMES);
+            }
+        }
+    }
+}
+
+fn cut_stacks(document: &mut Document<'_>, frames: usize) {
+    for exception in document.cause.iter_mut().flat_map(Cause::exceptions_mut) {
         exception.truncated += exception.stack.len().saturating_sub(frames);
         exception.stack.truncate(frames);
     }
 }
 
-fn cut_strings(document: &mut Document, chars: usize) {
-    document
-        .metadata
-        .values_mut()
-        .flat_map(|namespace| namespace.values_mut())
-        .for_each(|value| cut_value(value, chars));
+/// Frames of installed packages say least about the function.
+fn drop_library_frames(document: &mut Document<'_>) {
+    const LIBRARIES: [&str; 6] =
+        ["/site-packages/", "/node_modules/", "/var/runtime/", "/var/lang/", "/opt/", "/gems/"];
+    let is_library = |frame: &Frame| LIBRARIES.iter().any(|part| frame.path.contains(part));
+    for exception in document.cause.iter_mut().flat_map(Cause::exceptions_mut) {
+        let before = exception.stack.len();
+        exception.stack.retain(|frame| !is_library(frame));
+        exception.truncated += before - exception.stack.len();
+    }
+}
+
+fn cut_metadata(document: &mut Document<'_>, chars: usize) {
+    for entry in document.metadata.values_mut().flat_map(Object::values_mut) {
+        let mut value = serde_json::to_value(&*entry).unwrap_or_default();
+        cut_value(&mut value, chars);
+        *entry = Meta::Json(value);
+    }
 }
 
 fn cut_value(value: &mut Value, chars: usize) {
@@ -64,21 +142,76 @@ fn cut(text: &mut String, chars: usize) {
     }
 }
 
-fn cut_texts(document: &mut Document, chars: usize) {
-    for exception in document.cause.iter_mut().flat_map(|cause| &mut cause.exceptions) {
-        exception.message.iter_mut().for_each(|message| cut(message, chars));
+fn cut_texts(document: &mut Document<'_>, chars: usize) {
+    for exception in document.cause.iter_mut().flat_map(Cause::exceptions_mut) {
+        if let Some(message) = &mut exception.message {
+            cut(message, chars);
+        }
     }
-    for value in document.sql.iter_mut().flat_map(|sql| sql.values_mut()) {
-        cut_value(value, chars);
+    for field in document.sql.values_mut() {
+        if let Field::Text(text) = field {
+            cut(text.to_mut(), chars);
+        }
     }
 }
 
-/// Ids, times, flags, `http`, `aws` and the name; and a mark that the rest is missing.
-fn minimal(document: &mut Document) {
-    document.metadata.clear();
-    document.annotations.clear();
-    document.annotations.insert("truncated".into(), true.into());
-    document.sql = None;
-    document.cause = None;
-    document.service = None;
+/// Moves metadata into subsegments that have nothing else, the largest namespace first, until the document fits.
+fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut Vec<u8>) -> Vec<Document<'a>> {
+    let length = |value: &Object<'a, Meta<'a>>| serde_json::to_vec(value).map_or(0, |json| json.len());
+    let mut spaces: Vec<_> = std::mem::take(&mut document.metadata).into_iter().collect();
+    document.write(buffer);
+    spaces.sort_by_cached_key(|(_, entries)| length(entries));
+    let mut bytes = buffer.len() + "\"metadata\":{},".len();
+    let mut parts: Vec<Object<'a, Object<'a, Meta<'a>>>> = Vec::new();
+    let mut part_bytes = usize::MAX;
+    for (space, entries) in spaces {
+        let size = length(&entries) + space.len() * 6 + 4;
+        if bytes + size <= MAX_DOCUMENT_BYTES {
+            bytes += size;
+            document.metadata.push(space, entries);
+            continue;
+        }
+        for (name, mut entry) in entries.into_iter() {
+            let mut size = serde_json::to_vec(&entry).map_or(0, |json| json.len())
+                + name.len() * 6
+                + space.len() * 6
+                + 8;
+            if size > MAX_ENTRY_BYTES {
+                // A list or a map of many: as text it can be cut.
+                let mut text = serde_json::to_string(&entry).unwrap_or_default();
+                cut(&mut text, MAX_ENTRY_BYTES / 8);
+                entry = Meta::Text(text.into());
+                size = MAX_ENTRY_BYTES.min(size);
+            }
+            if part_bytes.saturating_add(size) > MAX_DOCUMENT_BYTES - OVERFLOW_FRAME_BYTES {
+                parts.push(Object::default());
+                part_bytes = 0;
+            }
+            part_bytes += size;
+            if let Some(part) = parts.last_mut() {
+                let name = cut_chars(name, 500);
+                part.entry(&space).push(name, entry);
+            }
+        }
+    }
+    let count = parts.len();
+    parts.into_iter().enumerate().map(|(index, part)| overflow(document, part, index, count)).collect()
+}
+
+fn overflow<'a>(
+    of: &Document<'_>,
+    metadata: Object<'a, Object<'a, Meta<'a>>>,
+    index: usize,
+    count: usize,
+) -> Document<'a> {
+    let Micros(start) = of.start_time;
+    let end = of.end_time.unwrap_or(of.start_time).0;
+    let id = derive::id(of.trace_id, of.id, Purpose::Overflow(index));
+    let mut document =
+        Document::new(of.trace_id, id, start.saturating_mul(1000), end.max(1).saturating_mul(1000));
+    document.hang_on(of.id);
+    let base: String = of.name.chars().take(160).collect();
+    document.name = format!("{base} metadata {}/{count}", index + 1).into();
+    document.metadata = metadata;
+    document
 }

@@ -1,8 +1,11 @@
 //! The `sql` block of a database call: xray.md sections 3.6 and 14.3, BET-22.
 
-use super::metadata::cut_250;
-use super::{Subject, mask};
-use serde_json::{Map, Value};
+use super::compose::Subject;
+use super::fields::{Block, Field, cut_250, cut_chars};
+use super::key::{self, Key};
+use super::mask;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use std::borrow::Cow;
 
 /// Characters of a query that are sent.
 const MAX_QUERY_CHARS: usize = 4096;
@@ -31,35 +34,43 @@ const DIALECTS: &[&str] = &[
     "trino",
 ];
 
-pub(super) fn block(subject: &Subject<'_>) -> Option<Map<String, Value>> {
+pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
+    let mut block = Block::default();
     let attributes = &subject.attributes;
-    let system = ["db.system.name", "db.system"].into_iter().find(|name| attributes.has(name))?;
-    let system = attributes.iter().find(|attribute| attribute.key == system)?;
-    let system = super::attributes::to_json(system.value.as_ref());
-    let system = system.as_str().filter(|system| DIALECTS.contains(system))?;
-    attributes.get(&["db.system.name", "db.system"]);
+    let Some(system) = key::DB_SYSTEM.iter().find_map(|key| match attributes.peek(*key)? {
+        Any::StringValue(system) => Some(system.as_str()),
+        _ => None,
+    }) else {
+        return block;
+    };
+    if !DIALECTS.contains(&system) {
+        return block;
+    }
+    attributes.spend(key::DB_SYSTEM);
+    if let Some(url) = url(subject, system) {
+        block.push("url", Field::Text(cut_250(url.into())));
+    }
+    if let Some(connection) = attributes.text(&[Key::DbConnectionString]) {
+        block.push("connection_string", Field::Text(mask::connection_string(&connection).into()));
+    }
+    block.push("database_type", Field::Text(cut_250(system.into())));
+    if let Some(user) = attributes.text(key::DB_USER) {
+        block.push("user", Field::Text(cut_250(user)));
+    }
+    if let Some(query) = attributes.text(key::DB_QUERY) {
+        let masked = cut_chars(mask::sql(&query).into(), MAX_QUERY_CHARS);
+        block.push("sanitized_query", Field::Text(Cow::Owned(masked.into_owned())));
+    }
+    block
+}
 
-    let mut block = Map::new();
-    let host = attributes.text(&["server.address", "net.peer.name", "net.peer.ip"]);
-    if let Some(host) = host {
-        let port = attributes
-            .integer(&["server.port", "net.peer.port"])
-            .map_or_else(String::new, |port| format!(":{port}"));
-        let database = attributes
-            .text(&["db.namespace", "db.name"])
-            .map_or_else(String::new, |database| format!("/{database}"));
-        block.insert(
-            "url".into(),
-            cut_250(mask::url(&format!("{system}://{host}{port}{database}")).into()).into(),
-        );
-    }
-    block.insert("database_type".into(), system.into());
-    if let Some(user) = attributes.text(&["db.user"]) {
-        block.insert("user".into(), cut_250(user).into());
-    }
-    if let Some(query) = attributes.text(&["db.query.text", "db.statement"]) {
-        let masked: String = mask::sql(&query).chars().take(MAX_QUERY_CHARS).collect();
-        block.insert("sanitized_query".into(), masked.into());
-    }
-    Some(block)
+/// `scheme://host:port/db`, never the span's name.
+fn url(subject: &Subject<'_>, system: &str) -> Option<String> {
+    let attributes = &subject.attributes;
+    let host =
+        attributes.text(&[Key::ServerAddress, Key::NetPeerName, Key::NetworkPeerAddress, Key::NetPeerIp])?;
+    let port = attributes.integer(key::CLIENT_PORT).map_or_else(String::new, |port| format!(":{port}"));
+    let database =
+        attributes.text(key::DB_NAMESPACE).map_or_else(String::new, |database| format!("/{database}"));
+    Some(mask::url(&format!("{system}://{host}{port}{database}")))
 }

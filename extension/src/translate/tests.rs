@@ -1,13 +1,13 @@
 use super::*;
-use crate::invocation::trace_header::TraceHeader;
-use crate::invocation::{Mode, Origin};
+use crate::invocation::trace_header::{SpanId, TraceHeader};
+use crate::invocation::{Collected, Invocation, Mode, Origin};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::Event;
-use opentelemetry_proto::tonic::trace::v1::{Status, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::{Span, Status, status::StatusCode};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 const TRACE: [u8; 16] =
@@ -59,7 +59,12 @@ fn invocation(header: &str, mode: Mode) -> Invocation {
         function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:shop".into(),
         header: TraceHeader::parse(header),
         mode,
+        is_over: false,
     }
+}
+
+fn translate(batch: &Batch, function: &Function) -> Translated {
+    Translator::default().translate(batch, function)
 }
 
 fn function() -> Function {
@@ -70,6 +75,7 @@ fn function() -> Function {
         account_id: Some("123456789012".into()),
         memory_mb: "512".into(),
         annotations: vec!["tenant".into()],
+        ..Function::default()
     }
 }
 
@@ -82,7 +88,7 @@ fn batch(spans: Vec<Span>, invocation: Invocation) -> Batch {
         origin: Arc::clone(&origin),
         request_id: Some("request-1".into()),
     };
-    Batch { spans: spans.into_iter().map(collected).collect(), invocations: vec![invocation] }
+    Batch { spans: spans.into_iter().map(collected).collect(), invocations: vec![invocation], open: vec![] }
 }
 
 fn sampled() -> String {
@@ -370,8 +376,18 @@ fn tv_19_lim_1_a_huge_span_is_cut_not_dropped() {
     assert!(document.json.len() <= 64_000);
     assert!(document.json.contains("(150000 characters)"));
     let many = (0..3000).map(|i| text(&format!("key{i}"), &"v".repeat(100))).collect();
-    let minimal = one(handler(many));
-    assert_eq!(at(&minimal, "/annotations"), &json!({"truncated": true}));
+    let spread = documents(vec![handler(many)]);
+    assert!(spread.len() > 5);
+    let of_all: usize =
+        spread.iter().map(|document| at(document, "/metadata/default").as_object().map_or(0, Map::len)).sum();
+    assert_eq!(of_all, 3000, "step 4: what does not fit moves to subsegments of its own");
+    for (index, overflow) in spread[1..].iter().enumerate() {
+        assert_eq!(at(overflow, "/parent_id"), at(&spread[0], "/id"));
+        assert_eq!(
+            at(overflow, "/name").as_str().unwrap(),
+            format!("app.handler metadata {}/{}", index + 1, spread.len() - 1)
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 const AGENT: Connection = Connection(0);
 
 fn machine(tracing_mode: TracingMode) -> Machine {
-    Machine::new(Config { tracing_mode, buffer_bytes: 1 << 20 })
+    Machine::new(Config { tracing_mode, buffer_bytes: 1 << 20, keeps_unsampled: false })
 }
 
 fn with_agent() -> Machine {

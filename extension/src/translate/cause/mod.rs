@@ -3,10 +3,17 @@
 mod python;
 
 use super::attributes::Attributes;
+use super::compose::Subject;
+use super::derive::{self, Purpose};
 use super::document::{Cause, Exception, Frame};
+use super::fields::cut_250;
+use super::key::{self, Key};
+use super::mask;
 use super::name::Remote;
-use super::{Subject, mask};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use std::borrow::Cow;
 
 /// Frames of one exception that are sent; the rest is counted in `truncated`.
 const MAX_FRAMES: usize = 50;
@@ -27,10 +34,18 @@ struct Parsed {
 
 /// The block: from exception events, else from the status message.
 pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
+    if let Some(exception) = subject.planned.childs_exception {
+        return Some(Cause::Child(exception.to_string()));
+    }
     let mut exceptions = Vec::new();
-    for event in subject.span.events.iter().filter(|event| event.name == "exception") {
+    for event in subject.span.events.iter().filter(|event| is_exception(event, remote)) {
         let attributes = Attributes::new(&event.attributes);
-        let chain = chain(&attributes, subject.resource.text(&["telemetry.sdk.language"]).as_deref());
+        let chain = match &*event.name {
+            "exception" => {
+                chain(&attributes, subject.resource.peek_text(&[Key::TelemetrySdkLanguage]).as_deref())
+            }
+            _ => vec![http_failure(event, &attributes)],
+        };
         let first = exceptions.len();
         let count = chain.len();
         for (offset, parsed) in chain.into_iter().enumerate() {
@@ -41,27 +56,53 @@ pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
                 message: parsed.message.map(|message| message.chars().take(MAX_MESSAGE_CHARS).collect()),
                 remote: remote != Remote::No,
                 truncated: parsed.truncated + parsed.stack.len().saturating_sub(MAX_FRAMES),
+                skipped: 0,
                 cause: (offset + 1 < count).then(|| id(offset + 1)),
                 stack: parsed.stack.into_iter().take(MAX_FRAMES).collect(),
             });
         }
     }
-    if !exceptions.is_empty() {
-        // The exception's type says the same.
-        subject.attributes.get(&["error.type"]);
-    }
-    exceptions.truncate(MAX_EXCEPTIONS);
     if exceptions.is_empty() {
         exceptions.extend(of_status(subject, remote));
+    } else {
+        // The exception's type says the same.
+        subject.attributes.spend(&[Key::ErrorType]);
     }
-    // What an exception names may have been cut off.
-    let known: Vec<String> = exceptions.iter().map(|exception| exception.id.clone()).collect();
-    for exception in &mut exceptions {
-        exception.cause.take_if(|cause| !known.contains(cause));
+    let left_out = exceptions.len().saturating_sub(MAX_EXCEPTIONS);
+    exceptions.truncate(MAX_EXCEPTIONS);
+    // What the last one names has been cut off.
+    if let Some(last) = exceptions.last_mut().filter(|_| left_out > 0) {
+        last.cause = None;
+        last.skipped = left_out;
     }
-    let working_directory =
-        subject.resource.text(&["process.working_directory"]).map(super::metadata::cut_250);
-    (!exceptions.is_empty()).then_some(Cause { working_directory, exceptions })
+    let working_directory = subject
+        .resource
+        .peek_text(&[Key::ProcessWorkingDirectory])
+        .map(|directory| cut_250(directory).into_owned());
+    (!exceptions.is_empty()).then_some(Cause::Own { working_directory, exceptions })
+}
+
+fn is_exception(event: &Event, remote: Remote) -> bool {
+    event.name == "exception" || remote == Remote::Aws && event.name == HTTP_FAILURE
+}
+
+/// The event with which an AWS SDK's instrumentation tells each failed try (MAP-25).
+const HTTP_FAILURE: &str = "HTTP request failure";
+
+fn http_failure(event: &Event, attributes: &Attributes<'_>) -> Parsed {
+    let code = attributes.text(key::STATUS).unwrap_or_default();
+    let message = event.attributes.iter().find(|attribute| attribute.key == "aws.http.error_message");
+    let message = match message.and_then(|message| message.value.as_ref()?.value.as_ref()) {
+        Some(Any::StringValue(message)) => message.as_str(),
+        _ => "",
+    };
+    let (seconds, micros) =
+        (event.time_unix_nano / 1_000_000_000, event.time_unix_nano % 1_000_000_000 / 1000);
+    Parsed {
+        kind: Some("aws.http.error.event".to_owned()),
+        message: Some(format!("{code}@{seconds}.{micros:06}@{}", mask_urls(message))),
+        ..Parsed::default()
+    }
 }
 
 fn of_status(subject: &Subject<'_>, remote: Remote) -> Option<Exception> {
@@ -69,7 +110,7 @@ fn of_status(subject: &Subject<'_>, remote: Remote) -> Option<Exception> {
     if status.message.is_empty() {
         return None;
     }
-    let message = status.message.chars().take(MAX_MESSAGE_CHARS).collect();
+    let message = mask_urls(&status.message).chars().take(MAX_MESSAGE_CHARS).collect();
     Some(Exception {
         id: exception_id(subject, 0),
         message: Some(message),
@@ -80,9 +121,9 @@ fn of_status(subject: &Subject<'_>, remote: Remote) -> Option<Exception> {
 
 /// The exception and those that led to it, outermost cause last.
 fn chain(attributes: &Attributes<'_>, language: Option<&str>) -> Vec<Parsed> {
-    let kind = attributes.text(&["exception.type"]).map(std::borrow::Cow::into_owned);
-    let message = attributes.text(&["exception.message"]).map(std::borrow::Cow::into_owned);
-    let text = attributes.text(&["exception.stacktrace"]);
+    let kind = attributes.text(&[Key::ExceptionType]).map(Cow::into_owned);
+    let message = attributes.text(&[Key::ExceptionMessage]).map(Cow::into_owned);
+    let text = attributes.text(&[Key::ExceptionStacktrace]);
     let mut chain = match text.as_deref() {
         Some(text) if language == Some("python") || python::recognises(text) => python::parse(text),
         Some(text) => vec![unknown(text)],
@@ -96,7 +137,7 @@ fn chain(attributes: &Attributes<'_>, language: Option<&str>) -> Vec<Parsed> {
     chain[0].message = message.or(chain[0].message.take());
     for parsed in &mut chain {
         if let Some(message) = &mut parsed.message {
-            *message = mask_urls(message);
+            *message = mask_urls(message).into_owned();
         }
     }
     chain
@@ -111,25 +152,14 @@ fn unknown(text: &str) -> Parsed {
 }
 
 /// Messages quote URLs, and URLs carry secrets.
-fn mask_urls(message: &str) -> String {
+pub(super) fn mask_urls(message: &str) -> Cow<'_, str> {
     if !message.contains("://") {
-        return message.to_owned();
+        return message.into();
     }
-    message
-        .split(' ')
-        .map(|word| if word.contains("://") { mask::url(word) } else { word.to_owned() })
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mask = |word: &str| if word.contains("://") { mask::url(word) } else { word.to_owned() };
+    message.split(' ').map(mask).collect::<Vec<_>>().join(" ").into()
 }
 
-/// An id made of what it names, so that a retry uses the same (BET-10).
 fn exception_id(subject: &Subject<'_>, index: usize) -> String {
-    let index = u8::try_from(index).unwrap_or(u8::MAX);
-    let bytes =
-        subject.trace_id.as_bytes().iter().chain(subject.id.as_bytes()).chain(b"exception").chain([&index]);
-    // FNV-1a, 64 bit: stable across versions, unlike the standard library's hashers.
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    derive::id(subject.planned.trace_id, subject.planned.id, Purpose::Exception(index)).to_string()
 }

@@ -1,0 +1,157 @@
+//! One span's document, block by block.
+
+use super::attributes::Attributes;
+use super::derive::{self, Purpose};
+use super::document::Document;
+use super::fields::Meta;
+use super::memory::TraceState;
+use super::name::Remote;
+use super::place::Place;
+use super::plan::Planned;
+use super::{Function, annotations, aws, cause, flags, http, links, metadata, name, service, sql};
+use crate::accounts::Accounts;
+use crate::invocation::Invocation;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
+/// How much of a span its document tells (xray.md section 14.5, LIM-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    All,
+    WithoutMetadata,
+    Minimal,
+}
+
+/// One span with everything its translation may look at.
+pub(super) struct Subject<'a> {
+    pub(super) span: &'a Span,
+    pub(super) planned: &'a Planned<'a>,
+    pub(super) kind: SpanKind,
+    pub(super) attributes: Attributes<'a>,
+    pub(super) resource: Attributes<'a>,
+    pub(super) invocation: Option<&'a Invocation>,
+    pub(super) function: &'a Function,
+}
+
+/// A document, and how many spans it stands for.
+pub(super) struct Composed<'a> {
+    pub(super) document: Document<'a>,
+    pub(super) spans: u64,
+}
+
+/// The document of a span; two when a call is the first thing in its trace (BET-12).
+pub(super) fn compose<'a>(
+    planned: &'a Planned<'a>,
+    function: &'a Function,
+    detail: Detail,
+    state: &mut TraceState,
+    accounts: &mut Accounts,
+) -> Vec<Composed<'a>> {
+    let span = &*planned.collected.span;
+    let subject = Subject {
+        span,
+        planned,
+        kind: span.kind(),
+        attributes: Attributes::new(&span.attributes),
+        resource: Attributes::new(&planned.collected.origin.resource.attributes),
+        invocation: planned.invocation,
+        function,
+    };
+    let remote = name::remote_kind(&subject);
+    match planned.placement.place {
+        Place::Segment { parent } if remote != Remote::No => {
+            let mut segment = new_document(&subject);
+            segment.id = derive::id(planned.trace_id, planned.id, Purpose::Service);
+            segment.parent_id = parent;
+            fill_segment(&subject, &mut segment);
+            segment.links = links::of(&subject, state, accounts);
+            flags::set(&subject, remote, &mut segment);
+            metadata::resource(&subject, &mut segment);
+            let mut call = new_document(&subject);
+            call.hang_on(segment.id);
+            fill(&subject, remote, &mut call, state, accounts);
+            shorten(&mut segment, detail);
+            shorten(&mut call, detail);
+            vec![Composed { document: segment, spans: 0 }, Composed { document: call, spans: 1 }]
+        }
+        place => {
+            let mut document = new_document(&subject);
+            match place {
+                Place::Segment { parent } => {
+                    document.parent_id = parent;
+                    fill_segment(&subject, &mut document);
+                }
+                Place::Subsegment { parent } => document.hang_on(parent),
+            }
+            document.links = links::of(&subject, state, accounts);
+            fill(&subject, remote, &mut document, state, accounts);
+            if planned.placement.is_top {
+                metadata::resource(&subject, &mut document);
+            }
+            shorten(&mut document, detail);
+            vec![Composed { document, spans: 1 }]
+        }
+    }
+}
+
+fn new_document<'a>(subject: &Subject<'a>) -> Document<'a> {
+    let span = subject.span;
+    Document::new(
+        subject.planned.trace_id,
+        subject.planned.id,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+    )
+}
+
+/// What only the function's own segment has.
+fn fill_segment<'a>(subject: &Subject<'a>, segment: &mut Document<'a>) {
+    segment.set_name(name::of_segment(subject), &subject.span.name);
+    segment.origin = Some("AWS::Lambda::Function");
+    segment.user = service::user(subject);
+    segment.service = service::block(subject);
+    segment.resource_arn = service::resource_arn(subject);
+    segment.aws = service::aws(subject);
+}
+
+/// Everything else, the name of a subsegment included. What no block uses goes to metadata, so that comes last.
+fn fill<'a>(
+    subject: &Subject<'a>,
+    remote: Remote,
+    document: &mut Document<'a>,
+    state: &mut TraceState,
+    accounts: &mut Accounts,
+) {
+    if !document.is_segment() {
+        document.set_name(name::of_subsegment(subject, remote), &subject.span.name);
+        document.namespace = remote.namespace();
+        if remote == Remote::Aws {
+            document.aws = aws::block(subject);
+        }
+    }
+    http::set(subject, remote, document);
+    document.sql = sql::block(subject);
+    flags::set(subject, remote, document);
+    document.cause = cause::block(subject, remote);
+    annotations::set(subject, document, state, accounts);
+    if let Some(trace_id) = subject.planned.original_trace {
+        document.otel().push("trace_id", Meta::Text(trace_id.to_string().into()));
+    }
+    if let Some(parent) = subject.planned.original_parent {
+        document.otel().push("parent_span_id", Meta::Text(parent.to_string().into()));
+    }
+    let (start, end) = (subject.span.start_time_unix_nano, subject.span.end_time_unix_nano);
+    if end != 0 && end < start {
+        // TIME-3: a clock step is no reason to lose the span.
+        document.otel().push("end_time_unix_nano", Meta::Text(end.to_string().into()));
+    }
+    metadata::set(subject, document);
+}
+
+fn shorten(document: &mut Document<'_>, detail: Detail) {
+    match detail {
+        Detail::All => {}
+        Detail::WithoutMetadata => document.metadata.clear(),
+        Detail::Minimal => document.minimise(),
+    }
+}

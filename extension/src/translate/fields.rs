@@ -1,0 +1,177 @@
+//! The pieces a document is made of: named fields in the order in which they were put there, and metadata.
+
+use super::value::{Shown, ShownAll};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// Characters of a string field (LIM-6).
+const MAX_STRING_CHARS: usize = 250;
+
+/// A string of a field: at most 250 characters (LIM-6).
+pub(super) fn cut_250(text: Cow<'_, str>) -> Cow<'_, str> {
+    cut_chars(text, MAX_STRING_CHARS)
+}
+
+/// At most so many characters of a text.
+pub(super) fn cut_chars(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text;
+    }
+    match text.char_indices().nth(most) {
+        Some((end, _)) => match text {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+            Cow::Owned(mut text) => {
+                text.truncate(end);
+                Cow::Owned(text)
+            }
+        },
+        None => text,
+    }
+}
+
+/// An object: names and values in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Object<'a, V>(Vec<(Cow<'a, str>, V)>);
+
+impl<V> Default for Object<'_, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'a, V> Object<'a, V> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&V> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// Puts a value under a name that is known to be new.
+    pub(super) fn push(&mut self, name: impl Into<Cow<'a, str>>, value: V) {
+        self.0.push((name.into(), value));
+    }
+
+    /// Puts a value in the place of an earlier one, if there is one.
+    pub(super) fn set(&mut self, name: impl Into<Cow<'a, str>>, value: V) {
+        let name = name.into();
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, earlier)) => *earlier = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (Cow<'a, str>, V)> {
+        self.0.into_iter()
+    }
+}
+
+impl<V: Default> Object<'_, V> {
+    /// The value under a name, made when it is missing.
+    pub(super) fn entry(&mut self, name: &str) -> &mut V {
+        let index = self.0.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.0.push((Cow::Owned(name.to_owned()), V::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[index].1
+    }
+}
+
+impl<V: Serialize> Serialize for Object<'_, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name.as_ref(), value)?;
+        }
+        map.end()
+    }
+}
+
+/// A value of a block.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Field<'a> {
+    Text(Cow<'a, str>),
+    Integer(i64),
+    Flag(bool),
+    Texts(Vec<Cow<'a, str>>),
+    Block(Block<'a>),
+    Blocks(Vec<Block<'a>>),
+}
+
+/// `aws`, `sql`, `service` and their parts.
+pub(super) type Block<'a> = Object<'a, Field<'a>>;
+
+impl Serialize for Field<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Integer(number) => serializer.serialize_i64(*number),
+            Self::Flag(flag) => serializer.serialize_bool(*flag),
+            Self::Texts(texts) => texts.serialize(serializer),
+            Self::Block(block) => block.serialize(serializer),
+            Self::Blocks(blocks) => blocks.serialize(serializer),
+        }
+    }
+}
+
+/// A value in metadata, rendered only when the document is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Meta<'a> {
+    /// The value of an attribute, masked by its name.
+    Attribute(&'a KeyValue),
+    Attributes(&'a [KeyValue]),
+    Text(Cow<'a, str>),
+    Json(Value),
+}
+
+impl Serialize for Meta<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Attribute(attribute) => Shown(attribute).serialize(serializer),
+            Self::Attributes(attributes) => ShownAll(attributes).serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Json(value) => value.serialize(serializer),
+        }
+    }
+}
+
+/// Metadata by namespace (META-1).
+pub(super) type Metadata<'a> = Object<'a, Object<'a, Meta<'a>>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lim_6_strings_are_cut_by_characters() {
+        assert_eq!(cut_250("ä".repeat(300).into()).chars().count(), 250);
+        assert_eq!(cut_250("ä".repeat(200).into()).chars().count(), 200);
+        assert_eq!(cut_chars(Cow::Borrowed("abc"), 2), "ab");
+    }
+
+    #[test]
+    fn objects_keep_their_order_and_one_value_for_a_name() {
+        let mut object: Object<'_, u8> = Object::default();
+        object.push("b", 1);
+        object.set("a", 2);
+        object.set("b", 3);
+        *object.entry("c") += 4;
+        assert_eq!(serde_json::to_string(&object).unwrap(), r#"{"b":3,"a":2,"c":4}"#);
+        assert_eq!((object.get("a"), object.get("x"), object.len()), (Some(&2), None, 3));
+    }
+}

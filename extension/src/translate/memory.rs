@@ -1,0 +1,152 @@
+//! What later flushes need to know of earlier ones: how much of each trace has left, and under which ids.
+
+use crate::invocation::trace_header::{SpanId, TraceId};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Traces remembered between flushes.
+const MAX_TRACES: usize = 64;
+/// Ids remembered of one trace; past that every parent counts as known.
+const MAX_IDS: usize = 2000;
+
+/// Annotations X-Ray indexes of one trace (ANN-3).
+pub(super) const MAX_ANNOTATIONS: usize = 50;
+/// Links that count, of one trace (LNK-1).
+pub(super) const MAX_LINKS: usize = 100;
+
+/// What has left of one trace.
+#[derive(Debug, Default)]
+pub(super) struct TraceState {
+    /// Bytes of documents.
+    pub(super) bytes: usize,
+    /// Annotations of the newest invocation in this trace.
+    pub(super) annotations: usize,
+    /// Explicit annotations of this flush that have not been composed yet (BET-27).
+    pub(super) explicit_to_come: usize,
+    pub(super) links: usize,
+    /// The function's segment.
+    pub(super) top: Option<SpanId>,
+    /// Lambda's trace, where this one was made a part of it (row 12).
+    pub(super) adopted_by: Option<(TraceId, SpanId)>,
+    /// Another invocation does not begin a new count.
+    keeps_count: bool,
+    invocation: Option<String>,
+    sent: HashSet<SpanId>,
+    forgets: bool,
+}
+
+impl TraceState {
+    /// The state of a trace that has room for so many labels and no more.
+    pub(super) fn with_room_for(annotations: usize, links: usize) -> Self {
+        Self {
+            annotations: MAX_ANNOTATIONS.saturating_sub(annotations),
+            links: MAX_LINKS.saturating_sub(links),
+            keeps_count: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a span with that id has left, or may have.
+    pub(super) fn may_have_sent(&self, id: SpanId) -> bool {
+        self.forgets || self.sent.contains(&id)
+    }
+
+    pub(super) fn note_sent(&mut self, id: SpanId) {
+        if self.sent.len() < MAX_IDS {
+            self.sent.insert(id);
+        } else {
+            self.forgets = true;
+        }
+    }
+
+    /// It did not leave after all.
+    pub(super) fn forget_sent(&mut self, id: SpanId) {
+        self.sent.remove(&id);
+    }
+
+    /// A new invocation in the same trace has annotations of its own (BET-27).
+    pub(super) fn begin_invocation(&mut self, request_id: &str) {
+        if !self.keeps_count && self.invocation.as_deref() != Some(request_id) {
+            self.invocation = Some(request_id.to_owned());
+            self.annotations = 0;
+        }
+    }
+
+    /// How many more explicit annotations fit.
+    pub(super) fn room_for_explicit(&self) -> usize {
+        MAX_ANNOTATIONS.saturating_sub(self.annotations)
+    }
+
+    /// How many more automatic ones fit: what explicit ones will need is theirs.
+    pub(super) fn room_for_automatic(&self) -> usize {
+        MAX_ANNOTATIONS.saturating_sub(self.annotations + self.explicit_to_come)
+    }
+}
+
+/// The traces of late, newest last.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    traces: HashMap<TraceId, TraceState>,
+    order: VecDeque<TraceId>,
+}
+
+impl Memory {
+    pub(super) fn trace(&mut self, id: TraceId) -> &mut TraceState {
+        self.traces.entry(id).or_insert_with(|| {
+            self.order.push_back(id);
+            TraceState::default()
+        })
+    }
+
+    pub(super) fn known(&self, id: TraceId) -> Option<&TraceState> {
+        self.traces.get(&id)
+    }
+
+    /// Forgets the oldest, between flushes.
+    pub(super) fn shrink(&mut self) {
+        while self.order.len() > MAX_TRACES {
+            if let Some(oldest) = self.order.pop_front() {
+                self.traces.remove(&oldest);
+            }
+        }
+        self.traces.shrink_to(2 * MAX_TRACES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(byte: u8) -> TraceId {
+        TraceId::from_bytes(&[byte; 16]).unwrap()
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_goes() {
+        let mut memory = Memory::default();
+        for byte in 1..=200 {
+            memory.trace(trace(byte)).bytes = usize::from(byte);
+        }
+        memory.shrink();
+        assert_eq!(memory.traces.len(), MAX_TRACES);
+        assert!(memory.known(trace(1)).is_none());
+        assert_eq!(memory.known(trace(200)).unwrap().bytes, 200);
+
+        let state = memory.trace(trace(200));
+        for number in 1..=3000_u64 {
+            state.note_sent(SpanId::from_bytes(&number.to_be_bytes()).unwrap());
+        }
+        assert_eq!(state.sent.len(), MAX_IDS);
+        assert!(state.may_have_sent(SpanId::from_bytes(&9999_u64.to_be_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn bet_27_explicit_annotations_come_before_automatic_ones() {
+        let mut state = TraceState { annotations: 10, explicit_to_come: 38, ..TraceState::default() };
+        assert_eq!((state.room_for_explicit(), state.room_for_automatic()), (40, 2));
+        state.begin_invocation("a");
+        assert_eq!(state.annotations, 0);
+        state.annotations = 5;
+        state.begin_invocation("a");
+        assert_eq!(state.annotations, 5);
+    }
+}

@@ -1,0 +1,86 @@
+//! Fewer documents when there are many: local subsegments inside their local parents (BET-29).
+
+use super::budget::Ready;
+use super::document::TranslatedDocument;
+use super::splice;
+use std::collections::HashMap;
+
+/// Documents of one request (LIM-3): up to here nothing is gained.
+const MAX_FLAT: usize = 50;
+/// What a document with others in it may come to.
+const MAX_NESTED_BYTES: usize = 32_000;
+/// How deep documents are put into each other.
+const MAX_DEPTH: usize = 30;
+
+/// The documents in their order, nested where there are more than one request takes.
+pub(super) fn nest(ready: Vec<Ready>) -> Vec<TranslatedDocument> {
+    if ready.len() <= MAX_FLAT {
+        return ready.into_iter().map(|one| one.document).collect();
+    }
+    let children = choose(&ready);
+    let mut is_nested = vec![false; ready.len()];
+    for child in children.iter().flatten() {
+        is_nested[*child] = true;
+    }
+    let mut documents = Vec::new();
+    for at in 0..ready.len() {
+        if is_nested[at] {
+            continue;
+        }
+        if children[at].is_empty() {
+            documents.push(ready[at].document.clone());
+            continue;
+        }
+        let one = &ready[at].document;
+        let mut json = one.json[..one.json.len() - 1].to_owned();
+        let spans = one.spans + push_children(at, &children, &ready, &mut json);
+        json.push('}');
+        documents.push(TranslatedDocument { json, spans, ..one.clone() });
+    }
+    documents
+}
+
+/// For each document those that go into it.
+fn choose(ready: &[Ready]) -> Vec<Vec<usize>> {
+    let index: HashMap<(&str, &str), usize> =
+        ready.iter().enumerate().map(|(at, one)| (splice::ids(&one.document), at)).collect();
+    let mut bytes: Vec<usize> = ready.iter().map(|one| one.document.json.len()).collect();
+    let mut depth = vec![0_usize; ready.len()];
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); ready.len()];
+    // Children come behind their parents, so that from the end each is complete when its parent's turn comes.
+    for at in (0..ready.len()).rev() {
+        let parent = splice::parent(&ready[at].document).and_then(|parent| index.get(&parent)).copied();
+        let Some(parent) = parent.filter(|parent| *parent < at) else { continue };
+        let is_local =
+            ready[at].facts.is_local && (ready[parent].facts.is_local || ready[parent].document.is_segment);
+        let fits = bytes[parent] + bytes[at] <= MAX_NESTED_BYTES && depth[at] < MAX_DEPTH;
+        if is_local && ready[parent].facts.is_finished && fits {
+            bytes[parent] += bytes[at];
+            depth[parent] = depth[parent].max(depth[at] + 1);
+            children[parent].push(at);
+        }
+    }
+    for list in &mut children {
+        list.reverse();
+    }
+    children
+}
+
+/// Writes the children of a document behind its other fields, and returns the spans they stand for.
+fn push_children(at: usize, children: &[Vec<usize>], ready: &[Ready], out: &mut String) -> u64 {
+    if children[at].is_empty() {
+        return 0;
+    }
+    let mut spans = 0;
+    out.push_str(",\"subsegments\":[");
+    for (number, child) in children[at].iter().enumerate() {
+        if number > 0 {
+            out.push(',');
+        }
+        splice::push_nested(&ready[*child].document, out);
+        spans += ready[*child].document.spans + push_children(*child, children, ready, out);
+        out.push('}');
+    }
+    out.push(']');
+    spans
+}

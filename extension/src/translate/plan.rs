@@ -1,0 +1,367 @@
+//! Which spans become documents, where each goes, and in which order: what needs a look at the whole flush.
+
+use super::derive::{self, Purpose};
+use super::memory::Memory;
+use super::place::{Facts, Parent, Place, Placement};
+use super::{Function, Keep};
+use crate::accounts::{Accounts, Reason};
+use crate::invocation::trace_header::{Sampled, SpanId, TraceId};
+use crate::invocation::{Batch, Collected, Invocation, Mode};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+/// How far down an exception is followed to the child that raised it.
+const MAX_STEPS_DOWN: usize = 256;
+
+/// A span that becomes a document.
+pub(super) struct Planned<'a> {
+    pub(super) collected: &'a Collected,
+    pub(super) trace_id: TraceId,
+    pub(super) id: SpanId,
+    pub(super) invocation: Option<&'a Invocation>,
+    pub(super) placement: Placement,
+    /// Annotations asked for by name, at most.
+    pub(super) explicit: usize,
+    /// The id of its exception, where a child carries that (BET-19).
+    pub(super) childs_exception: Option<SpanId>,
+    /// The trace and the parent it came with, where it now has others (rows 9 and 12).
+    pub(super) original_trace: Option<TraceId>,
+    pub(super) original_parent: Option<SpanId>,
+}
+
+struct Candidate<'a> {
+    collected: &'a Collected,
+    trace_id: TraceId,
+    id: SpanId,
+    parent_id: Option<SpanId>,
+    invocation: Option<&'a Invocation>,
+    original_trace: Option<TraceId>,
+}
+
+/// The spans to translate, parents before their children; what is not to be sent is counted.
+pub(super) fn plan<'a>(
+    batch: &'a Batch,
+    function: &Function,
+    memory: &mut Memory,
+    accounts: &mut Accounts,
+) -> Vec<Planned<'a>> {
+    let mut candidates = unique(batch, accounts);
+    if function.adopt {
+        adopt(&mut candidates, memory);
+    }
+    let index: HashMap<(TraceId, SpanId), usize> =
+        candidates.iter().enumerate().map(|(at, one)| ((one.trace_id, one.id), at)).collect();
+    let failed = match function.keep {
+        Keep::Errors => failed_traces(&candidates),
+        Keep::Nothing | Keep::All => HashSet::new(),
+    };
+    let mut placements = place_all(&candidates, batch, function, &failed, &index, memory, accounts);
+    let carried = exceptions_of_children(&candidates, &index);
+    let mut planned = Vec::with_capacity(candidates.len());
+    for at in parents_first(&candidates, &index) {
+        let Some(placement) = placements[at].take() else { continue };
+        let one = &candidates[at];
+        let parent = match placement.place {
+            Place::Segment { parent } => parent,
+            Place::Subsegment { parent } => Some(parent),
+        };
+        let explicit = explicit_annotations(one.collected, function);
+        memory.trace(one.trace_id).explicit_to_come += explicit;
+        planned.push(Planned {
+            collected: one.collected,
+            trace_id: one.trace_id,
+            id: one.id,
+            invocation: one.invocation,
+            placement,
+            explicit,
+            childs_exception: carried.get(&at).copied(),
+            original_trace: one.original_trace,
+            original_parent: one.parent_id.filter(|original| Some(*original) != parent),
+        });
+    }
+    planned
+}
+
+/// The spans with usable ids, the last of several with the same (BET-9, ID-4, ID-8).
+fn unique<'a>(batch: &'a Batch, accounts: &mut Accounts) -> Vec<Candidate<'a>> {
+    let mut unique: Vec<Candidate<'a>> = Vec::with_capacity(batch.spans.len());
+    let mut seen: HashMap<(TraceId, SpanId), usize> = HashMap::with_capacity(batch.spans.len());
+    for collected in &batch.spans {
+        let Some(candidate) = candidate(collected, &batch.invocations) else {
+            accounts.drop(Reason::InvalidId, 1);
+            continue;
+        };
+        match seen.entry((candidate.trace_id, candidate.id)) {
+            Entry::Occupied(earlier) => {
+                accounts.drop(Reason::Duplicate, 1);
+                unique[*earlier.get()] = candidate;
+            }
+            Entry::Vacant(place) => {
+                place.insert(unique.len());
+                unique.push(candidate);
+            }
+        }
+    }
+    unique
+}
+
+fn candidate<'a>(collected: &'a Collected, invocations: &'a [Invocation]) -> Option<Candidate<'a>> {
+    let span = &*collected.span;
+    let trace_id = TraceId::from_bytes(&span.trace_id)?;
+    let id = SpanId::from_bytes(&span.span_id)?;
+    let parent_id = match span.parent_span_id.as_slice() {
+        bytes if bytes.iter().all(|byte| *byte == 0) => None,
+        bytes => Some(SpanId::from_bytes(bytes)?),
+    };
+    let invocation = invocation_of(collected, trace_id, invocations);
+    Some(Candidate { collected, trace_id, id, parent_id, invocation, original_trace: None })
+}
+
+/// The invocation a span belongs to: the one its agent named, else the one with its trace, else the newest (row 10).
+fn invocation_of<'a>(
+    collected: &Collected,
+    trace_id: TraceId,
+    invocations: &'a [Invocation],
+) -> Option<&'a Invocation> {
+    let by_request = collected
+        .request_id
+        .as_deref()
+        .and_then(|id| invocations.iter().rev().find(|invocation| invocation.request_id == id));
+    let by_trace = || {
+        let has_trace =
+            |invocation: &&Invocation| invocation.header.is_some_and(|header| header.root == trace_id);
+        invocations.iter().rev().find(has_trace)
+    };
+    by_request.or_else(by_trace).or(invocations.last())
+}
+
+/// Row 12: a fresh trace becomes a part of Lambda's own.
+fn adopt(candidates: &mut [Candidate<'_>], memory: &mut Memory) {
+    for one in candidates.iter().filter(|one| one.parent_id.is_none()) {
+        let header = one.invocation.and_then(|invocation| invocation.header);
+        let sampled = header.filter(|header| header.sampled == Sampled::Yes && header.root != one.trace_id);
+        if let Some((root, parent)) = sampled.and_then(|header| Some((header.root, header.parent?))) {
+            memory.trace(one.trace_id).adopted_by = Some((root, parent));
+        }
+    }
+    for one in candidates {
+        if let Some((root, parent)) = memory.known(one.trace_id).and_then(|state| state.adopted_by) {
+            one.original_trace = Some(one.trace_id);
+            one.trace_id = root;
+            one.parent_id = one.parent_id.or(Some(parent));
+        }
+    }
+}
+
+/// The traces in which something failed.
+fn failed_traces(candidates: &[Candidate<'_>]) -> HashSet<TraceId> {
+    let failed = |span: &Span| {
+        span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
+            || span.attributes.iter().any(|attribute| {
+                matches!(attribute.key.as_str(), "http.response.status_code" | "http.status_code")
+                    && matches!(
+                        attribute.value.as_ref().and_then(|value| value.value.as_ref()),
+                        Some(Any::IntValue(500..=599))
+                    )
+            })
+    };
+    candidates.iter().filter(|one| failed(&one.collected.span)).map(|one| one.trace_id).collect()
+}
+
+/// A placement for each candidate that is sent. Tops come first, so that lost children find them.
+fn place_all(
+    candidates: &[Candidate<'_>],
+    batch: &Batch,
+    function: &Function,
+    failed: &HashSet<TraceId>,
+    index: &HashMap<(TraceId, SpanId), usize>,
+    memory: &mut Memory,
+    accounts: &mut Accounts,
+) -> Vec<Option<Placement>> {
+    let mut placements: Vec<Option<Placement>> = vec![None; candidates.len()];
+    let mut lost = Vec::new();
+    for (at, one) in candidates.iter().enumerate() {
+        let parent = parent_of(one, batch, index, memory);
+        let facts = facts(one, function, failed, parent);
+        if parent == Parent::Lost {
+            lost.push((at, facts));
+        } else {
+            placements[at] = settle(one, &facts, memory, accounts);
+        }
+    }
+    for (at, facts) in lost {
+        let top = memory.known(facts.trace_id).and_then(|state| state.top);
+        placements[at] = settle(&candidates[at], &Facts { top, ..facts }, memory, accounts);
+    }
+    placements
+}
+
+fn settle(
+    one: &Candidate<'_>,
+    facts: &Facts,
+    memory: &mut Memory,
+    accounts: &mut Accounts,
+) -> Option<Placement> {
+    match facts.place() {
+        Ok(placement) => {
+            if matches!(placement.place, Place::Segment { .. }) {
+                memory.trace(one.trace_id).top.get_or_insert(one.id);
+            }
+            Some(placement)
+        }
+        Err(reason) => {
+            accounts.drop(reason, 1);
+            None
+        }
+    }
+}
+
+fn parent_of(
+    one: &Candidate<'_>,
+    batch: &Batch,
+    index: &HashMap<(TraceId, SpanId), usize>,
+    memory: &Memory,
+) -> Parent {
+    let Some(parent) = one.parent_id else { return Parent::Known };
+    let header = one.invocation.and_then(|invocation| invocation.header);
+    if header.is_some_and(|header| header.root == one.trace_id && header.parent == Some(parent)) {
+        return Parent::Awaited;
+    }
+    let known = parent != one.id && index.contains_key(&(one.trace_id, parent))
+        || batch.open.contains(&(one.trace_id, parent))
+        || memory.known(one.trace_id).is_some_and(|state| state.may_have_sent(parent));
+    match one.invocation {
+        _ if known => Parent::Known,
+        Some(invocation) if invocation.is_over => Parent::Lost,
+        _ => Parent::Awaited,
+    }
+}
+
+fn facts(one: &Candidate<'_>, function: &Function, failed: &HashSet<TraceId>, parent: Parent) -> Facts {
+    let span = &*one.collected.span;
+    let mut says_local_root = false;
+    let mut says_unsampled = false;
+    for attribute in &span.attributes {
+        let value = || attribute.value.as_ref().and_then(|value| value.value.as_ref());
+        match attribute.key.as_str() {
+            "aws.span.kind" => {
+                says_local_root = matches!(value(), Some(Any::StringValue(kind)) if kind == "LOCAL_ROOT");
+            }
+            "aws.trace.flag.sampled" => says_unsampled = matches!(value(), Some(Any::BoolValue(false))),
+            _ => {}
+        }
+    }
+    Facts {
+        header: one.invocation.and_then(|invocation| invocation.header),
+        mode: one.invocation.map_or(Mode::Unknown, |invocation| invocation.mode),
+        trace_id: one.trace_id,
+        parent_id: one.parent_id,
+        parent,
+        kind: span.kind(),
+        flags: span.flags,
+        says_local_root,
+        says_unsampled,
+        keep: match function.keep {
+            Keep::Nothing => false,
+            Keep::Errors => failed.contains(&one.trace_id),
+            Keep::All => true,
+        },
+        top: None,
+    }
+}
+
+fn explicit_annotations(collected: &Collected, function: &Function) -> usize {
+    let named = collected.span.attributes.iter().find(|attribute| attribute.key == "aws.xray.annotations");
+    let by_span = match named.and_then(|named| named.value.as_ref()?.value.as_ref()) {
+        Some(Any::StringValue(_)) => 1,
+        Some(Any::ArrayValue(array)) => array.values.len(),
+        _ => 0,
+    };
+    let configured = function
+        .annotations
+        .iter()
+        .filter(|name| collected.span.attributes.iter().any(|attribute| attribute.key == **name))
+        .count();
+    by_span + configured
+}
+
+/// Type and message of the first exception a span has recorded.
+fn first_exception(span: &Span) -> Option<(&str, &str)> {
+    let event = span.events.iter().find(|event| event.name == "exception")?;
+    let text = |name: &str| {
+        let attribute = event.attributes.iter().find(|attribute| attribute.key == name)?;
+        match attribute.value.as_ref()?.value.as_ref()? {
+            Any::StringValue(text) => Some(text.as_str()),
+            _ => None,
+        }
+    };
+    Some((text("exception.type")?, text("exception.message").unwrap_or_default()))
+}
+
+/// For each span whose only exception a child carries too: the id it has there (BET-19).
+fn exceptions_of_children(
+    candidates: &[Candidate<'_>],
+    index: &HashMap<(TraceId, SpanId), usize>,
+) -> HashMap<usize, SpanId> {
+    // The last child to record an exception is the one it came from.
+    let mut raised: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (at, one) in candidates.iter().enumerate() {
+        if one.collected.span.events.iter().any(|event| event.name == "exception")
+            && let Some(parent) = one.parent_id.and_then(|parent| index.get(&(one.trace_id, parent)))
+            && *parent != at
+        {
+            raised.entry(*parent).or_default().push(at);
+        }
+    }
+    let child_with_same = |at: usize| {
+        let own = first_exception(&candidates[at].collected.span)?;
+        let children = raised.get(&at)?;
+        children
+            .iter()
+            .rev()
+            .copied()
+            .find(|child| first_exception(&candidates[*child].collected.span) == Some(own))
+    };
+    let mut carried = HashMap::new();
+    for at in raised.keys().copied() {
+        let events = &candidates[at].collected.span.events;
+        if events.iter().filter(|event| event.name == "exception").count() != 1 {
+            continue;
+        }
+        let mut origin = at;
+        for _ in 0..MAX_STEPS_DOWN {
+            match child_with_same(origin) {
+                Some(child) if child != at => origin = child,
+                _ => break,
+            }
+        }
+        if origin != at {
+            let thrower = &candidates[origin];
+            carried.insert(at, derive::id(thrower.trace_id, thrower.id, Purpose::Exception(0)));
+        }
+    }
+    carried
+}
+
+/// The order of begin, but no child before its parent, whatever the clocks say (BET-28).
+fn parents_first(candidates: &[Candidate<'_>], index: &HashMap<(TraceId, SpanId), usize>) -> Vec<usize> {
+    let mut by_start: Vec<usize> = (0..candidates.len()).collect();
+    by_start.sort_by_key(|at| candidates[*at].collected.span.start_time_unix_nano);
+    let mut taken = vec![false; candidates.len()];
+    let mut order = Vec::with_capacity(candidates.len());
+    let mut chain = Vec::new();
+    for at in by_start {
+        let mut next = Some(at);
+        while let Some(at) = next.filter(|at| !taken[*at]) {
+            taken[at] = true;
+            chain.push(at);
+            let one = &candidates[at];
+            next = one.parent_id.and_then(|parent| index.get(&(one.trace_id, parent)).copied());
+        }
+        order.extend(chain.drain(..).rev());
+    }
+    order
+}
