@@ -85,7 +85,7 @@ impl<'a> Selection<'_, 'a> {
     /// attributes go.
     fn take(&mut self, subject: &Subject<'a>, name: &str, accounts: &mut Accounts) {
         let of_span = subject.attributes.by_name(name);
-        let Some((_, attribute)) = of_span.or_else(|| subject.resource.by_name(name)) else {
+        let Some((_, attribute)) = of_span.or_else(|| subject.resource().by_name(name)) else {
             return;
         };
         let Some(scalar) = Scalar::of(attribute) else {

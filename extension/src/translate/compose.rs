@@ -13,6 +13,7 @@ use crate::accounts::Accounts;
 use crate::invocation::Invocation;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use std::cell::OnceCell;
 
 /// How much of a span its document tells (xray.md section 14.5, LIM-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +29,16 @@ pub(super) struct Subject<'a> {
     pub(super) planned: &'a Planned<'a>,
     pub(super) kind: SpanKind,
     pub(super) attributes: Attributes<'a>,
-    pub(super) resource: Attributes<'a>,
+    resource: OnceCell<Attributes<'a>>,
     pub(super) invocation: Option<&'a Invocation>,
     pub(super) function: &'a Function,
+}
+
+impl<'a> Subject<'a> {
+    /// The attributes of the resource, which few documents ask for.
+    pub(super) fn resource(&self) -> &Attributes<'a> {
+        self.resource.get_or_init(|| Attributes::new(&self.planned.collected.origin.resource.attributes))
+    }
 }
 
 /// A document, and how many spans it stands for.
@@ -39,21 +47,22 @@ pub(super) struct Composed<'a> {
     pub(super) spans: u64,
 }
 
-/// The document of a span; two when a call is the first thing in its trace (BET-12).
+/// Hands out the document of a span; two when a call is the first thing in its trace (BET-12).
 pub(super) fn compose<'a>(
     planned: &'a Planned<'a>,
     function: &'a Function,
     detail: Detail,
     state: &mut TraceState,
     accounts: &mut Accounts,
-) -> Vec<Composed<'a>> {
+    emit: &mut impl FnMut(Composed<'a>, &mut Accounts),
+) {
     let span = &*planned.collected.span;
     let subject = Subject {
         span,
         planned,
         kind: span.kind(),
         attributes: Attributes::new(&span.attributes),
-        resource: Attributes::new(&planned.collected.origin.resource.attributes),
+        resource: OnceCell::new(),
         invocation: planned.invocation,
         function,
     };
@@ -72,7 +81,8 @@ pub(super) fn compose<'a>(
             fill(&subject, remote, &mut call, state, accounts);
             shorten(&mut segment, detail);
             shorten(&mut call, detail);
-            vec![Composed { document: segment, spans: 0 }, Composed { document: call, spans: 1 }]
+            emit(Composed { document: segment, spans: 0 }, accounts);
+            emit(Composed { document: call, spans: 1 }, accounts);
         }
         place => {
             let mut document = new_document(&subject);
@@ -89,7 +99,7 @@ pub(super) fn compose<'a>(
                 metadata::resource(&subject, &mut document);
             }
             shorten(&mut document, detail);
-            vec![Composed { document, spans: 1 }]
+            emit(Composed { document, spans: 1 }, accounts);
         }
     }
 }

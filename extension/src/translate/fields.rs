@@ -42,6 +42,10 @@ impl<V> Default for Object<'_, V> {
 }
 
 impl<'a, V> Object<'a, V> {
+    pub(super) fn with_capacity(entries: usize) -> Self {
+        Self(Vec::with_capacity(entries))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -81,11 +85,12 @@ impl<'a, V> Object<'a, V> {
     }
 }
 
-impl<V: Default> Object<'_, V> {
+impl<'a, V: Default> Object<'a, V> {
     /// The value under a name, made when it is missing.
-    pub(super) fn entry(&mut self, name: &str) -> &mut V {
-        let index = self.0.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-            self.0.push((Cow::Owned(name.to_owned()), V::default()));
+    pub(super) fn entry(&mut self, name: impl Into<Cow<'a, str>>) -> &mut V {
+        let name = name.into();
+        let index = self.0.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            self.0.push((name, V::default()));
             self.0.len() - 1
         });
         &mut self.0[index].1
@@ -136,6 +141,8 @@ pub(super) enum Meta<'a> {
     Attribute(&'a KeyValue),
     Attributes(&'a [KeyValue]),
     Text(Cow<'a, str>),
+    /// Texts by name.
+    Texts(Vec<(&'static str, Cow<'a, str>)>),
     Json(Value),
 }
 
@@ -145,6 +152,7 @@ impl Serialize for Meta<'_> {
             Self::Attribute(attribute) => Shown(attribute).serialize(serializer),
             Self::Attributes(attributes) => ShownAll(attributes).serialize(serializer),
             Self::Text(text) => serializer.serialize_str(text),
+            Self::Texts(texts) => serializer.collect_map(texts.iter().map(|(name, text)| (name, text))),
             Self::Json(value) => value.serialize(serializer),
         }
     }

@@ -1,7 +1,8 @@
 //! What later flushes need to know of earlier ones: how much of each trace has left, and under which ids.
 
 use crate::invocation::trace_header::{SpanId, TraceId};
-use std::collections::{HashMap, HashSet, VecDeque};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
 
 /// Traces remembered between flushes.
 const MAX_TRACES: usize = 64;
@@ -30,7 +31,7 @@ pub(super) struct TraceState {
     /// Another invocation does not begin a new count.
     keeps_count: bool,
     invocation: Option<String>,
-    sent: HashSet<SpanId>,
+    sent: FxHashSet<SpanId>,
     forgets: bool,
 }
 
@@ -85,7 +86,7 @@ impl TraceState {
 /// The traces of late, newest last.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    traces: HashMap<TraceId, TraceState>,
+    traces: FxHashMap<TraceId, TraceState>,
     order: VecDeque<TraceId>,
 }
 

@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Events other than exceptions that are kept.
@@ -48,7 +49,7 @@ fn leave_to_the_segment(subject: &Subject<'_>) {
 fn attributes<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
     let mut seen: HashSet<&str> = HashSet::new();
     let many = subject.attributes.list().len() > FEW;
-    let mut default = Object::default();
+    let mut default = Object::with_capacity(subject.attributes.unused().count());
     for attribute in subject.attributes.unused() {
         let key = attribute.key.as_str();
         if let Some(namespace) = key.strip_prefix(USER_PREFIX).filter(|name| !name.is_empty()) {
@@ -84,7 +85,7 @@ fn user_namespace<'a>(namespace: &'a str, attribute: &'a KeyValue, document: &mu
     };
     // Names that begin with `AWS.` are X-Ray's own (META-1).
     let prefix = if namespace.starts_with("AWS.") { "user." } else { "" };
-    let object = document.metadata.entry(&format!("{prefix}{namespace}"));
+    let object = document.metadata.entry(format!("{prefix}{namespace}"));
     for (key, value) in entries {
         object.set(key, Meta::Json(value));
     }
@@ -113,7 +114,7 @@ fn facts<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
         document.otel().push("trace_state", Meta::Text(span.trace_state.as_str().into()));
     }
     if let Some(scope) = scope(subject) {
-        document.otel().push("scope", Meta::Json(scope));
+        document.otel().push("scope", Meta::Texts(scope));
     }
     events(&span.events, document);
     if !span.links.is_empty() {
@@ -167,16 +168,13 @@ fn events(events: &[Event], document: &mut Document<'_>) {
     }
 }
 
-fn scope(subject: &Subject<'_>) -> Option<Value> {
+fn scope<'a>(subject: &Subject<'a>) -> Option<Vec<(&'static str, Cow<'a, str>)>> {
     let text = |key: Key| subject.attributes.peek_text(&[key]);
     let of_batch = subject.planned.collected.origin.scope.as_ref().filter(|scope| !scope.name.is_empty());
     let (name, version) = match of_batch {
-        Some(scope) => (scope.name.as_str().into(), Some(scope.version.as_str().into())),
+        Some(scope) => (Cow::Borrowed(scope.name.as_str()), Some(Cow::Borrowed(scope.version.as_str()))),
         None => (text(Key::ScopeName)?, text(Key::ScopeVersion)),
     };
-    let mut scope = Map::from_iter([("name".to_owned(), Value::from(name))]);
-    if let Some(version) = version.filter(|version| !version.is_empty()) {
-        scope.insert("version".into(), version.into());
-    }
-    Some(scope.into())
+    let version = version.filter(|version| !version.is_empty()).map(|version| ("version", version));
+    Some([("name", name)].into_iter().chain(version).collect())
 }

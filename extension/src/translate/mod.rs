@@ -152,14 +152,16 @@ fn translate_one(
     ready: &mut Vec<Ready>,
 ) -> Result<(), Reason> {
     let attempt = catch_unwind(AssertUnwindSafe(|| {
-        for composed in compose::compose(one, function, detail, state, accounts) {
+        let mut result = Ok(());
+        compose::compose(one, function, detail, state, accounts, &mut |composed, accounts| {
             let mut facts = Facts::of(&composed, one.placement.is_top, at);
-            size::fit(composed, buffer, accounts, &mut |document| {
+            let fitted = size::fit(composed, buffer, accounts, &mut |document| {
                 ready.push(Ready { document, facts });
                 facts.rank = Rank::Overflow;
-            })?;
-        }
-        Ok(())
+            });
+            result = result.and(fitted);
+        });
+        result
     }));
     attempt.unwrap_or(Err(Reason::TranslateFailed))
 }

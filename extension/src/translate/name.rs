@@ -102,7 +102,7 @@ pub(super) fn of_segment<'a>(subject: &Subject<'a>) -> Cow<'a, str> {
         return Cow::Borrowed(&subject.function.name);
     }
     let service = subject.attributes.text(&[Key::AwsLocalService]).or_else(|| {
-        subject.resource.peek_text(&[Key::ServiceName]).filter(|name| !name.starts_with("unknown_service"))
+        subject.resource().peek_text(&[Key::ServiceName]).filter(|name| !name.starts_with("unknown_service"))
     });
     service.unwrap_or(Cow::Borrowed(&subject.span.name))
 }

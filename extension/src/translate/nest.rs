@@ -3,7 +3,7 @@
 use super::budget::Ready;
 use super::document::TranslatedDocument;
 use super::splice;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Documents of one request (LIM-3): up to here nothing is gained.
 const MAX_FLAT: usize = 50;
@@ -22,27 +22,28 @@ pub(super) fn nest(ready: Vec<Ready>) -> Vec<TranslatedDocument> {
     for child in children.iter().flatten() {
         is_nested[*child] = true;
     }
-    let mut documents = Vec::new();
-    for at in 0..ready.len() {
-        if is_nested[at] {
-            continue;
-        }
-        if children[at].is_empty() {
-            documents.push(ready[at].document.clone());
-            continue;
-        }
-        let one = &ready[at].document;
-        let mut json = one.json[..one.json.len() - 1].to_owned();
-        let spans = one.spans + push_children(at, &children, &ready, &mut json);
-        json.push('}');
-        documents.push(TranslatedDocument { json, spans, ..one.clone() });
+    let mut with_children: Vec<Option<(String, u64)>> = Vec::with_capacity(ready.len());
+    for (at, one) in ready.iter().enumerate() {
+        let has_own = !is_nested[at] && !children[at].is_empty();
+        with_children.push(has_own.then(|| {
+            let mut json = one.document.json[..one.document.json.len() - 1].to_owned();
+            let spans = one.document.spans + push_children(at, &children, &ready, &mut json);
+            json.push('}');
+            (json, spans)
+        }));
     }
-    documents
+    let whole = ready.into_iter().zip(is_nested).zip(with_children).filter(|((_, is_nested), _)| !is_nested);
+    whole
+        .map(|((one, _), nested)| match nested {
+            Some((json, spans)) => TranslatedDocument { json, spans, ..one.document },
+            None => one.document,
+        })
+        .collect()
 }
 
 /// For each document those that go into it.
 fn choose(ready: &[Ready]) -> Vec<Vec<usize>> {
-    let index: HashMap<(&str, &str), usize> =
+    let index: FxHashMap<(&str, &str), usize> =
         ready.iter().enumerate().map(|(at, one)| (splice::ids(&one.document), at)).collect();
     let mut bytes: Vec<usize> = ready.iter().map(|one| one.document.json.len()).collect();
     let mut depth = vec![0_usize; ready.len()];

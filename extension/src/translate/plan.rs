@@ -10,6 +10,7 @@ use crate::invocation::{Batch, Collected, Invocation, Mode};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use rustc_hash::FxBuildHasher;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
@@ -32,6 +33,9 @@ pub(super) struct Planned<'a> {
     pub(super) original_parent: Option<SpanId>,
 }
 
+/// The places of the candidates by their ids, which are random enough for a simple hash.
+type Index = HashMap<(TraceId, SpanId), usize, FxBuildHasher>;
+
 struct Candidate<'a> {
     collected: &'a Collected,
     trace_id: TraceId,
@@ -48,12 +52,10 @@ pub(super) fn plan<'a>(
     memory: &mut Memory,
     accounts: &mut Accounts,
 ) -> Vec<Planned<'a>> {
-    let mut candidates = unique(batch, accounts);
-    if function.adopt {
-        adopt(&mut candidates, memory);
+    let (mut candidates, mut index) = unique(batch, accounts);
+    if function.adopt && adopt(&mut candidates, memory) {
+        index = candidates.iter().enumerate().map(|(at, one)| ((one.trace_id, one.id), at)).collect();
     }
-    let index: HashMap<(TraceId, SpanId), usize> =
-        candidates.iter().enumerate().map(|(at, one)| ((one.trace_id, one.id), at)).collect();
     let failed = match function.keep {
         Keep::Errors => failed_traces(&candidates),
         Keep::Nothing | Keep::All => HashSet::new(),
@@ -69,7 +71,9 @@ pub(super) fn plan<'a>(
             Place::Subsegment { parent } => Some(parent),
         };
         let explicit = explicit_annotations(one.collected, function);
-        memory.trace(one.trace_id).explicit_to_come += explicit;
+        if explicit > 0 {
+            memory.trace(one.trace_id).explicit_to_come += explicit;
+        }
         planned.push(Planned {
             collected: one.collected,
             trace_id: one.trace_id,
@@ -86,9 +90,9 @@ pub(super) fn plan<'a>(
 }
 
 /// The spans with usable ids, the last of several with the same (BET-9, ID-4, ID-8).
-fn unique<'a>(batch: &'a Batch, accounts: &mut Accounts) -> Vec<Candidate<'a>> {
+fn unique<'a>(batch: &'a Batch, accounts: &mut Accounts) -> (Vec<Candidate<'a>>, Index) {
     let mut unique: Vec<Candidate<'a>> = Vec::with_capacity(batch.spans.len());
-    let mut seen: HashMap<(TraceId, SpanId), usize> = HashMap::with_capacity(batch.spans.len());
+    let mut seen = Index::with_capacity_and_hasher(batch.spans.len(), FxBuildHasher);
     for collected in &batch.spans {
         let Some(candidate) = candidate(collected, &batch.invocations) else {
             accounts.drop(Reason::InvalidId, 1);
@@ -105,7 +109,7 @@ fn unique<'a>(batch: &'a Batch, accounts: &mut Accounts) -> Vec<Candidate<'a>> {
             }
         }
     }
-    unique
+    (unique, seen)
 }
 
 fn candidate<'a>(collected: &'a Collected, invocations: &'a [Invocation]) -> Option<Candidate<'a>> {
@@ -138,8 +142,9 @@ fn invocation_of<'a>(
     by_request.or_else(by_trace).or(invocations.last())
 }
 
-/// Row 12: a fresh trace becomes a part of Lambda's own.
-fn adopt(candidates: &mut [Candidate<'_>], memory: &mut Memory) {
+/// Row 12: a fresh trace becomes a part of Lambda's own. Returns whether there was one.
+fn adopt(candidates: &mut [Candidate<'_>], memory: &mut Memory) -> bool {
+    let mut any = false;
     for one in candidates.iter().filter(|one| one.parent_id.is_none()) {
         let header = one.invocation.and_then(|invocation| invocation.header);
         let sampled = header.filter(|header| header.sampled == Sampled::Yes && header.root != one.trace_id);
@@ -152,8 +157,10 @@ fn adopt(candidates: &mut [Candidate<'_>], memory: &mut Memory) {
             one.original_trace = Some(one.trace_id);
             one.trace_id = root;
             one.parent_id = one.parent_id.or(Some(parent));
+            any = true;
         }
     }
+    any
 }
 
 /// The traces in which something failed.
@@ -177,7 +184,7 @@ fn place_all(
     batch: &Batch,
     function: &Function,
     failed: &HashSet<TraceId>,
-    index: &HashMap<(TraceId, SpanId), usize>,
+    index: &Index,
     memory: &mut Memory,
     accounts: &mut Accounts,
 ) -> Vec<Option<Placement>> {
@@ -219,12 +226,7 @@ fn settle(
     }
 }
 
-fn parent_of(
-    one: &Candidate<'_>,
-    batch: &Batch,
-    index: &HashMap<(TraceId, SpanId), usize>,
-    memory: &Memory,
-) -> Parent {
+fn parent_of(one: &Candidate<'_>, batch: &Batch, index: &Index, memory: &Memory) -> Parent {
     let Some(parent) = one.parent_id else { return Parent::Known };
     let header = one.invocation.and_then(|invocation| invocation.header);
     if header.is_some_and(|header| header.root == one.trace_id && header.parent == Some(parent)) {
@@ -302,10 +304,7 @@ fn first_exception(span: &Span) -> Option<(&str, &str)> {
 }
 
 /// For each span whose only exception a child carries too: the id it has there (BET-19).
-fn exceptions_of_children(
-    candidates: &[Candidate<'_>],
-    index: &HashMap<(TraceId, SpanId), usize>,
-) -> HashMap<usize, SpanId> {
+fn exceptions_of_children(candidates: &[Candidate<'_>], index: &Index) -> HashMap<usize, SpanId> {
     // The last child to record an exception is the one it came from.
     let mut raised: HashMap<usize, Vec<usize>> = HashMap::new();
     for (at, one) in candidates.iter().enumerate() {
@@ -347,7 +346,7 @@ fn exceptions_of_children(
 }
 
 /// The order of begin, but no child before its parent, whatever the clocks say (BET-28).
-fn parents_first(candidates: &[Candidate<'_>], index: &HashMap<(TraceId, SpanId), usize>) -> Vec<usize> {
+fn parents_first(candidates: &[Candidate<'_>], index: &Index) -> Vec<usize> {
     let mut by_start: Vec<usize> = (0..candidates.len()).collect();
     by_start.sort_by_key(|at| candidates[*at].collected.span.start_time_unix_nano);
     let mut taken = vec![false; candidates.len()];

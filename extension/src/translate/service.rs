@@ -11,7 +11,7 @@ const MAX_LOG_GROUPS: usize = 10;
 /// The `aws` block of the function's segment.
 pub(super) fn aws<'a>(subject: &Subject<'a>) -> Block<'a> {
     let mut block = Block::default();
-    let (attributes, resource) = (&subject.attributes, &subject.resource);
+    let (attributes, resource) = (&subject.attributes, subject.resource());
     let account = attributes
         .text(&[Key::AwsAccountId, Key::CloudAccountId])
         .or_else(|| resource.peek_text(&[Key::CloudAccountId]))
@@ -39,7 +39,7 @@ pub(super) fn aws<'a>(subject: &Subject<'a>) -> Block<'a> {
 
 /// By ARN, which names the group too, else by name (MAP-54); several may be joined with `&`.
 fn log_groups<'a>(subject: &Subject<'a>) -> Vec<Block<'a>> {
-    let resource = &subject.resource;
+    let resource = subject.resource();
     let split = |texts: Vec<&'a str>| {
         texts.into_iter().flat_map(|text| text.split('&')).filter(|text| !text.is_empty())
     };
@@ -66,7 +66,7 @@ fn log_groups<'a>(subject: &Subject<'a>) -> Vec<Block<'a>> {
 
 /// Who made the spans (MAP-55).
 fn xray<'a>(subject: &Subject<'a>) -> Block<'a> {
-    let resource = &subject.resource;
+    let resource = subject.resource();
     let mut block = Block::default();
     let sdk = resource.peek_text(&[Key::TelemetrySdkName]).unwrap_or(Cow::Borrowed("otel-xray"));
     let sdk = match resource.peek_text(&[Key::TelemetrySdkLanguage]) {
@@ -90,7 +90,7 @@ fn xray<'a>(subject: &Subject<'a>) -> Block<'a> {
 
 /// The `service` block.
 pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
-    let resource = &subject.resource;
+    let resource = subject.resource();
     let function_version = Some(subject.function.version.as_str()).filter(|version| !version.is_empty());
     let fields = [
         (
@@ -113,8 +113,10 @@ pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
 
 /// The function's ARN, as the span says or as Lambda gave it with the invocation.
 pub(super) fn resource_arn<'a>(subject: &Subject<'a>) -> Option<Cow<'a, str>> {
-    let told =
-        subject.attributes.text(key::FUNCTION_ARN).or_else(|| subject.resource.peek_text(key::FUNCTION_ARN));
+    let told = subject
+        .attributes
+        .text(key::FUNCTION_ARN)
+        .or_else(|| subject.resource().peek_text(key::FUNCTION_ARN));
     told.or_else(|| subject.invocation.map(|invocation| Cow::Borrowed(invocation.function_arn.as_str())))
         .filter(|arn| !arn.is_empty())
         .map(cut_250)

@@ -71,8 +71,8 @@ fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut Vec<u8>) 
 fn translated(document: &Document<'_>, spans: u64, json: &[u8]) -> TranslatedDocument {
     TranslatedDocument {
         id: document.id.to_string(),
-        // What serialisation writes is UTF-8, so nothing is replaced.
-        json: String::from_utf8_lossy(json).into_owned(),
+        // What serialisation writes is UTF-8.
+        json: std::str::from_utf8(json).unwrap_or_default().to_owned(),
         spans,
         is_segment: document.is_segment(),
         start_micros: document.start_time.0,
@@ -190,7 +190,7 @@ fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut Vec<u8>) -> Vec<Doc
             part_bytes += size;
             if let Some(part) = parts.last_mut() {
                 let name = cut_chars(name, 500);
-                part.entry(&space).push(name, entry);
+                part.entry(space.clone()).push(name, entry);
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
         let attributes = Attributes::new(&event.attributes);
         let chain = match &*event.name {
             "exception" => {
-                chain(&attributes, subject.resource.peek_text(&[Key::TelemetrySdkLanguage]).as_deref())
+                chain(&attributes, subject.resource().peek_text(&[Key::TelemetrySdkLanguage]).as_deref())
             }
             _ => vec![http_failure(event, &attributes)],
         };
@@ -76,7 +76,7 @@ pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
         last.skipped = left_out;
     }
     let working_directory = subject
-        .resource
+        .resource()
         .peek_text(&[Key::ProcessWorkingDirectory])
         .map(|directory| cut_250(directory).into_owned());
     (!exceptions.is_empty()).then_some(Cause::Own { working_directory, exceptions })
