@@ -2,6 +2,7 @@
 
 pub mod agent_socket;
 pub mod frame;
+pub mod otlp_decode;
 pub mod otlp_http;
 
 use frame::{Done, Entered, Hello};

@@ -4,6 +4,7 @@
 //! bodies before and after decompression, and time.
 
 use super::Received;
+use super::otlp_decode::{self, Decoded};
 use crate::log::{Level, Log};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -14,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
 use std::convert::Infallible;
@@ -114,9 +115,7 @@ impl Refusal {
 
 async fn answer(request: Request<Incoming>, out: &mpsc::Sender<Received>) -> Response<Full<Bytes>> {
     match receive(request, out).await {
-        Ok(()) => {
-            response(StatusCode::OK, PROTOBUF, ExportTraceServiceResponse::default().encode_to_vec().into())
-        }
+        Ok(answer) => response(StatusCode::OK, PROTOBUF, answer.encode_to_vec().into()),
         Err(refusal) => response(refusal.status(), "text/plain", refusal.to_string().into()),
     }
 }
@@ -128,7 +127,10 @@ fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Resp
     response
 }
 
-async fn receive(request: Request<Incoming>, out: &mpsc::Sender<Received>) -> Result<(), Refusal> {
+async fn receive(
+    request: Request<Incoming>,
+    out: &mpsc::Sender<Received>,
+) -> Result<ExportTraceServiceResponse, Refusal> {
     if request.uri().path() != "/v1/traces" {
         return Err(Refusal::Path);
     }
@@ -146,8 +148,17 @@ async fn receive(request: Request<Incoming>, out: &mpsc::Sender<Received>) -> Re
         "gzip" => decompress(&body)?,
         _ => return Err(Refusal::Encoding(encoding)),
     };
-    let request = ExportTraceServiceRequest::decode(body)?;
-    out.send(Received::Otlp(request.resource_spans)).await.map_err(|_| Refusal::Closing)
+    let Decoded { resource_spans, unreadable } = otlp_decode::decode(&body)?;
+    out.send(Received::Otlp(resource_spans)).await.map_err(|_| Refusal::Closing)?;
+    if unreadable == 0 {
+        return Ok(ExportTraceServiceResponse::default());
+    }
+    out.send(Received::Unreadable { spans: unreadable }).await.map_err(|_| Refusal::Closing)?;
+    let partial_success = ExportTracePartialSuccess {
+        rejected_spans: unreadable.cast_signed(),
+        error_message: "these spans are not valid protobuf, for example a text that is not UTF-8".to_owned(),
+    };
+    Ok(ExportTraceServiceResponse { partial_success: Some(partial_success) })
 }
 
 fn header(headers: &HeaderMap, name: &hyper::header::HeaderName) -> String {
@@ -181,6 +192,7 @@ mod tests {
     use super::*;
     use crate::log::test_log;
     use flate2::{Compression, write::GzEncoder};
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use std::io::Write as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -192,6 +204,14 @@ mod tests {
         let resource_spans =
             vec![ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() }];
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+    }
+
+    fn with_bad_text() -> Vec<u8> {
+        let mut bytes = export_request();
+        let name = bytes.len() - 1;
+        assert_eq!(bytes[name], b'a');
+        bytes[name] = 0xff;
+        bytes
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -224,6 +244,7 @@ mod tests {
             (format!("{good}\r\ncontent-encoding: gzip"), gzip(&export_request()), 200),
             (format!("{good}\r\ncontent-encoding: gzip"), bomb, 413),
             (format!("{good}\r\ncontent-encoding: gzip"), b"plain".to_vec(), 400),
+            (good.into(), with_bad_text(), 200),
             (format!("{good}\r\ncontent-encoding: br"), export_request(), 415),
             (good.into(), vec![0; MAX_BODY_BYTES + 1], 413),
             (good.into(), b"\xff\xff\xff".to_vec(), 400),
@@ -234,11 +255,18 @@ mod tests {
         for (head, body, status) in &cases {
             assert_eq!(post(address, head, body).await, *status, "{head}");
         }
-        let mut spans = 0;
-        while let Ok(Received::Otlp(resource_spans)) = received.try_recv() {
-            spans += resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum::<usize>();
+        let (mut spans, mut lost) = (0, 0);
+        while let Ok(received) = received.try_recv() {
+            match received {
+                Received::Otlp(resource_spans) => {
+                    let scopes = resource_spans.iter().flat_map(|one| &one.scope_spans);
+                    spans += scopes.map(|one| one.spans.len()).sum::<usize>();
+                }
+                Received::Unreadable { spans } => lost += spans,
+                other => panic!("{other:?}"),
+            }
         }
-        assert_eq!(spans, 2);
+        assert_eq!((spans, lost), (2, 1), "a text that is not UTF-8 is counted");
         server.abort();
     }
 }

@@ -20,6 +20,9 @@ const USER_PREFIX: &str = "aws.xray.metadata.";
 /// Up to here looking back is cheaper than remembering.
 const FEW: usize = 24;
 
+/// Attributes that are no part of the span's own story.
+const TOLD_OTHERWISE: [Key; 3] = [Key::ScopeName, Key::ScopeVersion, Key::AwsXrayAnnotations];
+
 /// Attributes no block has used, and the facts of the span that have no field.
 pub(super) fn set<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
     if subject.planned.placement.is_top {
@@ -54,7 +57,7 @@ fn attributes<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
         let key = attribute.key.as_str();
         if let Some(namespace) = key.strip_prefix(USER_PREFIX).filter(|name| !name.is_empty()) {
             user_namespace(namespace, attribute, document);
-        } else if key != Key::ScopeName.name() && key != Key::ScopeVersion.name() {
+        } else if !TOLD_OTHERWISE.iter().any(|told| told.name() == key) {
             let is_new = if many { seen.insert(key) } else { default.get(key).is_none() };
             if is_new {
                 default.push(key, Meta::Attribute(attribute));

@@ -43,7 +43,8 @@ pub struct Accepted {
 
 static TRACE_ID: LazyLock<Regex> = LazyLock::new(|| pattern("^1-[0-9A-Fa-f]{8}-[0-9A-Fa-f]{24}$"));
 static ID: LazyLock<Regex> = LazyLock::new(|| pattern("^[0-9A-Fa-f]{16}$"));
-static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[\p{L}\p{N}\p{Z}_.:/%&#=+\-@]{1,200}$"));
+/// `\p{Cn}`: characters that are newer than this table can't be judged by it.
+static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[\p{L}\p{N}\p{Z}\p{Cn}_.:/%&#=+\-@]{1,200}$"));
 
 fn pattern(text: &str) -> Regex {
     // Written out above, and compiled by every test.
