@@ -1,5 +1,8 @@
 //! The `cause` block: exceptions with their stacks (xray.md section 3.7, BET-19 to BET-21).
 
+mod frames;
+mod language;
+mod node;
 mod python;
 
 use super::attributes::Attributes;
@@ -125,8 +128,7 @@ fn chain(attributes: &Attributes<'_>, language: Option<&str>) -> Vec<Parsed> {
     let message = attributes.text(&[Key::ExceptionMessage]).map(Cow::into_owned);
     let text = attributes.text(&[Key::ExceptionStacktrace]);
     let mut chain = match text.as_deref() {
-        Some(text) if language == Some("python") || python::recognises(text) => python::parse(text),
-        Some(text) => vec![unknown(text)],
+        Some(text) => language::parse(text, language),
         None => Vec::new(),
     };
     if chain.is_empty() {
