@@ -5,6 +5,8 @@ use crate::translate::document::Frame;
 
 /// Characters of a path or a label that are kept: a line of a text can be as long as the text.
 const MAX_FRAME_CHARS: usize = 500;
+/// Lines and counts are 32-bit integers to whoever reads the document; a text may claim anything.
+const MAX_NUMBER: usize = 0x7fff_ffff;
 
 impl Parsed {
     /// Adds the next frame outward. What is beyond the limit is only counted (BET-21).
@@ -18,7 +20,7 @@ impl Parsed {
 
     /// Counts frames that the text itself leaves out.
     pub(super) fn skip(&mut self, frames: usize) {
-        self.truncated = self.truncated.saturating_add(frames);
+        self.truncated = self.truncated.saturating_add(frames).min(MAX_NUMBER);
     }
 
     /// Sets type and message from a head like `Type: message`. Without a type it is all message.
@@ -61,7 +63,8 @@ pub(super) fn path_line_column(place: &str) -> Option<(&str, usize)> {
 
 /// Digits alone: `parse` would also take a sign.
 pub(super) fn number(digits: &str) -> Option<usize> {
-    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok())?.filter(|number| *number <= MAX_NUMBER)
 }
 
 fn cut(text: &str) -> String {
@@ -123,6 +126,7 @@ pub(super) mod tests {
             ("/a.js:x:7", Some(("/a.js:x", 7))),
             ("/a.js:+3", None),
             ("/a.js:", None),
+            ("/a.js:2147483648", None),
             ("<anonymous>", None),
         ] {
             assert_eq!(path_line_column(place), expected, "{place}");
@@ -137,6 +141,8 @@ pub(super) mod tests {
         }
         parsed.skip(4);
         assert_eq!((parsed.stack.len(), parsed.truncated), (MAX_FRAMES, 7));
+        parsed.skip(usize::MAX);
+        assert_eq!(parsed.truncated, MAX_NUMBER);
         assert_eq!(parsed.stack[0].label.len(), MAX_FRAME_CHARS);
     }
 }

@@ -1,9 +1,15 @@
 //! The `cause` block: exceptions with their stacks (xray.md section 3.7, BET-19 to BET-21).
 
+mod dotnet;
 mod frames;
+mod go;
+mod java;
 mod language;
 mod node;
+mod php;
 mod python;
+mod ruby;
+mod rust;
 
 use super::attributes::Attributes;
 use super::compose::Subject;
@@ -143,14 +149,6 @@ fn chain(attributes: &Attributes<'_>, language: Option<&str>) -> Vec<Parsed> {
         }
     }
     chain
-}
-
-/// A format nobody here knows: a line a frame (BET-20).
-fn unknown(text: &str) -> Parsed {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let stack =
-        lines.map(|line| Frame { label: line.chars().take(250).collect(), ..Frame::default() }).collect();
-    Parsed { stack, ..Parsed::default() }
 }
 
 /// Messages quote URLs, and URLs carry secrets.

@@ -1,6 +1,7 @@
 //! Python tracebacks: both chain phrases, exception groups, repeated frames (MAP-29, BET-20).
 
-use super::Parsed;
+use super::frames::number;
+use super::{MAX_FRAMES, Parsed};
 use crate::translate::document::Frame;
 
 const HEAD: &str = "Traceback (most recent call last):";
@@ -53,7 +54,7 @@ fn parse_section(lines: &[&str]) -> Option<Parsed> {
                 continue;
             }
             if let Some(times) = repeated(line) {
-                parsed.truncated += times;
+                parsed.skip(times);
                 continue;
             }
             if line.starts_with(' ') || line.trim().is_empty() {
@@ -65,6 +66,8 @@ fn parse_section(lines: &[&str]) -> Option<Parsed> {
         described.push(line);
     }
     parsed.stack.reverse();
+    parsed.skip(parsed.stack.len().saturating_sub(MAX_FRAMES));
+    parsed.stack.truncate(MAX_FRAMES);
     let description = described.join("\n");
     let description = description.trim_end();
     if !description.is_empty() {
@@ -80,13 +83,13 @@ fn parse_section(lines: &[&str]) -> Option<Parsed> {
 fn frame(line: &str) -> Option<Frame> {
     let rest = line.trim_start().strip_prefix("File \"")?;
     let (path, rest) = rest.split_once("\", line ")?;
-    let (number, label) = rest.split_once(", in ").unwrap_or((rest, ""));
-    Some(Frame { path: path.to_owned(), line: number.trim().parse().ok()?, label: label.trim().to_owned() })
+    let (line, label) = rest.split_once(", in ").unwrap_or((rest, ""));
+    Some(Frame { path: path.to_owned(), line: number(line.trim())?, label: label.trim().to_owned() })
 }
 
 /// `  [Previous line repeated 996 more times]`
 fn repeated(line: &str) -> Option<usize> {
-    line.trim().strip_prefix("[Previous line repeated ")?.split(' ').next()?.parse().ok()
+    number(line.trim().strip_prefix("[Previous line repeated ")?.split(' ').next()?)
 }
 
 /// The rule between the members of a group: `+-+---------------- 1 ----------------`.
@@ -144,6 +147,9 @@ mod tests {
             "{HEAD}\n  File \"r.py\", line 1, in r\n    r()\n  [Previous line repeated 996 more times]\nRecursionError: x\n"
         );
         assert_eq!(parse(&deep)[0].truncated, 996);
+
+        let long = format!("{HEAD}\n{}E: x\n", "  File \"r.py\", line 1, in r\n".repeat(MAX_FRAMES + 3));
+        assert_eq!((parse(&long)[0].stack.len(), parse(&long)[0].truncated), (MAX_FRAMES, 3));
     }
 
     proptest! {
