@@ -7,9 +7,9 @@ PYTEST = "$$($(TOOLS) test)/python" -m pytest -q
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
-.PHONY: help demo test bench layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: help demo test bench fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
-.PHONY: test-rust test-layer test-python test-extension test-arm64 test-rie test-moto test-e2e
+.PHONY: test-rust test-fuzz test-layer test-python test-extension test-arm64 test-rie test-moto test-e2e
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,6 +22,9 @@ test: ## everything that CI runs
 
 bench: layer ## start-up, memory, size, and what the agents cost
 	bench/run
+
+fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
+	fuzz/run.sh $(or $(FUZZ_SECONDS),300)
 
 layer: ## the layer zips for this machine's architecture, in dist/
 	layer-build/build.sh --arch $(ARCH)
@@ -38,12 +41,14 @@ local: ## otel-xray-local: Lambda and X-Ray on this machine
 
 fmt: ## formats Rust and Python
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	"$$($(TOOLS) lint)/ruff" format
 
 lint: check-format check-clippy check-lint ## what the tools say of the sources
 
 check-format:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	"$$($(TOOLS) lint)/ruff" format --check
 
 check-clippy:
@@ -64,6 +69,10 @@ check-licenses:
 
 test-rust:
 	OTEL_XRAY_TEST_PYTHON="$$($(TOOLS) runtime)/python3" cargo test --locked --no-fail-fast --workspace --exclude otel-xray-tests
+
+# A seed, so that a fresh checkout tries the same inputs every time.
+test-fuzz:
+	OTEL_XRAY_FUZZ_SEED=1 fuzz/run.sh 10
 
 test-layer:
 	$(PYTEST) tests/layer

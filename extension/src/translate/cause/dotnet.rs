@@ -1,7 +1,7 @@
 //! `Exception.ToString` of .NET, with inner exceptions (MAP-31, BET-20).
 
-use super::frames::number;
-use super::{MAX_EXCEPTIONS, Parsed};
+use super::Parsed;
+use super::frames::{MAX_CHAIN, number};
 
 const END_OF_INNER: &str = "--- End of inner exception stack trace ---";
 const INNER: &str = " ---> ";
@@ -58,7 +58,7 @@ fn close(head: &mut Option<String>, chain: &mut Vec<Parsed>, open: &mut Vec<usiz
     let Some(head) = head.take() else { return };
     let mut parsed = Parsed::default();
     parsed.describe(head.strip_prefix("Unhandled exception. ").unwrap_or(&head), is_type);
-    if chain.len() < MAX_EXCEPTIONS {
+    if chain.len() < MAX_CHAIN {
         open.push(chain.len());
         chain.push(parsed);
     } else {
@@ -118,13 +118,12 @@ mod tests {
 
     #[test]
     fn bet_20_stacks_beyond_the_limit_go_to_nobody_else() {
-        let depth = MAX_EXCEPTIONS + 2;
+        let depth = MAX_CHAIN + 2;
         let join = |parts: Vec<String>| parts.concat();
         let heads = join((1..=depth).map(|index| format!(" ---> E{index}: m\n")).collect());
         let stack = |index: usize| format!("   at F{index}()\n   {END_OF_INNER}\n");
         let text = format!("E0: m\n{heads}{}", join((0..=depth).rev().map(stack).collect()));
-        let read =
-            join((0..MAX_EXCEPTIONS).map(|index| format!("E{index} | m\n  :0 F{index}()\n")).collect());
+        let read = join((0..MAX_CHAIN).map(|index| format!("E{index} | m\n  :0 F{index}()\n")).collect());
         assert_eq!(show(&parse(&text)), read);
     }
 

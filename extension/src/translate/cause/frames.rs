@@ -1,8 +1,10 @@
 //! What the stack formats share: bounded collection of frames, `path:line` places, `Type: message` heads.
 
-use super::{MAX_EXCEPTIONS, MAX_FRAMES, Parsed};
+use super::{MAX_FRAMES, Parsed};
 use crate::translate::document::Frame;
 
+/// Exceptions of a text that are read: more than are sent, so that those left out can be counted.
+pub(super) const MAX_CHAIN: usize = 100;
 /// Characters of a path or a label that are kept: a line of a text can be as long as the text.
 const MAX_FRAME_CHARS: usize = 500;
 /// Lines and counts are 32-bit integers to whoever reads the document; a text may claim anything.
@@ -42,9 +44,9 @@ impl Parsed {
     }
 }
 
-/// Adds an exception to the chain; what is beyond the limit is not sent anyway (BET-21).
+/// Adds an exception to the chain, unless it says nothing or the chain is too long to be of use.
 pub(super) fn add(chain: &mut Vec<Parsed>, parsed: Parsed) {
-    if chain.len() < MAX_EXCEPTIONS && !parsed.is_empty() {
+    if chain.len() < MAX_CHAIN && !parsed.is_empty() {
         chain.push(parsed);
     }
 }
@@ -113,7 +115,7 @@ pub(super) mod tests {
     pub(crate) fn reads_a_megabyte(parse: fn(&str) -> Vec<Parsed>, line: &str) {
         let text = line.repeat(1_000_000 / line.len());
         let chain = parse(&text);
-        assert!(chain.len() <= MAX_EXCEPTIONS);
+        assert!(chain.len() <= MAX_CHAIN);
         assert!(chain.iter().all(|parsed| parsed.stack.len() <= MAX_FRAMES));
     }
 

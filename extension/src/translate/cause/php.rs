@@ -1,7 +1,7 @@
 //! PHP's own `Throwable::__toString` and `getTraceAsString` (MAP-28, BET-20).
 
-use super::frames::{add, number, path_and_line};
-use super::{MAX_EXCEPTIONS, Parsed, java};
+use super::frames::{MAX_CHAIN, add, number, path_and_line};
+use super::{Parsed, java};
 
 /// Whether a text looks like PHP's own stack.
 pub(super) fn recognises(text: &str) -> bool {
@@ -84,7 +84,7 @@ impl Section {
         if !self.place.0.is_empty() {
             self.parsed.push(&self.place.0, self.place.1, "");
         }
-        if chain.len() == MAX_EXCEPTIONS {
+        if chain.len() == MAX_CHAIN {
             chain.remove(0);
         }
         add(chain, std::mem::take(self).parsed);
@@ -162,12 +162,12 @@ mod tests {
 
     #[test]
     fn bet_21_of_a_long_chain_the_last_are_kept() {
-        let text: Vec<_> = (0..MAX_EXCEPTIONS + 3)
+        let text: Vec<_> = (0..MAX_CHAIN + 3)
             .map(|i| format!("E{i}: m in /a.php:{i}\nStack trace:\n#0 {{main}}\n"))
             .collect();
         let chain = parse(&text.join("\nNext "));
-        assert_eq!(chain.len(), MAX_EXCEPTIONS);
-        assert_eq!(show(&chain[..1]), "E12 | m\n  /a.php:12 {main}\n");
+        assert_eq!(chain.len(), MAX_CHAIN);
+        assert_eq!(show(&chain[..1]), "E102 | m\n  /a.php:102 {main}\n");
     }
 
     #[test]
