@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn bet_20_a_megabyte_is_read_in_one_pass() {
+    fn bet_21_a_megabyte_stays_bounded() {
         for line in [
             "   at A.B() in a:line 1\n",
             " ---> x\n",

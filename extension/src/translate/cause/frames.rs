@@ -111,7 +111,7 @@ pub(super) mod tests {
         shown
     }
 
-    /// Each parser must read a long text of its own lines, or of anything else, in one pass.
+    /// Of a long text of its own lines, or of anything else, a parser keeps no more than is of use.
     pub(crate) fn reads_a_megabyte(parse: fn(&str) -> Vec<Parsed>, line: &str) {
         let text = line.repeat(1_000_000 / line.len());
         let chain = parse(&text);

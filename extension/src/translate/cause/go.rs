@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn bet_20_a_megabyte_is_read_in_one_pass() {
+    fn bet_21_a_megabyte_stays_bounded() {
         for line in [
             "f()\n\t/a.go:1 +0x1\n",
             "goroutine 1 [running]:\n",

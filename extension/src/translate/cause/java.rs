@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn bet_20_a_megabyte_is_read_in_one_pass() {
+    fn bet_21_a_megabyte_stays_bounded() {
         for line in ["\tat a.B.c(B.java:1)\n", "Caused by: x\n", "\tSuppressed: x\n", "/a/", "\tat ((", "x: "]
         {
             reads_a_megabyte(parse, line);

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn bet_20_a_megabyte_is_read_in_one_pass() {
+    fn bet_21_a_megabyte_stays_bounded() {
         for line in
             ["    at f (/x.js:1:2)\n", "[cause]: Error: x\n", "[errors]: [\n", "x\n\n", "(", "[cause]: ["]
         {

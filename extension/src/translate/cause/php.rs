@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn bet_20_a_megabyte_is_read_in_one_pass() {
+    fn bet_21_a_megabyte_stays_bounded() {
         for line in [
             "#0 /a.php(1): f()\n",
             "#0 {main}\nNext x\n",

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn bet_20_a_megabyte_is_read_in_one_pass() {
+    fn bet_21_a_megabyte_stays_bounded() {
         for line in ["\tfrom a.rb:1:in `f'\n", "a.rb:1:in `f': x (E)\n", "\u{1b}[1m", ":in `", "': ", "("] {
             reads_a_megabyte(parse, line);
         }

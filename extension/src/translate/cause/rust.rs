@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn bet_20_a_megabyte_is_read_in_one_pass() {
+    fn bet_21_a_megabyte_stays_bounded() {
         for line in [
             "   0: f\n      at a.rs:1:1\n",
             "   1: f\n",
