@@ -6,8 +6,9 @@ import base64
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 Json = dict[str, Any]
 Attributes = Mapping[str, Any]
@@ -122,7 +123,7 @@ def write(folder: str, requests: Mapping[str, Json]) -> None:
 def lines(content: Any, indent: str = "") -> str:
     """JSON with one attribute a line."""
     flat = json.dumps(content, ensure_ascii=False)
-    if not isinstance(content, (dict, list)) or len(flat) + len(indent) <= 116 and "[" not in flat:
+    if not isinstance(content, (dict, list)) or (len(flat) + len(indent) <= 116 and "[" not in flat):
         return flat
     inner = indent + " "
     if isinstance(content, dict):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from otlp import Json, event, exception, span
 
 from . import stacks
@@ -15,7 +13,7 @@ def codes(kind: str, *, name: str = "http.status_code") -> list[Json]:
     """Every class of HTTP code with every status."""
     made = []
     for code in (200, 302, 399, 400, 404, 429, 499, 500, 503, 599, 600):
-        statuses: tuple[Optional[str], ...] = (None, "ok", "error") if code in (200, 404, 429, 500) else (None,)
+        statuses: tuple[str | None, ...] = (None, "ok", "error") if code in (200, 404, 429, 500) else (None,)
         for status in statuses:
             made.append(span(f"{code} {status}", kind, {"http.method": "GET", name: code}, status=status))
     return made

@@ -135,7 +135,7 @@ CASES = {
     "map-54-log-group-arns": (ROOT, {**AWS, "aws.log.group.arns": [LOG_GROUP]}),
     "map-54-log-group-names": (ROOT, {**AWS, "aws.log.group.names": ["/aws/lambda/shop", "/shop/audit"]}),
     "map-54-log-groups-joined": (ROOT, {**AWS, "aws.log.group.names": "/aws/lambda/shop&/shop/audit"}),
-    "map-55-sdk": (ROOT + [span("call", "client")], {**AWS, **SDK}),
+    "map-55-sdk": ([*ROOT, span("call", "client")], {**AWS, **SDK}),
     "map-55-sdk-automatic": (ROOT, {**AWS, **SDK, "telemetry.auto.version": "0.51b0"}),
     "map-55-sdk-distro": (
         ROOT,

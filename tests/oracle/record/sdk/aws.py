@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -86,5 +87,12 @@ CONVERSE = {
 }
 
 
-def server() -> ThreadingHTTPServer:
-    return ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that hangs up on its idle connection."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def server() -> Server:
+    return Server(("127.0.0.1", 0), Answer)

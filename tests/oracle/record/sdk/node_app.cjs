@@ -119,7 +119,7 @@ async function web (path, headers = {}) {
   app.get('/cart/:number', async (request, response) => {
     if (request.params.number === '0') throw new TypeError('no cart')
     if (request.params.number === '429') return response.status(429).send('later')
-    await fetch(`${WEB}/200`)
+    await fetch(`${WEB}/200`).then(response => response.text())
     response.json({ id: request.params.number })
   })
   app.use((error, request, response, next) => {

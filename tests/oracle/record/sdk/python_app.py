@@ -75,6 +75,7 @@ def refused_redis() -> None:
 def web() -> flask.testing.FlaskClient:
     """A client of an application, in this process: the spans are those of a real request."""
     app = flask.Flask("shop")
+    app.logger.disabled = True
     app.add_url_rule("/cart/<int:number>", view_func=cart)
     FlaskInstrumentor().instrument_app(app)
     return app.test_client()
@@ -146,9 +147,7 @@ def record(name: str, run: Callable[[], Any]) -> None:
         with suppress(Exception):
             run()
     else:
-        with suppress(Exception), trace.get_tracer("shop").start_as_current_span(
-            "handler", kind=trace.SpanKind.SERVER
-        ):
+        with suppress(Exception), trace.get_tracer("shop").start_as_current_span("handler", kind=trace.SpanKind.SERVER):
             run()
     message = MessageToDict(encode_spans(spans.get_finished_spans()), use_integers_for_enums=True)
     print(json.dumps({"scenario": name, "request": hexadecimal(message)}), flush=True)
@@ -166,7 +165,9 @@ def hexadecimal(content: Any) -> Any:
 
 
 def main() -> None:
-    provider = TracerProvider(resource=Resource.create({"service.name": "shop", "cloud.provider": "aws"}))
+    # The instance is named, or the SDK draws a name by lot.
+    resource = Resource.create({"service.name": "shop", "cloud.provider": "aws", "service.instance.id": "shop-1"})
+    provider = TracerProvider(resource=resource)
     provider.add_span_processor(SimpleSpanProcessor(spans))
     trace.set_tracer_provider(provider)
     for instrumentor in (BotocoreInstrumentor, RequestsInstrumentor, Psycopg2Instrumentor, RedisInstrumentor):
