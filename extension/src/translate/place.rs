@@ -55,6 +55,7 @@ pub(super) struct Facts {
 }
 
 /// The W3C flags are in the low byte, then come two bits about the parent (OTL-5).
+const FLAGS_W3C: u32 = 0xff;
 const FLAG_SAMPLED: u32 = 0x01;
 const FLAG_REMOTE_KNOWN: u32 = 0x100;
 const FLAG_REMOTE: u32 = 0x200;
@@ -63,7 +64,9 @@ impl Facts {
     /// Decides by the table's rows.
     pub(super) fn place(&self) -> Result<Placement, Reason> {
         let flags_known = self.flags & FLAG_REMOTE_KNOWN != 0;
-        if self.says_unsampled || flags_known && self.flags & FLAG_SAMPLED == 0 {
+        // opentelemetry-python says whether the parent is remote and leaves the W3C flags of every span empty.
+        let w3c_flags = self.flags & FLAGS_W3C;
+        if self.says_unsampled || w3c_flags != 0 && w3c_flags & FLAG_SAMPLED == 0 {
             return Err(Reason::Unsampled); // row 6
         }
         match self.header.filter(|header| header.root == self.trace_id) {
@@ -246,9 +249,10 @@ mod tests {
                 Ok(subsegment(5)),
             ),
             ("row 5, BET-13 lost, no top", Facts { parent: Parent::Lost, ..foreign() }, Ok(segment(None))),
-            ("row 6, flags", Facts { flags: 0x100, ..inner() }, Err(Reason::Unsampled)),
+            ("row 6, flags", Facts { flags: 0x102, ..inner() }, Err(Reason::Unsampled)),
             ("row 6, OTL-6", Facts { says_unsampled: true, ..inner() }, Err(Reason::Unsampled)),
-            ("row 6 is not kept", Facts { flags: 0x100, keep: true, ..inner() }, Err(Reason::Unsampled)),
+            ("row 6 is not kept", Facts { flags: 0x102, keep: true, ..inner() }, Err(Reason::Unsampled)),
+            ("OTL-5, no W3C flags", Facts { flags: 0x100, ..inner() }, Ok(subsegment(9))),
             ("OTL-5, flags 0 say nothing", Facts { flags: 0, ..inner() }, Ok(subsegment(9))),
             ("row 7", Facts { kind: SpanKind::Server, ..inner() }, Ok(subsegment(9))),
             ("row 9, may come", Facts { parent: Parent::Awaited, ..inner() }, Ok(subsegment(9))),

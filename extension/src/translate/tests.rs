@@ -150,7 +150,7 @@ fn tv_12_rows_2_and_3_elsewhere_the_handler_is_the_functions_segment() {
 fn rows_4_and_6_tv_15_unsampled_spans_are_counted_and_not_sent() {
     let unsampled = format!("Root={TRACE_TEXT};Parent={PARENT_TEXT};Sampled=0");
     let undecided = format!("Root={TRACE_TEXT}");
-    let flagged = Span { flags: 0x100, ..handler(vec![]) };
+    let flagged = Span { flags: 0x102, ..handler(vec![]) };
     let unflagged = || Span { flags: 0, ..handler(vec![]) };
     for (span, header) in [(unflagged(), &unsampled), (unflagged(), &undecided), (flagged, &sampled())] {
         let translated = translate(&batch(vec![span], invocation(header, Mode::Active)), &function());
