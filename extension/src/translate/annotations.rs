@@ -83,19 +83,21 @@ struct Selection<'d, 'a> {
 impl<'a> Selection<'_, 'a> {
     /// Takes one attribute of the span, else of its resource. What can't be indexed stays in metadata, where unused
     /// attributes go.
-    fn take(&mut self, subject: &Subject<'a>, name: &str, accounts: &mut Accounts) {
+    fn take(&mut self, subject: &Subject<'a>, name: &'a str, accounts: &mut Accounts) {
         let of_span = subject.attributes.by_name(name);
-        let Some((_, attribute)) = of_span.or_else(|| subject.resource().by_name(name)) else {
+        // The collector's name for an attribute of the resource (MAP-64).
+        let of_resource = || subject.resource().by_name(name.strip_prefix("otel.resource.").unwrap_or(name));
+        let Some((_, attribute)) = of_span.or_else(of_resource) else {
             return;
         };
         let Some(scalar) = Scalar::of(attribute) else {
             accounts.trim(Trim::AnnotationNotScalar, 1);
             return;
         };
-        let key = clean_key(&attribute.key);
+        let key = clean_key(name);
         if self.document.annotations.get(&key).is_some() {
             // The same attribute selected twice is no collision.
-            if key != attribute.key {
+            if key != name {
                 accounts.trim(Trim::AnnotationCollision, 1);
             }
             return;

@@ -12,7 +12,7 @@ const MAX_NAMES: usize = 50;
 /// Fields that are the text of one attribute.
 const TEXTS: &[(&str, &[Key])] = &[
     ("request_id", key::AWS_REQUEST_ID),
-    ("id_2", &[Key::AwsExtendedRequestId]),
+    ("id_2", key::AWS_EXTENDED_ID),
     ("account_id", &[Key::AwsAccountId]),
     ("queue_url", key::QUEUE_URL),
     ("queue_name", &[Key::SqsQueueName]),
@@ -25,7 +25,7 @@ const TEXTS: &[(&str, &[Key])] = &[
 
 /// The block of a call. Where to look is what the call's own attributes say, so the order is that of a reader's
 /// questions: what was called, on what, and how it went.
-pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
+pub(super) fn block<'a>(subject: &Subject<'a>, name: &str) -> Block<'a> {
     let attributes = &subject.attributes;
     let mut block = Block::default();
     // `rpc.method` comes as `PutItem` and as `DynamoDB/PutItem` (BET-16).
@@ -45,6 +45,12 @@ pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
     for (field, keys) in TEXTS {
         if let Some(text) = attributes.text(keys) {
             block.push(*field, Field::Text(cut_250(text)));
+        }
+    }
+    // For a queue, the URL that an SDK for Node.js calls is the queue's.
+    if name == "SQS" && block.get("queue_url").is_none() {
+        if let Some(url) = attributes.text(key::URL) {
+            block.push("queue_url", Field::Text(cut_250(url)));
         }
     }
     tables(subject, &mut block);

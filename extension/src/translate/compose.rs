@@ -136,7 +136,7 @@ fn fill<'a>(
         document.set_name(name::of_subsegment(subject, remote), &subject.span.name);
         document.namespace = remote.namespace();
         if remote == Remote::Aws {
-            document.aws = aws::block(subject);
+            document.aws = aws::block(subject, &document.name);
         }
     }
     http::set(subject, remote, document);

@@ -37,6 +37,7 @@ keys! {
     AwsRemoteService = "aws.remote.service",
     AwsRequestId = "aws.request_id",
     AwsRequestIdCamel = "aws.requestId",
+    AwsRequestExtendedId = "aws.request.extended_id",
     AwsRequestIdDotted = "aws.request.id",
     AwsRetries = "aws.retries",
     AwsS3Bucket = "aws.s3.bucket",
@@ -48,7 +49,9 @@ keys! {
     AwsSqsQueueUrl = "aws.sqs.queue.url",
     AwsSqsQueueUrlOld = "aws.sqs.queue_url",
     AwsStateMachineArn = "aws.stepfunctions.state_machine.arn",
+    AwsStateMachineArnUnderscored = "aws.step_functions.state_machine.arn",
     AwsActivityArn = "aws.stepfunctions.activity.arn",
+    AwsActivityArnUnderscored = "aws.step_functions.activity.arn",
     AwsStreamConsumerArn = "aws.kinesis.stream_consumer.arn",
     AwsTableName = "aws.table_name",
     AwsTableNameDotted = "aws.table.name",
@@ -189,6 +192,7 @@ pub(super) const DB_USER: &[Key] = &[K::DbUser, K::UserName];
 pub(super) const RPC_SYSTEM: &[Key] = &[K::RpcSystemName, K::RpcSystem];
 pub(super) const RPC_STATUS: &[Key] = &[K::RpcResponseStatusCode, K::RpcGrpcStatusCode];
 pub(super) const AWS_REQUEST_ID: &[Key] = &[K::AwsRequestId, K::AwsRequestIdCamel, K::AwsRequestIdDotted];
+pub(super) const AWS_EXTENDED_ID: &[Key] = &[K::AwsExtendedRequestId, K::AwsRequestExtendedId];
 pub(super) const AWS_REGION: &[Key] = &[K::CloudRegion, K::AwsRegion];
 pub(super) const AWS_OPERATION: &[Key] = &[K::AwsOperation, K::RpcMethod];
 pub(super) const AWS_RETRIES: &[Key] = &[K::HttpResendCount, K::AwsRetries, K::RetryAttempts];
@@ -206,7 +210,9 @@ pub(super) const FUNCTION_ARN: &[Key] = &[K::CloudResourceId, K::FaasId];
 /// Attributes that name AWS resources by ARN and have no field of their own.
 pub(super) const RESOURCE_ARNS: &[Key] = &[
     K::AwsStateMachineArn,
+    K::AwsStateMachineArnUnderscored,
     K::AwsActivityArn,
+    K::AwsActivityArnUnderscored,
     K::AwsSecretArn,
     K::AwsKinesisStreamArn,
     K::AwsStreamConsumerArn,

@@ -32,11 +32,10 @@ pub(super) fn remote_kind(subject: &Subject<'_>) -> Remote {
     let is = |keys: &[Key], value: &str| attributes.peek_text(keys).is_some_and(|text| text == value);
     match subject.kind {
         SpanKind::Server => Remote::No,
-        // An AWS call stays one, whatever kind its instrumentation gave it (MAP-19).
-        _ if is(key::RPC_SYSTEM, "aws-api") => Remote::Aws,
+        // An AWS call stays one, whatever kind its instrumentation gave it (MAP-12, MAP-19).
+        _ if is(key::RPC_SYSTEM, "aws-api") || attributes.has(Key::AwsService) => Remote::Aws,
         SpanKind::Client | SpanKind::Producer => {
-            let is_aws = attributes.has(Key::AwsService)
-                || attributes.has(Key::RpcService) && attributes.has_any(key::AWS_REQUEST_ID)
+            let is_aws = attributes.has(Key::RpcService) && attributes.has_any(key::AWS_REQUEST_ID)
                 || queue_service(subject).is_some()
                 || is(key::GEN_AI_PROVIDER, "aws.bedrock");
             if is_aws { Remote::Aws } else { Remote::Other }
