@@ -48,10 +48,11 @@ pub(super) fn block<'a>(subject: &Subject<'a>, name: &str) -> Block<'a> {
         }
     }
     // For a queue, the URL that an SDK for Node.js calls is the queue's.
-    if name == "SQS" && block.get("queue_url").is_none() {
-        if let Some(url) = attributes.text(key::URL) {
-            block.push("queue_url", Field::Text(cut_250(url)));
-        }
+    if name == "SQS"
+        && block.get("queue_url").is_none()
+        && let Some(url) = attributes.text(key::URL)
+    {
+        block.push("queue_url", Field::Text(cut_250(url)));
     }
     tables(subject, &mut block);
     messages(subject, &mut block);
