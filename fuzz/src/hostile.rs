@@ -93,7 +93,7 @@ fn flush(u: &mut Unstructured<'_>) -> arbitrary::Result<Vec<ResourceSpans>> {
     let count = u.int_in_range(1..=4)?;
     let mut spans = (0..count).map(|_| span(u)).collect::<arbitrary::Result<Vec<_>>>()?;
     // Many at once are put into each other: the same span again under ids of its own, in a chain or side by side.
-    if u.ratio(1, 4)? {
+    if u.ratio(1, 12)? {
         let (copies, is_chain) = (u.int_in_range(40..=120_u8)?, u.arbitrary::<bool>()?);
         let pattern = spans[0].clone();
         spans.extend((10..10 + copies).map(|id| Span {
@@ -197,13 +197,13 @@ fn number(u: &mut Unstructured<'_>, usual: std::ops::RangeInclusive<i32>) -> arb
     if u.ratio(1, 16)? { u.arbitrary() } else { u.int_in_range(usual) }
 }
 
-/// A word the translation looks for, something like it, or anything; now and then very long.
+/// A word the translation looks for, something like it, or anything; now and then too long for any document.
 fn text(u: &mut Unstructured<'_>) -> arbitrary::Result<String> {
-    Ok(match u.int_in_range(0..=7_u8)? {
-        0 => String::new(),
-        1 => u.arbitrary::<String>()?.repeat(usize::from(u.arbitrary::<u16>()?) % 3000),
-        2 | 3 => u.arbitrary()?,
-        4 => format!("{}{}", u.choose(&WORDS)?, u.arbitrary::<&str>()?),
+    Ok(match u.int_in_range(0..=63_u8)? {
+        0 => "long \u{1f980}".repeat(usize::from(u.arbitrary::<u16>()?) % 10_000),
+        1..=4 => String::new(),
+        5..=16 => u.arbitrary()?,
+        17..=28 => format!("{}{}", u.choose(&WORDS)?, u.arbitrary::<&str>()?),
         _ => u.choose(&WORDS)?.clone(),
     })
 }
