@@ -2,11 +2,10 @@
 
 use super::fields::{Block, Metadata, Object};
 use super::http::Http;
+use super::json::{Fields, Json, raw};
 use super::name::clean;
 use super::value::Scalar;
 use crate::invocation::trace_header::{SpanId, TraceId};
-use serde::Serialize;
-use serde::ser::Serializer;
 use std::borrow::Cow;
 
 /// A document ready to be sent.
@@ -25,53 +24,31 @@ pub struct TranslatedDocument {
 
 /// The fields in the order in which they are written. The first four tell a nested subsegment from an independent
 /// one, and stand where [`super::nest`] finds them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "the flags of the document format")]
 pub(super) struct Document<'a> {
-    #[serde(serialize_with = "as_text")]
     pub(super) id: SpanId,
-    #[serde(serialize_with = "as_text")]
     pub(super) trace_id: TraceId,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
     pub(super) parent_id: Option<SpanId>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<&'static str>,
     pub(super) name: Cow<'a, str>,
-    #[serde(serialize_with = "as_seconds")]
     pub(super) start_time: Micros,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_seconds")]
     pub(super) end_time: Option<Micros>,
-    #[serde(skip_serializing_if = "is_false")]
     pub(super) in_progress: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) namespace: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) origin: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resource_arn: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "is_false")]
     pub(super) error: bool,
-    #[serde(skip_serializing_if = "is_false")]
     pub(super) throttle: bool,
-    #[serde(skip_serializing_if = "is_false")]
     pub(super) fault: bool,
-    #[serde(skip_serializing_if = "Object::is_empty")]
     pub(super) service: Block<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) http: Option<Http<'a>>,
-    #[serde(skip_serializing_if = "Object::is_empty")]
     pub(super) aws: Block<'a>,
-    #[serde(skip_serializing_if = "Object::is_empty")]
     pub(super) sql: Block<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<Cause>,
-    #[serde(skip_serializing_if = "Object::is_empty")]
     pub(super) annotations: Object<'a, Scalar<'a>>,
-    #[serde(skip_serializing_if = "Object::is_empty")]
     pub(super) metadata: Metadata<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) links: Vec<Link<'a>>,
 }
 
@@ -83,34 +60,22 @@ impl Micros {
     pub(super) fn of_nanos(unix_nano: u64) -> Self {
         Self(unix_nano / 1000)
     }
-
-    /// Exact: a present-day count of microseconds is below 2^53, the division is correctly rounded, and so the
-    /// shortest decimal that serialisation prints is the one with six decimals (TIME-2). The first ten microseconds
-    /// of 1970 would be printed with an exponent, and count as its begin.
-    fn seconds(self) -> f64 {
-        if self.0 < 10 { 0.0 } else { self.0 as f64 / 1_000_000.0 }
-    }
 }
 
 /// Another trace this one has to do with (LNK-1).
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Link<'a> {
-    #[serde(serialize_with = "as_text")]
     pub(super) trace_id: TraceId,
-    #[serde(serialize_with = "as_text")]
     pub(super) id: SpanId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attributes: Option<super::fields::Meta<'a>>,
 }
 
 /// Why something failed (xray.md section 3.7).
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone)]
 pub(super) enum Cause {
     /// The id of an exception that a child carries (BET-19).
     Child(String),
     Own {
-        #[serde(skip_serializing_if = "Option::is_none")]
         working_directory: Option<String>,
         exceptions: Vec<Exception>,
     },
@@ -125,88 +90,145 @@ impl Cause {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Exception {
     pub(super) id: String,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
-    #[serde(skip_serializing_if = "is_false")]
     pub(super) remote: bool,
     /// Frames left out.
-    #[serde(skip_serializing_if = "is_zero")]
     pub(super) truncated: usize,
     /// Exceptions left out behind this one.
-    #[serde(skip_serializing_if = "is_zero")]
     pub(super) skipped: usize,
     /// The id of the exception that caused this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<String>,
     /// Innermost first (xray.md section 3.7).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) stack: Vec<Frame>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Frame {
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) path: String,
-    #[serde(skip_serializing_if = "is_zero")]
     pub(super) line: usize,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) label: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-fn as_text<S: Serializer>(id: &impl Hex, serializer: S) -> Result<S::Ok, S::Error> {
-    id.with_text(|text| serializer.serialize_str(text))
-}
-
-#[expect(clippy::ref_option, reason = "the signature serde asks for")]
-fn as_optional_text<S: Serializer>(id: &Option<SpanId>, serializer: S) -> Result<S::Ok, S::Error> {
-    match id {
-        Some(id) => as_text(id, serializer),
-        None => serializer.serialize_none(),
+impl Json for SpanId {
+    fn write(&self, out: &mut Vec<u8>) {
+        quoted(out, self.to_text().as_str());
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn as_seconds<S: Serializer>(time: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(time.seconds())
-}
-
-#[expect(clippy::ref_option, reason = "the signature serde asks for")]
-fn as_optional_seconds<S: Serializer>(time: &Option<Micros>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => as_seconds(time, serializer),
-        None => serializer.serialize_none(),
+impl Json for TraceId {
+    fn write(&self, out: &mut Vec<u8>) {
+        quoted(out, self.to_text().as_str());
     }
 }
 
-/// An id whose text needs no allocation.
-trait Hex {
-    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R;
+/// A text that has nothing to escape.
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    raw(out, "\"");
+    raw(out, text);
+    raw(out, "\"");
 }
 
-impl Hex for SpanId {
-    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
-        use_text(self.to_text().as_str())
+/// Seconds with six decimals, by whole numbers (TIME-2).
+impl Json for Micros {
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.0 / 1_000_000).write(out);
+        let mut decimals = *b".000000";
+        let mut rest = self.0 % 1_000_000;
+        for digit in decimals[1..].iter_mut().rev() {
+            // Below ten.
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend_from_slice(&decimals);
     }
 }
 
-impl Hex for TraceId {
-    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
-        use_text(self.to_text().as_str())
+impl Json for Link<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = Fields::begin(out);
+        fields.put("trace_id", &self.trace_id);
+        fields.put("id", &self.id);
+        fields.put_some("attributes", self.attributes.as_ref());
+        fields.end();
+    }
+}
+
+impl Json for Cause {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Child(id) => id.write(out),
+            Self::Own { working_directory, exceptions } => {
+                let mut fields = Fields::begin(out);
+                fields.put_some("working_directory", working_directory.as_deref());
+                fields.put("exceptions", exceptions);
+                fields.end();
+            }
+        }
+    }
+}
+
+impl Json for Exception {
+    fn write(&self, out: &mut Vec<u8>) {
+        let some = |count: usize| Some(count as u64).filter(|count| *count > 0);
+        let mut fields = Fields::begin(out);
+        fields.put("id", self.id.as_str());
+        fields.put_some("type", self.kind.as_deref());
+        fields.put_some("message", self.message.as_deref());
+        fields.put_true("remote", self.remote);
+        fields.put_some("truncated", some(self.truncated).as_ref());
+        fields.put_some("skipped", some(self.skipped).as_ref());
+        fields.put_some("cause", self.cause.as_deref());
+        if !self.stack.is_empty() {
+            fields.put("stack", &self.stack);
+        }
+        fields.end();
+    }
+}
+
+impl Json for Frame {
+    fn write(&self, out: &mut Vec<u8>) {
+        let some = |text: &'_ String| !text.is_empty();
+        let mut fields = Fields::begin(out);
+        fields.put_some("path", Some(self.path.as_str()).filter(|_| some(&self.path)));
+        fields.put_some("line", Some(self.line as u64).filter(|line| *line > 0).as_ref());
+        fields.put_some("label", Some(self.label.as_str()).filter(|_| some(&self.label)));
+        fields.end();
+    }
+}
+
+impl Json for Document<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = Fields::begin(out);
+        fields.put("id", &self.id);
+        fields.put("trace_id", &self.trace_id);
+        fields.put_some("parent_id", self.parent_id.as_ref());
+        fields.put_some("type", self.kind);
+        fields.put("name", &self.name);
+        fields.put("start_time", &self.start_time);
+        fields.put_some("end_time", self.end_time.as_ref());
+        fields.put_true("in_progress", self.in_progress);
+        fields.put_some("namespace", self.namespace);
+        fields.put_some("origin", self.origin);
+        fields.put_some("resource_arn", self.resource_arn.as_ref());
+        fields.put_some("user", self.user.as_ref());
+        fields.put_true("error", self.error);
+        fields.put_true("throttle", self.throttle);
+        fields.put_true("fault", self.fault);
+        fields.put_some("service", self.service.non_empty());
+        fields.put_some("http", self.http.as_ref());
+        fields.put_some("aws", self.aws.non_empty());
+        fields.put_some("sql", self.sql.non_empty());
+        fields.put_some("cause", self.cause.as_ref());
+        fields.put_some("annotations", self.annotations.non_empty());
+        fields.put_some("metadata", self.metadata.non_empty());
+        if !self.links.is_empty() {
+            fields.put("links", &self.links);
+        }
+        fields.end();
     }
 }
 
@@ -267,17 +289,11 @@ impl<'a> Document<'a> {
     pub(super) fn otel(&mut self) -> &mut Object<'a, super::fields::Meta<'a>> {
         self.metadata.entry("otel")
     }
-
-    /// Writes the document into a buffer that is used again and again.
-    pub(super) fn write(&self, buffer: &mut Vec<u8>) {
-        buffer.clear();
-        // Writing to memory does not fail, and every key here is a string.
-        let _ = serde_json::to_writer(buffer, self);
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::written;
     use super::*;
 
     #[test]
@@ -286,15 +302,13 @@ mod tests {
             (1_478_293_361_271_123_456_u64, "1478293361.271123"),
             (1_795_224_538_000_001_000, "1795224538.000001"),
             (1_795_224_538_999_999_999, "1795224538.999999"),
-            (1_795_224_538_500_000_000, "1795224538.5"),
-            (0, "0.0"),
-            (9_999, "0.0"),
-            (10_000, "0.00001"),
+            (1_795_224_538_500_000_000, "1795224538.500000"),
+            (0, "0.000000"),
+            (9_999, "0.000009"),
             (7_258_118_400_000_001_000, "7258118400.000001"),
-            (u64::MAX, "18446744073.709553"),
+            (u64::MAX, "18446744073.709551"),
         ] {
-            let text_of = serde_json::to_string(&Micros::of_nanos(nanos).seconds()).unwrap();
-            assert_eq!(text_of, text);
+            assert_eq!(written(&Micros::of_nanos(nanos)), text);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The pieces a document is made of: named fields in the order in which they were put there, and metadata.
 
+use super::json::{Json, list, object};
 use super::value::{Shown, ShownAll};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -48,6 +48,11 @@ impl<'a, V> Object<'a, V> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Itself, unless there is nothing in it.
+    pub(super) fn non_empty(&self) -> Option<&Self> {
+        (!self.is_empty()).then_some(self)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -97,13 +102,9 @@ impl<'a, V: Default> Object<'a, V> {
     }
 }
 
-impl<V: Serialize> Serialize for Object<'_, V> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name.as_ref(), value)?;
-        }
-        map.end()
+impl<V: Json> Json for Object<'_, V> {
+    fn write(&self, out: &mut Vec<u8>) {
+        object(out, self.0.iter().map(|(name, value)| (name, value)));
     }
 }
 
@@ -121,15 +122,15 @@ pub(super) enum Field<'a> {
 /// `aws`, `sql`, `service` and their parts.
 pub(super) type Block<'a> = Object<'a, Field<'a>>;
 
-impl Serialize for Field<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Json for Field<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Integer(number) => serializer.serialize_i64(*number),
-            Self::Flag(flag) => serializer.serialize_bool(*flag),
-            Self::Texts(texts) => texts.serialize(serializer),
-            Self::Block(block) => block.serialize(serializer),
-            Self::Blocks(blocks) => blocks.serialize(serializer),
+            Self::Text(text) => text.write(out),
+            Self::Integer(number) => number.write(out),
+            Self::Flag(flag) => flag.write(out),
+            Self::Texts(texts) => list(out, texts),
+            Self::Block(block) => block.write(out),
+            Self::Blocks(blocks) => list(out, blocks),
         }
     }
 }
@@ -141,19 +142,23 @@ pub(super) enum Meta<'a> {
     Attribute(&'a KeyValue),
     Attributes(&'a [KeyValue]),
     Text(Cow<'a, str>),
-    /// Texts by name.
-    Texts(Vec<(&'static str, Cow<'a, str>)>),
+    /// Name and version of an instrumentation.
+    Scope {
+        name: &'a str,
+        version: &'a str,
+    },
     Json(Value),
 }
 
-impl Serialize for Meta<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Json for Meta<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Attribute(attribute) => Shown(attribute).serialize(serializer),
-            Self::Attributes(attributes) => ShownAll(attributes).serialize(serializer),
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Texts(texts) => serializer.collect_map(texts.iter().map(|(name, text)| (name, text))),
-            Self::Json(value) => value.serialize(serializer),
+            Self::Attribute(attribute) => Shown(attribute).write(out),
+            Self::Attributes(attributes) => ShownAll(attributes).write(out),
+            Self::Text(text) => text.write(out),
+            Self::Scope { name, version: "" } => object(out, [("name", name)]),
+            Self::Scope { name, version } => object(out, [("name", name), ("version", version)]),
+            Self::Json(value) => value.write(out),
         }
     }
 }
@@ -179,7 +184,8 @@ mod tests {
         object.set("a", 2);
         object.set("b", 3);
         *object.entry("c") += 4;
-        assert_eq!(serde_json::to_string(&object).unwrap(), r#"{"b":3,"a":2,"c":4}"#);
+        assert_eq!(object.0.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["b", "a", "c"]);
+        assert_eq!(object.get("b"), Some(&3));
         assert_eq!((object.get("a"), object.get("x"), object.len()), (Some(&2), None, 3));
     }
 }

@@ -3,46 +3,64 @@
 use super::compose::Subject;
 use super::document::Document;
 use super::fields::{Meta, cut_250};
+use super::json::{Fields, Json};
 use super::key::{self, Key};
 use super::mask;
 use super::name::Remote;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use serde::Serialize;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Http<'a> {
-    #[serde(skip_serializing_if = "is_empty")]
-    pub(super) request: Request<'a>,
-    #[serde(skip_serializing_if = "is_empty")]
+    request: Request<'a>,
     response: Response,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Request<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Request<'a> {
     method: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     client_ip: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    x_forwarded_for: Option<bool>,
+    x_forwarded_for: bool,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Response {
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     content_length: Option<i64>,
 }
 
-fn is_empty<T: Default + PartialEq>(block: &T) -> bool {
-    *block == T::default()
+impl Json for Http<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = Fields::begin(out);
+        fields.put_some("request", Some(&self.request).filter(|request| **request != Request::default()));
+        fields
+            .put_some("response", Some(&self.response).filter(|response| **response != Response::default()));
+        fields.end();
+    }
+}
+
+impl Json for Request<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = Fields::begin(out);
+        fields.put_some("method", self.method.as_ref());
+        fields.put_some("url", self.url.as_ref());
+        fields.put_some("user_agent", self.user_agent.as_ref());
+        fields.put_some("client_ip", self.client_ip.as_ref());
+        fields.put_true("x_forwarded_for", self.x_forwarded_for);
+        fields.end();
+    }
+}
+
+impl Json for Response {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = Fields::begin(out);
+        fields.put_some("status", self.status.as_ref());
+        fields.put_some("content_length", self.content_length.as_ref());
+        fields.end();
+    }
 }
 
 /// The status code under its old or new name.
@@ -88,28 +106,28 @@ pub(super) fn set<'a>(subject: &Subject<'a>, remote: Remote, document: &mut Docu
         cut
     });
     let (client_ip, x_forwarded_for) =
-        if serves { client(subject, document.is_segment()) } else { (None, None) };
+        if serves { client(subject, document.is_segment()) } else { (None, false) };
     let user_agent = attributes.text(key::USER_AGENT).map(cut_250);
     let content_length = attributes.integer(key::RESPONSE_SIZE).or_else(|| received_size(subject));
     let http = Http {
         request: Request { method, url, user_agent, client_ip, x_forwarded_for },
         response: Response { status, content_length: content_length.filter(|bytes| *bytes >= 0) },
     };
-    document.http = Some(http).filter(|http| !is_empty(http));
+    document.http = Some(http).filter(|http| *http != Http::default());
 }
 
 /// Who asked: the address the server names, which is another one than the peer's behind a proxy.
-fn client<'a>(subject: &Subject<'a>, is_segment: bool) -> (Option<Cow<'a, str>>, Option<bool>) {
+fn client<'a>(subject: &Subject<'a>, is_segment: bool) -> (Option<Cow<'a, str>>, bool) {
     let attributes = &subject.attributes;
     let named = attributes.peek_text(key::CLIENT_ADDRESS).filter(|client| client.parse::<IpAddr>().is_ok());
     match named {
         Some(client) => {
             attributes.spend(key::CLIENT_ADDRESS);
             let forwarded = attributes.peek_text(key::PEER_ADDRESS).is_none_or(|peer| peer != client);
-            (Some(cut_250(client)), (forwarded && is_segment).then_some(true))
+            (Some(cut_250(client)), forwarded && is_segment)
         }
         // A host name stays in metadata: the field is for addresses.
-        None => (attributes.text(key::PEER_ADDRESS).map(cut_250), None),
+        None => (attributes.text(key::PEER_ADDRESS).map(cut_250), false),
     }
 }
 

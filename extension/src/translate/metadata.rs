@@ -3,6 +3,7 @@
 use super::compose::Subject;
 use super::document::Document;
 use super::fields::{Meta, Object};
+use super::json;
 use super::key::Key;
 use super::links;
 use super::value::{Shown, ShownAll};
@@ -10,8 +11,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use serde_json::{Map, Value, json};
-use std::borrow::Cow;
+use serde_json::{Map, Value, json as json_of};
 use std::collections::HashSet;
 
 /// Events other than exceptions that are kept.
@@ -77,7 +77,7 @@ fn attributes<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
 
 /// `aws.xray.metadata.<namespace>` holds JSON text that becomes the namespace (MAP-65).
 fn user_namespace<'a>(namespace: &'a str, attribute: &'a KeyValue, document: &mut Document<'a>) {
-    let value = serde_json::to_value(Shown(attribute)).unwrap_or_default();
+    let value = json::to_value(&Shown(attribute));
     let parsed = match &value {
         Value::String(text) => serde_json::from_str(text).unwrap_or(value),
         _ => value,
@@ -117,7 +117,7 @@ fn facts<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
         document.otel().push("trace_state", Meta::Text(span.trace_state.as_str().into()));
     }
     if let Some(scope) = scope(subject) {
-        document.otel().push("scope", Meta::Texts(scope));
+        document.otel().push("scope", scope);
     }
     events(&span.events, document);
     if !span.links.is_empty() {
@@ -157,10 +157,10 @@ fn events(events: &[Event], document: &mut Document<'_>) {
             left_out += 1;
             continue;
         }
-        shown.push(json!({
+        shown.push(json_of!({
             "name": event.name,
             "time": (event.time_unix_nano / 1000) as f64 / 1e6,
-            "attributes": serde_json::to_value(ShownAll(&event.attributes)).unwrap_or_default(),
+            "attributes": json::to_value(&ShownAll(&event.attributes)),
         }));
     }
     if !shown.is_empty() {
@@ -171,13 +171,15 @@ fn events(events: &[Event], document: &mut Document<'_>) {
     }
 }
 
-fn scope<'a>(subject: &Subject<'a>) -> Option<Vec<(&'static str, Cow<'a, str>)>> {
-    let text = |key: Key| subject.attributes.peek_text(&[key]);
+fn scope<'a>(subject: &Subject<'a>) -> Option<Meta<'a>> {
     let of_batch = subject.planned.collected.origin.scope.as_ref().filter(|scope| !scope.name.is_empty());
-    let (name, version) = match of_batch {
-        Some(scope) => (Cow::Borrowed(scope.name.as_str()), Some(Cow::Borrowed(scope.version.as_str()))),
-        None => (text(Key::ScopeName)?, text(Key::ScopeVersion)),
+    if let Some(scope) = of_batch {
+        return Some(Meta::Scope { name: &scope.name, version: &scope.version });
+    }
+    let text = |key: Key| match subject.attributes.peek(key) {
+        Some(Any::StringValue(text)) => text.as_str(),
+        _ => "",
     };
-    let version = version.filter(|version| !version.is_empty()).map(|version| ("version", version));
-    Some([("name", name)].into_iter().chain(version).collect())
+    let name = text(Key::ScopeName);
+    (!name.is_empty()).then(|| Meta::Scope { name, version: text(Key::ScopeVersion) })
 }

@@ -21,6 +21,7 @@ mod document;
 mod fields;
 mod flags;
 mod http;
+mod json;
 mod key;
 mod links;
 mod mask;

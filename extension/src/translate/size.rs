@@ -4,6 +4,7 @@ use super::compose::Composed;
 use super::derive::{self, Purpose};
 use super::document::{Cause, Document, Frame, Micros, TranslatedDocument};
 use super::fields::{Field, Meta, Object, cut_chars};
+use super::json::{self, Json as _};
 use super::value::Scalar;
 use crate::accounts::{Accounts, Reason, Trim};
 use serde_json::Value;
@@ -37,7 +38,7 @@ pub(super) fn fit(
     emit: &mut impl FnMut(TranslatedDocument),
 ) -> Result<(), Reason> {
     let Composed { mut document, spans } = composed;
-    document.write(buffer);
+    write(&document, buffer);
     if buffer.len() <= MAX_DOCUMENT_BYTES {
         emit(translated(&document, spans, buffer));
         return Ok(());
@@ -46,31 +47,37 @@ pub(super) fn fit(
     let mut overflow = Vec::new();
     if !steps_fit(&mut document, BEFORE_OVERFLOW, buffer) {
         overflow = overflow_of(&mut document, buffer);
-        document.write(buffer);
+        write(&document, buffer);
         if buffer.len() > MAX_DOCUMENT_BYTES && !steps_fit(&mut document, AFTER_OVERFLOW, buffer) {
             return Err(Reason::Oversize);
         }
     }
     emit(translated(&document, spans, buffer));
     for more in overflow {
-        more.write(buffer);
+        write(&more, buffer);
         emit(translated(&more, 0, buffer));
     }
     Ok(())
+}
+
+/// Writes into a buffer that is used again and again.
+fn write(document: &Document<'_>, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    document.write(buffer);
 }
 
 /// Takes one step after the other until the document fits.
 fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut Vec<u8>) -> bool {
     steps.iter().any(|step| {
         step(document);
-        document.write(buffer);
+        write(document, buffer);
         buffer.len() <= MAX_DOCUMENT_BYTES
     })
 }
 
 fn translated(document: &Document<'_>, spans: u64, json: &[u8]) -> TranslatedDocument {
     TranslatedDocument {
-        id: document.id.to_string(),
+        id: document.id.to_text().as_str().to_owned(),
         // What serialisation writes is UTF-8.
         json: std::str::from_utf8(json).unwrap_or_default().to_owned(),
         spans,
@@ -118,7 +125,7 @@ fn drop_library_frames(document: &mut Document<'_>) {
 
 fn cut_metadata(document: &mut Document<'_>, chars: usize) {
     for entry in document.metadata.values_mut().flat_map(Object::values_mut) {
-        let mut value = serde_json::to_value(&*entry).unwrap_or_default();
+        let mut value = json::to_value(&*entry);
         cut_value(&mut value, chars);
         *entry = Meta::Json(value);
     }
@@ -157,28 +164,24 @@ fn cut_texts(document: &mut Document<'_>, chars: usize) {
 
 /// Moves metadata into subsegments that have nothing else, the largest namespace first, until the document fits.
 fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut Vec<u8>) -> Vec<Document<'a>> {
-    let length = |value: &Object<'a, Meta<'a>>| serde_json::to_vec(value).map_or(0, |json| json.len());
     let mut spaces: Vec<_> = std::mem::take(&mut document.metadata).into_iter().collect();
-    document.write(buffer);
-    spaces.sort_by_cached_key(|(_, entries)| length(entries));
+    write(&document, buffer);
+    spaces.sort_by_cached_key(|(_, entries)| json::written(entries).len());
     let mut bytes = buffer.len() + "\"metadata\":{},".len();
     let mut parts: Vec<Object<'a, Object<'a, Meta<'a>>>> = Vec::new();
     let mut part_bytes = usize::MAX;
     for (space, entries) in spaces {
-        let size = length(&entries) + space.len() * 6 + 4;
+        let size = json::written(&entries).len() + space.len() * 6 + 4;
         if bytes + size <= MAX_DOCUMENT_BYTES {
             bytes += size;
             document.metadata.push(space, entries);
             continue;
         }
         for (name, mut entry) in entries.into_iter() {
-            let mut size = serde_json::to_vec(&entry).map_or(0, |json| json.len())
-                + name.len() * 6
-                + space.len() * 6
-                + 8;
+            let mut size = json::written(&entry).len() + name.len() * 6 + space.len() * 6 + 8;
             if size > MAX_ENTRY_BYTES {
                 // A list or a map of many: as text it can be cut.
-                let mut text = serde_json::to_string(&entry).unwrap_or_default();
+                let mut text = json::written(&entry);
                 cut(&mut text, MAX_ENTRY_BYTES / 8);
                 entry = Meta::Text(text.into());
                 size = MAX_ENTRY_BYTES.min(size);

@@ -40,11 +40,9 @@ mod tests {
         let id = |byte| SpanId::from_bytes(&[byte; 8]).unwrap();
         let mut document = Document::new(TraceId::from_bytes(&[7; 16]).unwrap(), id(1), 5, 6);
         document.hang_on(id(2));
-        let mut json = Vec::new();
-        document.write(&mut json);
         let mut written = TranslatedDocument {
             id: String::new(),
-            json: String::from_utf8(json).unwrap(),
+            json: super::super::json::written(&document),
             spans: 1,
             is_segment: false,
             start_micros: 0,

@@ -1,9 +1,10 @@
 //! Attribute values as JSON (BET-8): what JSON numbers can't hold exactly becomes text, bytes become base64.
 
+use super::json::{Json, list, object, raw};
 use super::mask;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Nesting of array and map values that is followed.
@@ -17,7 +18,7 @@ const FEW: usize = 24;
 /// An attribute's value as it may be shown: secrets masked by the attribute's name.
 pub(super) struct Shown<'a>(pub(super) &'a KeyValue);
 
-/// A list of attributes as an object.
+/// A list of attributes as an object. The first of several with one key counts.
 pub(super) struct ShownAll<'a>(pub(super) &'a [KeyValue]);
 
 struct Nested<'a> {
@@ -26,56 +27,58 @@ struct Nested<'a> {
     depth: usize,
 }
 
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Nested { name: &self.0.key, value: self.0.value.as_ref(), depth: 0 }.serialize(serializer)
+impl Json for Shown<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        Nested { name: &self.0.key, value: self.0.value.as_ref(), depth: 0 }.write(out);
     }
 }
 
-impl Serialize for ShownAll<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        object(self.0, 0, serializer)
+impl Json for ShownAll<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        entries(self.0, 0, out);
     }
 }
 
-impl Serialize for Nested<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Json for Nested<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
         let Some(value) = self.value.and_then(|value| value.value.as_ref()) else {
-            return serializer.serialize_unit();
+            return raw(out, "null");
         };
         match value {
-            _ if self.depth > MAX_DEPTH => serializer.serialize_str(TOO_DEEP),
-            Any::StringValue(text) => serializer.serialize_str(&mask::attribute(self.name, text)),
-            Any::BoolValue(flag) => serializer.serialize_bool(*flag),
-            Any::IntValue(number) if (-EXACT..=EXACT).contains(number) => serializer.serialize_i64(*number),
-            Any::IntValue(number) => serializer.collect_str(number),
-            Any::DoubleValue(number) if number.is_finite() => serializer.serialize_f64(*number),
-            Any::DoubleValue(number) => serializer.collect_str(number),
+            _ if self.depth > MAX_DEPTH => TOO_DEEP.write(out),
+            Any::StringValue(text) => mask::attribute(self.name, text).write(out),
+            Any::BoolValue(flag) => flag.write(out),
+            Any::IntValue(number) if (-EXACT..=EXACT).contains(number) => number.write(out),
+            Any::IntValue(number) => number.to_string().as_str().write(out),
+            Any::DoubleValue(number) if number.is_finite() => number.write(out),
+            Any::DoubleValue(number) => number.to_string().as_str().write(out),
             Any::BytesValue(bytes) => {
                 use base64::Engine as _;
-                serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
+                base64::engine::general_purpose::STANDARD.encode(bytes).as_str().write(out);
             }
-            Any::ArrayValue(array) => serializer.collect_seq(array.values.iter().map(|value| Nested {
-                name: self.name,
-                value: Some(value),
-                depth: self.depth + 1,
-            })),
-            Any::KvlistValue(list) => object(&list.values, self.depth + 1, serializer),
-            Any::StringValueStrindex(_) => serializer.serialize_unit(),
+            Any::ArrayValue(array) => list(
+                out,
+                array.values.iter().map(|value| Nested {
+                    name: self.name,
+                    value: Some(value),
+                    depth: self.depth + 1,
+                }),
+            ),
+            Any::KvlistValue(list) => entries(&list.values, self.depth + 1, out),
+            Any::StringValueStrindex(_) => raw(out, "null"),
         }
     }
 }
 
-/// The first of several entries with one key counts.
-fn object<S: Serializer>(list: &[KeyValue], depth: usize, serializer: S) -> Result<S::Ok, S::Error> {
+fn entries(list: &[KeyValue], depth: usize, out: &mut Vec<u8>) {
     if depth > MAX_DEPTH {
-        return serializer.serialize_str(TOO_DEEP);
+        return TOO_DEEP.write(out);
     }
-    let mut map = serializer.serialize_map(None)?;
-    for entry in unique(list) {
-        map.serialize_entry(&entry.key, &Nested { name: &entry.key, value: entry.value.as_ref(), depth })?;
-    }
-    map.end()
+    object(
+        out,
+        unique(list)
+            .map(|entry| (&entry.key, Nested { name: &entry.key, value: entry.value.as_ref(), depth })),
+    );
 }
 
 /// The entries without those whose key has been there before.
@@ -95,7 +98,7 @@ fn unique(list: &[KeyValue]) -> impl Iterator<Item = &KeyValue> {
 /// A value that can be an annotation (ANN-2).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Scalar<'a> {
-    Text(std::borrow::Cow<'a, str>),
+    Text(Cow<'a, str>),
     Integer(i64),
     Double(f64),
     Flag(bool),
@@ -116,19 +119,20 @@ impl<'a> Scalar<'a> {
     }
 }
 
-impl Serialize for Scalar<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Json for Scalar<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Integer(number) => serializer.serialize_i64(*number),
-            Self::Double(number) => serializer.serialize_f64(*number),
-            Self::Flag(flag) => serializer.serialize_bool(*flag),
+            Self::Text(text) => text.write(out),
+            Self::Integer(number) => number.write(out),
+            Self::Double(number) => number.write(out),
+            Self::Flag(flag) => flag.write(out),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::to_value;
     use super::*;
     use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
     use serde_json::{Value, json};
@@ -142,7 +146,7 @@ mod tests {
     }
 
     fn shown(value: Any) -> Value {
-        serde_json::to_value(Shown(&entry("key", value))).unwrap()
+        to_value(&Shown(&entry("key", value)))
     }
 
     #[test]
@@ -159,7 +163,7 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(shown(value), expected);
         }
-        assert_eq!(serde_json::to_value(Shown(&KeyValue::default())).unwrap(), Value::Null);
+        assert_eq!(to_value(&Shown(&KeyValue::default())), Value::Null);
     }
 
     #[test]
@@ -185,7 +189,7 @@ mod tests {
     fn captured_headers_are_masked_in_lists_too() {
         let values = vec![any(Any::StringValue("Bearer x".into()))];
         let header = entry("http.request.header.authorization", Any::ArrayValue(ArrayValue { values }));
-        assert_eq!(serde_json::to_value(Shown(&header)).unwrap(), json!(["REDACTED"]));
+        assert_eq!(to_value(&Shown(&header)), json!(["REDACTED"]));
     }
 
     #[test]

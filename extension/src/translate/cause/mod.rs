@@ -84,11 +84,14 @@ pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
         last.cause = None;
         last.skipped = left_out;
     }
+    if exceptions.is_empty() {
+        return None;
+    }
     let working_directory = subject
         .resource()
         .peek_text(&[Key::ProcessWorkingDirectory])
         .map(|directory| cut_250(directory).into_owned());
-    (!exceptions.is_empty()).then_some(Cause::Own { working_directory, exceptions })
+    Some(Cause::Own { working_directory, exceptions })
 }
 
 fn is_exception(event: &Event, remote: Remote) -> bool {
