@@ -27,7 +27,7 @@ const TEXTS: &[(&str, &[Key])] = &[
 /// questions: what was called, on what, and how it went.
 pub(super) fn block<'a>(subject: &Subject<'a>, name: &str) -> Block<'a> {
     let attributes = &subject.attributes;
-    let mut block = Block::default();
+    let mut block = Block::with_capacity(8);
     // `rpc.method` comes as `PutItem` and as `DynamoDB/PutItem` (BET-16).
     let operation = attributes.text(key::AWS_OPERATION).map(|operation| after_slash(operation));
     let operation = operation

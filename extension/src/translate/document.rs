@@ -2,7 +2,7 @@
 
 use super::fields::{Block, Metadata, Object};
 use super::http::Http;
-use super::json::{Fields, Json, raw};
+use super::json::{Fields, Json, name, raw};
 use super::name::clean;
 use super::value::Scalar;
 use crate::invocation::trace_header::{SpanId, TraceId};
@@ -150,9 +150,9 @@ impl Json for Micros {
 impl Json for Link<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let mut fields = Fields::begin(out);
-        fields.put("trace_id", &self.trace_id);
-        fields.put("id", &self.id);
-        fields.put_some("attributes", self.attributes.as_ref());
+        fields.put(name!("trace_id"), &self.trace_id);
+        fields.put(name!("id"), &self.id);
+        fields.put_some(name!("attributes"), self.attributes.as_ref());
         fields.end();
     }
 }
@@ -163,8 +163,8 @@ impl Json for Cause {
             Self::Child(id) => id.write(out),
             Self::Own { working_directory, exceptions } => {
                 let mut fields = Fields::begin(out);
-                fields.put_some("working_directory", working_directory.as_deref());
-                fields.put("exceptions", exceptions);
+                fields.put_some(name!("working_directory"), working_directory.as_deref());
+                fields.put(name!("exceptions"), exceptions);
                 fields.end();
             }
         }
@@ -175,15 +175,15 @@ impl Json for Exception {
     fn write(&self, out: &mut Vec<u8>) {
         let some = |count: usize| Some(count as u64).filter(|count| *count > 0);
         let mut fields = Fields::begin(out);
-        fields.put("id", self.id.as_str());
-        fields.put_some("type", self.kind.as_deref());
-        fields.put_some("message", self.message.as_deref());
-        fields.put_true("remote", self.remote);
-        fields.put_some("truncated", some(self.truncated).as_ref());
-        fields.put_some("skipped", some(self.skipped).as_ref());
-        fields.put_some("cause", self.cause.as_deref());
+        fields.put(name!("id"), self.id.as_str());
+        fields.put_some(name!("type"), self.kind.as_deref());
+        fields.put_some(name!("message"), self.message.as_deref());
+        fields.put_true(name!("remote"), self.remote);
+        fields.put_some(name!("truncated"), some(self.truncated).as_ref());
+        fields.put_some(name!("skipped"), some(self.skipped).as_ref());
+        fields.put_some(name!("cause"), self.cause.as_deref());
         if !self.stack.is_empty() {
-            fields.put("stack", &self.stack);
+            fields.put(name!("stack"), &self.stack);
         }
         fields.end();
     }
@@ -193,9 +193,9 @@ impl Json for Frame {
     fn write(&self, out: &mut Vec<u8>) {
         let some = |text: &'_ String| !text.is_empty();
         let mut fields = Fields::begin(out);
-        fields.put_some("path", Some(self.path.as_str()).filter(|_| some(&self.path)));
-        fields.put_some("line", Some(self.line as u64).filter(|line| *line > 0).as_ref());
-        fields.put_some("label", Some(self.label.as_str()).filter(|_| some(&self.label)));
+        fields.put_some(name!("path"), Some(self.path.as_str()).filter(|_| some(&self.path)));
+        fields.put_some(name!("line"), Some(self.line as u64).filter(|line| *line > 0).as_ref());
+        fields.put_some(name!("label"), Some(self.label.as_str()).filter(|_| some(&self.label)));
         fields.end();
     }
 }
@@ -203,30 +203,30 @@ impl Json for Frame {
 impl Json for Document<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let mut fields = Fields::begin(out);
-        fields.put("id", &self.id);
-        fields.put("trace_id", &self.trace_id);
-        fields.put_some("parent_id", self.parent_id.as_ref());
-        fields.put_some("type", self.kind);
-        fields.put("name", &self.name);
-        fields.put("start_time", &self.start_time);
-        fields.put_some("end_time", self.end_time.as_ref());
-        fields.put_true("in_progress", self.in_progress);
-        fields.put_some("namespace", self.namespace);
-        fields.put_some("origin", self.origin);
-        fields.put_some("resource_arn", self.resource_arn.as_ref());
-        fields.put_some("user", self.user.as_ref());
-        fields.put_true("error", self.error);
-        fields.put_true("throttle", self.throttle);
-        fields.put_true("fault", self.fault);
-        fields.put_some("service", self.service.non_empty());
-        fields.put_some("http", self.http.as_ref());
-        fields.put_some("aws", self.aws.non_empty());
-        fields.put_some("sql", self.sql.non_empty());
-        fields.put_some("cause", self.cause.as_ref());
-        fields.put_some("annotations", self.annotations.non_empty());
-        fields.put_some("metadata", self.metadata.non_empty());
+        fields.put(name!("id"), &self.id);
+        fields.put(name!("trace_id"), &self.trace_id);
+        fields.put_some(name!("parent_id"), self.parent_id.as_ref());
+        fields.put_some(name!("type"), self.kind);
+        fields.put(name!("name"), &self.name);
+        fields.put(name!("start_time"), &self.start_time);
+        fields.put_some(name!("end_time"), self.end_time.as_ref());
+        fields.put_true(name!("in_progress"), self.in_progress);
+        fields.put_some(name!("namespace"), self.namespace);
+        fields.put_some(name!("origin"), self.origin);
+        fields.put_some(name!("resource_arn"), self.resource_arn.as_ref());
+        fields.put_some(name!("user"), self.user.as_ref());
+        fields.put_true(name!("error"), self.error);
+        fields.put_true(name!("throttle"), self.throttle);
+        fields.put_true(name!("fault"), self.fault);
+        fields.put_some(name!("service"), self.service.non_empty());
+        fields.put_some(name!("http"), self.http.as_ref());
+        fields.put_some(name!("aws"), self.aws.non_empty());
+        fields.put_some(name!("sql"), self.sql.non_empty());
+        fields.put_some(name!("cause"), self.cause.as_ref());
+        fields.put_some(name!("annotations"), self.annotations.non_empty());
+        fields.put_some(name!("metadata"), self.metadata.non_empty());
         if !self.links.is_empty() {
-            fields.put("links", &self.links);
+            fields.put(name!("links"), &self.links);
         }
         fields.end();
     }

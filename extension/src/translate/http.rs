@@ -3,7 +3,7 @@
 use super::compose::Subject;
 use super::document::Document;
 use super::fields::{Meta, cut_250};
-use super::json::{Fields, Json};
+use super::json::{Fields, Json, name};
 use super::key::{self, Key};
 use super::mask;
 use super::name::Remote;
@@ -35,9 +35,14 @@ struct Response {
 impl Json for Http<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let mut fields = Fields::begin(out);
-        fields.put_some("request", Some(&self.request).filter(|request| **request != Request::default()));
-        fields
-            .put_some("response", Some(&self.response).filter(|response| **response != Response::default()));
+        fields.put_some(
+            name!("request"),
+            Some(&self.request).filter(|request| **request != Request::default()),
+        );
+        fields.put_some(
+            name!("response"),
+            Some(&self.response).filter(|response| **response != Response::default()),
+        );
         fields.end();
     }
 }
@@ -45,11 +50,11 @@ impl Json for Http<'_> {
 impl Json for Request<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let mut fields = Fields::begin(out);
-        fields.put_some("method", self.method.as_ref());
-        fields.put_some("url", self.url.as_ref());
-        fields.put_some("user_agent", self.user_agent.as_ref());
-        fields.put_some("client_ip", self.client_ip.as_ref());
-        fields.put_true("x_forwarded_for", self.x_forwarded_for);
+        fields.put_some(name!("method"), self.method.as_ref());
+        fields.put_some(name!("url"), self.url.as_ref());
+        fields.put_some(name!("user_agent"), self.user_agent.as_ref());
+        fields.put_some(name!("client_ip"), self.client_ip.as_ref());
+        fields.put_true(name!("x_forwarded_for"), self.x_forwarded_for);
         fields.end();
     }
 }
@@ -57,8 +62,8 @@ impl Json for Request<'_> {
 impl Json for Response {
     fn write(&self, out: &mut Vec<u8>) {
         let mut fields = Fields::begin(out);
-        fields.put_some("status", self.status.as_ref());
-        fields.put_some("content_length", self.content_length.as_ref());
+        fields.put_some(name!("status"), self.status.as_ref());
+        fields.put_some(name!("content_length"), self.content_length.as_ref());
         fields.end();
     }
 }
@@ -98,12 +103,14 @@ pub(super) fn set<'a>(subject: &Subject<'a>, remote: Remote, document: &mut Docu
     let serves = matches!(subject.kind, SpanKind::Server | SpanKind::Consumer) && remote == Remote::No;
     let full = if remote == Remote::Aws { None } else { url(subject, serves) };
     let url = full.map(|full| {
-        let cut = cut_250(Cow::Owned(full.clone()));
-        if cut.len() < full.len() {
-            // BET-23: the whole of it, masked.
-            document.metadata.entry("default").set("url.full", Meta::Text(full.into()));
+        let cut = cut_250(Cow::Borrowed(&full)).len();
+        if cut == full.len() {
+            return full;
         }
-        cut
+        let field = Cow::Owned(full[..cut].to_owned());
+        // BET-23: the whole of it, masked.
+        document.metadata.entry("default").set("url.full", Meta::Text(full));
+        field
     });
     let (client_ip, x_forwarded_for) =
         if serves { client(subject, document.is_segment()) } else { (None, false) };
@@ -146,7 +153,7 @@ fn received_size(subject: &Subject<'_>) -> Option<i64> {
 }
 
 /// The full URL, masked (BET-23): as given, else put together.
-fn url(subject: &Subject<'_>, serves: bool) -> Option<String> {
+fn url<'a>(subject: &Subject<'a>, serves: bool) -> Option<Cow<'a, str>> {
     let attributes = &subject.attributes;
     if let Some(full) = attributes.text(key::URL) {
         // Its parts say nothing new.
@@ -162,7 +169,10 @@ fn url(subject: &Subject<'_>, serves: bool) -> Option<String> {
             Key::NetPeerName,
             Key::NetPeerPort,
         ]);
-        return Some(mask::url(&full));
+        return Some(match full {
+            Cow::Borrowed(full) => mask::url(full),
+            Cow::Owned(full) => mask::url(&full).into_owned().into(),
+        });
     }
     let (hosts, ports) =
         if serves { (key::SERVER_HOST, key::SERVER_PORT) } else { (key::CLIENT_HOST, key::CLIENT_PORT) };
@@ -190,5 +200,5 @@ fn url(subject: &Subject<'_>, serves: bool) -> Option<String> {
     };
     let host = if is_v6 { format!("[{host}]") } else { host.into_owned() };
     let slash = if path.starts_with('/') { "" } else { "/" };
-    Some(mask::url(&format!("{scheme}://{host}{port}{slash}{path}")))
+    Some(mask::url(&[&*scheme, "://", &host, &port, slash, &path].concat()).into_owned().into())
 }

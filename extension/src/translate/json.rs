@@ -8,6 +8,7 @@ pub(super) trait Json {
 
 impl Json for str {
     fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(self.len() + 2);
         out.push(b'"');
         escape(self.as_bytes(), out);
         out.push(b'"');
@@ -69,40 +70,56 @@ pub(super) fn raw(out: &mut Vec<u8>, json: &str) {
     out.extend_from_slice(json.as_bytes());
 }
 
+/// A field's name with what stands around it: `,"name":`. The macro `name` makes it.
+#[derive(Clone, Copy)]
+pub(super) struct Name(pub(super) &'static str);
+
+macro_rules! name {
+    ($name:literal) => {
+        $crate::translate::json::Name(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use name;
+
 /// An object whose field names are known and need no escape.
 pub(super) struct Fields<'o> {
     out: &'o mut Vec<u8>,
-    open: &'static str,
+    begin: usize,
 }
 
 impl<'o> Fields<'o> {
     pub(super) fn begin(out: &'o mut Vec<u8>) -> Self {
-        Self { out, open: "{\"" }
+        let begin = out.len();
+        Self { out, begin }
     }
 
-    pub(super) fn put(&mut self, name: &str, value: &(impl Json + ?Sized)) {
-        raw(self.out, self.open);
-        raw(self.out, name);
-        raw(self.out, "\":");
+    pub(super) fn put(&mut self, name: Name, value: &(impl Json + ?Sized)) {
+        raw(self.out, name.0);
         value.write(self.out);
-        self.open = ",\"";
     }
 
-    pub(super) fn put_some(&mut self, name: &str, value: Option<&(impl Json + ?Sized)>) {
+    pub(super) fn put_some(&mut self, name: Name, value: Option<&(impl Json + ?Sized)>) {
         if let Some(value) = value {
             self.put(name, value);
         }
     }
 
     /// Only what is true is said.
-    pub(super) fn put_true(&mut self, name: &str, flag: bool) {
+    pub(super) fn put_true(&mut self, name: Name, flag: bool) {
         if flag {
             self.put(name, &true);
         }
     }
 
     pub(super) fn end(self) {
-        raw(self.out, if self.open == "{\"" { "{}" } else { "}" });
+        match self.out.get_mut(self.begin) {
+            // Each field has brought a comma; the first one's is where the object begins.
+            Some(comma) => {
+                *comma = b'{';
+                self.out.push(b'}');
+            }
+            None => raw(self.out, "{}"),
+        }
     }
 }
 
@@ -155,27 +172,31 @@ fn needs_escape(eight: u64) -> bool {
 }
 
 fn escape(text: &[u8], out: &mut Vec<u8>) {
-    out.reserve(text.len() + 1);
-    let mut written = 0;
-    let mut at = 0;
-    while at < text.len() {
-        if let Some(eight) = text[at..].first_chunk::<8>()
-            && !needs_escape(u64::from_le_bytes(*eight))
-        {
-            at += 8;
-            continue;
+    let (words, rest) = text.as_chunks::<8>();
+    for word in words {
+        if needs_escape(u64::from_le_bytes(*word)) {
+            escape_bytes(word, out);
+        } else {
+            out.extend_from_slice(word);
         }
-        let end = text.len().min(at + 8);
-        for (offset, byte) in text[at..end].iter().enumerate() {
-            if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
-                out.extend_from_slice(&text[written..at + offset]);
-                escape_one(*byte, out);
-                written = at + offset + 1;
-            }
-        }
-        at = end;
     }
-    out.extend_from_slice(&text[written..]);
+    let mut padded = [b' '; 8];
+    padded[..rest.len()].copy_from_slice(rest);
+    if needs_escape(u64::from_le_bytes(padded)) {
+        escape_bytes(rest, out);
+    } else {
+        out.extend_from_slice(rest);
+    }
+}
+
+fn escape_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
+            escape_one(*byte, out);
+        } else {
+            out.push(*byte);
+        }
+    }
 }
 
 fn escape_one(byte: u8, out: &mut Vec<u8>) {
@@ -219,10 +240,10 @@ mod tests {
         object(&mut out, [("a\"", 1.5_f64)]);
         object(&mut out, Vec::<(&str, bool)>::new());
         let mut fields = Fields::begin(&mut out);
-        fields.put("n", &u64::MAX);
-        fields.put_some("none", None::<&bool>);
-        fields.put_true("no", false);
-        fields.put_true("yes", true);
+        fields.put(name!("n"), &u64::MAX);
+        fields.put_some(name!("none"), None::<&bool>);
+        fields.put_true(name!("no"), false);
+        fields.put_true(name!("yes"), true);
         fields.end();
         Fields::begin(&mut out).end();
         assert_eq!(

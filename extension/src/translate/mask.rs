@@ -38,10 +38,10 @@ const SECRET_HEADERS: &[&str] =
 /// An attribute's text as it may be shown, whatever block it ends in.
 pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
     match name {
-        "url.full" | "http.url" => url(text).into(),
+        "url.full" | "http.url" => url(text),
         "db.connection_string" => connection_string(text).into(),
-        "http.target" => query_of(text).into(),
-        "url.query" => query(text).into(),
+        "http.target" => query_of(text),
+        "url.query" => query(text),
         "db.query.text" | "db.statement" => sql(text).into(),
         _ => {
             let header = name
@@ -57,28 +57,29 @@ pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
 }
 
 /// A URL without user, password, and the values of secret query keys (BET-23).
-pub(super) fn url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
+pub(super) fn url(text: &str) -> Cow<'_, str> {
+    let Some(scheme_end) = text.find("://") else {
         return query_of(text);
     };
+    let (head, rest) = text.split_at(scheme_end + 3);
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{}", query_of(path))
+    match (authority.rfind('@'), query_of(path)) {
+        (None, Cow::Borrowed(_)) => text.into(),
+        (user_end, path) => [head, &authority[user_end.map_or(0, |at| at + 1)..], &path].concat().into(),
+    }
 }
 
 /// A connection string without password: a URL, or `key=value` pairs between semicolons or blanks.
 pub(super) fn connection_string(text: &str) -> String {
     if text.contains("://") {
-        return url(text);
+        return url(text).into_owned();
     }
     let separator = if text.contains(';') { ';' } else { ' ' };
     let masked: Vec<Cow<'_, str>> = text
         .split(separator)
         .map(|pair| match pair.split_once('=') {
-            Some((key, _)) if SECRET_KEYS.contains(&key.trim().to_ascii_lowercase().as_str()) => {
-                format!("{key}={MASK}").into()
-            }
+            Some((key, _)) if is_secret_key(key) => format!("{key}={MASK}").into(),
             _ => pair.into(),
         })
         .collect();
@@ -86,33 +87,35 @@ pub(super) fn connection_string(text: &str) -> String {
 }
 
 /// A path with its query masked.
-fn query_of(path: &str) -> String {
-    match path.split_once('?') {
-        Some((before, after)) => {
-            let (pairs, fragment) = after.split_once('#').map_or((after, None), |(p, f)| (p, Some(f)));
-            let masked = query(pairs);
-            match fragment {
-                Some(fragment) => format!("{before}?{masked}#{fragment}"),
-                None => format!("{before}?{masked}"),
-            }
-        }
-        None => path.to_owned(),
+fn query_of(path: &str) -> Cow<'_, str> {
+    let Some((before, after)) = path.split_once('?') else {
+        return path.into();
+    };
+    let (pairs, fragment) = after.split_at(after.find('#').unwrap_or(after.len()));
+    match query(pairs) {
+        Cow::Borrowed(_) => path.into(),
+        Cow::Owned(masked) => [before, "?", &masked, fragment].concat().into(),
     }
 }
 
-fn query(pairs: &str) -> String {
+fn query(pairs: &str) -> Cow<'_, str> {
+    let is_secret = |pair: &str| pair.split_once('=').is_some_and(|(key, _)| is_secret_key(key));
+    if !pairs.split('&').any(is_secret) {
+        return pairs.into();
+    }
     let masked: Vec<Cow<'_, str>> = pairs
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((key, _))
-                if SECRET_KEYS.contains(&key.trim_start_matches('?').to_ascii_lowercase().as_str()) =>
-            {
-                format!("{key}={MASK}").into()
-            }
+            Some((key, _)) if is_secret_key(key) => format!("{key}={MASK}").into(),
             _ => pair.into(),
         })
         .collect();
-    masked.join("&")
+    masked.join("&").into()
+}
+
+fn is_secret_key(key: &str) -> bool {
+    let key = key.trim().trim_start_matches('?');
+    SECRET_KEYS.iter().any(|secret| secret.eq_ignore_ascii_case(key))
 }
 
 /// A query with its literals replaced by `?` (BET-22). Comments go too: they may hold anything.

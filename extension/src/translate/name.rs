@@ -115,7 +115,7 @@ fn database_name<'a>(subject: &Subject<'a>) -> Option<Cow<'a, str>> {
         .or_else(|| connection.as_deref().and_then(host_of).map(|host| Cow::Owned(host.to_owned())));
     attributes.spend(key::DB_NAMESPACE);
     Some(match host {
-        Some(host) => Cow::Owned(format!("{database}@{host}")),
+        Some(host) => Cow::Owned([&*database, "@", &host].concat()),
         None => database,
     })
 }

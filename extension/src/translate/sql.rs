@@ -47,6 +47,7 @@ pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
         return block;
     }
     attributes.spend(key::DB_SYSTEM);
+    block = Block::with_capacity(4);
     if let Some(url) = url(subject, system) {
         block.push("url", Field::Text(cut_250(url.into())));
     }
@@ -72,5 +73,5 @@ fn url(subject: &Subject<'_>, system: &str) -> Option<String> {
     let port = attributes.integer(key::CLIENT_PORT).map_or_else(String::new, |port| format!(":{port}"));
     let database =
         attributes.text(key::DB_NAMESPACE).map_or_else(String::new, |database| format!("/{database}"));
-    Some(mask::url(&format!("{system}://{host}{port}{database}")))
+    Some(mask::url(&[system, "://", &host, &port, &database].concat()).into_owned())
 }

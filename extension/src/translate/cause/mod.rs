@@ -159,7 +159,7 @@ pub(super) fn mask_urls(message: &str) -> Cow<'_, str> {
     if !message.contains("://") {
         return message.into();
     }
-    let mask = |word: &str| if word.contains("://") { mask::url(word) } else { word.to_owned() };
+    let mask = |word: &str| if word.contains("://") { mask::url(word).into_owned() } else { word.to_owned() };
     message.split(' ').map(mask).collect::<Vec<_>>().join(" ").into()
 }
 
