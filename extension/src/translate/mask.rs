@@ -42,7 +42,7 @@ pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
         "db.connection_string" => connection_string(text).into(),
         "http.target" => query_of(text),
         "url.query" => query(text),
-        "db.query.text" | "db.statement" => sql(text).into(),
+        "db.query.text" | "db.statement" => sql(text),
         _ => {
             let header = name
                 .strip_prefix("http.request.header.")
@@ -58,11 +58,13 @@ pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
 
 /// A URL without user, password, and the values of secret query keys (BET-23).
 pub(super) fn url(text: &str) -> Cow<'_, str> {
-    let Some(scheme_end) = text.find("://") else {
+    let colon = text.bytes().position(|byte| byte == b':').filter(|at| text[*at..].starts_with("://"));
+    let Some(scheme_end) = colon.or_else(|| text.find("://")) else {
         return query_of(text);
     };
     let (head, rest) = text.split_at(scheme_end + 3);
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let authority_end =
+        rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
     match (authority.rfind('@'), query_of(path)) {
         (None, Cow::Borrowed(_)) => text.into(),
@@ -119,51 +121,68 @@ fn is_secret_key(key: &str) -> bool {
 }
 
 /// A query with its literals replaced by `?` (BET-22). Comments go too: they may hold anything.
-pub(super) fn sql(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.char_indices().peekable();
-    let mut previous = ' ';
-    while let Some((at, c)) = chars.next() {
-        let rest = &text[at..];
-        match c {
-            '\'' => {
-                skip_quoted(&mut chars, '\'');
-                out.push('?');
+pub(super) fn sql(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let mut masked = String::new();
+    // Everything before this has been written.
+    let mut done = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let (end, mark) = match bytes[at] {
+            b'\'' => (at + quoted(rest), "?"),
+            b'-' if rest.starts_with(b"--") => (at + until(rest, b'\n'), ""),
+            b'/' if rest.starts_with(b"/*") => (at + 2 + behind(&rest[2..], b"*/"), ""),
+            b'$' if rest.starts_with(b"$$") => (at + 2 + behind(&rest[2..], b"$$"), "?"),
+            b'0'..=b'9' if !follows_a_word(bytes, at) => (at + number(rest), "?"),
+            _ => {
+                at += 1;
+                continue;
             }
-            '-' if rest.starts_with("--") => while chars.next_if(|(_, c)| *c != '\n').is_some() {},
-            '/' if rest.starts_with("/*") => {
-                let end = rest[2..].find("*/").map_or(text.len(), |end| at + 2 + end + 2);
-                while chars.next_if(|(at, _)| *at < end).is_some() {}
-            }
-            '0'..='9' if !is_word(previous) && previous != '$' => {
-                while chars.next_if(|(_, c)| c.is_ascii_alphanumeric() || *c == '.').is_some() {}
-                out.push('?');
-            }
-            '$' if rest.starts_with("$$") => {
-                let end = rest[2..].find("$$").map_or(text.len(), |end| at + 2 + end + 2);
-                while chars.next_if(|(at, _)| *at < end).is_some() {}
-                out.push('?');
-            }
-            c => out.push(c),
-        }
-        previous = c;
+        };
+        // Only ASCII begins and ends what is masked, so these are the bounds of characters.
+        masked.push_str(text.get(done..at).unwrap_or_default());
+        masked.push_str(mark);
+        (at, done) = (end, end);
     }
-    out
+    if done == 0 {
+        return text.into();
+    }
+    masked.push_str(text.get(done..).unwrap_or_default());
+    masked.into()
 }
 
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '.'
+/// Whether the digits at this place belong to a name or a placeholder.
+fn follows_a_word(bytes: &[u8], at: usize) -> bool {
+    at.checked_sub(1).map(|before| bytes[before]).is_some_and(|before| {
+        before.is_ascii_alphanumeric() || matches!(before, b'_' | b'.' | b'$') || !before.is_ascii()
+    })
 }
 
-/// Passes the closing quote; a doubled one, or one behind a backslash, does not close.
-fn skip_quoted(chars: &mut std::iter::Peekable<std::str::CharIndices<'_>>, quote: char) {
-    while let Some((_, c)) = chars.next() {
-        if c == '\\' {
-            chars.next();
-        } else if c == quote && chars.next_if(|(_, c)| *c == quote).is_none() {
-            return;
+fn number(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'.').unwrap_or(bytes.len())
+}
+
+fn until(bytes: &[u8], end: u8) -> usize {
+    bytes.iter().position(|byte| *byte == end).unwrap_or(bytes.len())
+}
+
+/// The place behind a mark, or the end.
+fn behind(bytes: &[u8], mark: &[u8]) -> usize {
+    bytes.windows(mark.len()).position(|window| window == mark).map_or(bytes.len(), |at| at + mark.len())
+}
+
+/// The length of a quoted text. A doubled quote, or one behind a backslash, does not close it.
+fn quoted(bytes: &[u8]) -> usize {
+    let mut at = 1;
+    while at < bytes.len() {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'\\', Some(_)) | (b'\'', Some(b'\'')) => at += 2,
+            (b'\'', _) => return at + 1,
+            _ => at += 1,
         }
     }
+    bytes.len()
 }
 
 #[cfg(test)]
@@ -192,6 +211,9 @@ mod tests {
             ("SELECT a -- 'secret'\nFROM b /* 4711 */", "SELECT a \nFROM b "),
             ("SELECT $$secret$$", "SELECT ?"),
             ("SELECT 'open", "SELECT ?"),
+            ("SELECT 'open\\", "SELECT ?"),
+            ("SELECT ä1, 'ü', t.1 FROM ö WHERE x = 1", "SELECT ä1, ?, t.1 FROM ö WHERE x = ?"),
+            ("SELECT /* open", "SELECT "),
         ] {
             assert_eq!(sql(given), expected);
         }

@@ -59,8 +59,11 @@ pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
         block.push("user", Field::Text(cut_250(user)));
     }
     if let Some(query) = attributes.text(key::DB_QUERY) {
-        let masked = cut_chars(mask::sql(&query).into(), MAX_QUERY_CHARS);
-        block.push("sanitized_query", Field::Text(Cow::Owned(masked.into_owned())));
+        let masked = match query {
+            Cow::Borrowed(query) => mask::sql(query),
+            Cow::Owned(query) => mask::sql(&query).into_owned().into(),
+        };
+        block.push("sanitized_query", Field::Text(cut_chars(masked, MAX_QUERY_CHARS)));
     }
     block
 }
