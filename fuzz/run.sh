@@ -16,11 +16,12 @@ cd "$root/fuzz"
 out=${CARGO_TARGET_DIR:-$root/target}/fuzz
 triple=$(rustc -vV | sed -n 's/^host: //p')
 
-# What cargo-fuzz passes with `--sanitizer none`: all of it is stable. A triple keeps it away from build scripts.
+# Not --locked: a dependency that the extension gains or loses is entered in fuzz/Cargo.lock by this.
+# The flags are what cargo-fuzz passes with `--sanitizer none`: all of it is stable. A triple keeps it away from build scripts.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
  -Cllvm-args=-sanitizer-coverage-trace-compares" CARGO_TARGET_DIR=$out \
-    cargo build --locked --quiet --bins --target "$triple"
+    cargo build --quiet --bins --target "$triple"
 
 # fuzz TARGET: its last line, or all it said if it found something.
 fuzz() {
