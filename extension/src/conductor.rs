@@ -1,13 +1,13 @@
 //! Connects the stages: takes what arrives, asks the machine what it means, flushes, and lets Lambda go on.
 
-use crate::accounts::{Accounts, Reason};
-use crate::export::{Clients, Exporter};
-use crate::invocation::{Batch, Config, Hold, Machine, Signal};
+use crate::accounts::{Accounts, Reason, to_json_by_outlet};
+use crate::export::{self, Clients, Flushed, Moment, Outlets};
+use crate::invocation::{Config, Hold, Machine, Signal};
 use crate::lambda::{Event, Invoke, Registered, Shutdown, Turn};
 use crate::log::{Level, Log};
 use crate::receive::Received;
-use crate::settings::Settings;
-use crate::translate::{Function, Keep, Translator};
+use crate::settings::{OutletKind, Settings};
+use crate::translate::{Function, Keep};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -26,19 +26,15 @@ const CATCH_UP_TURNS: usize = 4;
 pub struct Conductor {
     settings: Settings,
     machine: Machine,
-    accounts: Accounts,
+    /// What was received, and what did not get as far as the outlets.
+    received: Accounts,
+    /// What became of the rest, for each outlet.
+    ledgers: Vec<(OutletKind, Accounts)>,
     function: Arc<Function>,
     clients: Arc<Clients>,
     /// `None` while a flush has them.
-    way_out: Option<WayOut>,
+    outlets: Option<Outlets>,
     log: Log,
-}
-
-/// What spans pass on their way out.
-#[derive(Debug)]
-struct WayOut {
-    translator: Translator,
-    exporter: Exporter,
 }
 
 /// The invocation whose end is awaited.
@@ -53,8 +49,7 @@ struct Held {
 /// A flush under way, and who waits for it.
 #[derive(Debug)]
 struct Flush {
-    task: JoinHandle<(WayOut, Accounts)>,
-    spans: u64,
+    task: JoinHandle<(Outlets, Vec<Flushed>)>,
     finished: Option<oneshot::Sender<()>>,
 }
 
@@ -65,17 +60,19 @@ impl Conductor {
             buffer_bytes: settings.buffer_bytes,
             keeps_unsampled: settings.keep != Keep::Nothing,
         });
-        let exporter = Exporter::new(Arc::clone(&clients), settings.buffer_bytes, log.clone());
-        let way_out = Some(WayOut { translator: Translator::default(), exporter });
-        Self {
+        let ledgers = settings.outlets.iter().map(|outlet| (*outlet, Accounts::default())).collect();
+        let mut conductor = Self {
             settings,
             machine,
-            accounts: Accounts::default(),
+            received: Accounts::default(),
+            ledgers,
             function: Arc::new(function),
             clients,
-            way_out,
+            outlets: None,
             log,
-        }
+        };
+        conductor.outlets = Some(conductor.new_outlets());
+        conductor
     }
 
     /// Runs until SHUTDOWN has been dealt with, or Lambda's side is gone.
@@ -154,7 +151,7 @@ impl Conductor {
         if matches!(arrived, Received::Hello(..)) {
             // Builds the client while the function's own code loads.
             let clients = Arc::clone(&self.clients);
-            tokio::spawn(async move { drop(clients.get().await) });
+            tokio::spawn(async move { clients.prepare().await });
         }
         self.machine.receive(arrived, unix_nanos())
     }
@@ -210,48 +207,75 @@ impl Conductor {
 
     /// Starts a flush, or lets Lambda go on at once when there is nothing to send.
     fn start_flush(&mut self, until: Instant, finished: Option<oneshot::Sender<()>>) -> Option<Flush> {
-        self.accounts.add(self.machine.take_accounts());
-        let waiting = self.way_out.as_ref().is_some_and(|way_out| way_out.exporter.waiting() > 0);
-        if !self.machine.has_complete_spans() && !waiting {
+        self.received.add(self.machine.take_accounts());
+        let mut outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
+        if !self.machine.has_complete_spans() && !outlets.has_waiting() {
+            self.outlets = Some(outlets);
             if let Some(finished) = finished {
                 let _ = finished.send(());
             }
             return None;
         }
         let batch = self.machine.take_batch();
-        let spans = batch.spans.len() as u64;
-        let way_out = self.way_out.take().unwrap_or_else(|| self.new_way_out());
         let function = Arc::clone(&self.function);
-        let task = tokio::spawn(flush(way_out, batch, function, until));
-        Some(Flush { task, spans, finished })
+        let task = tokio::spawn(async move {
+            let flushed = outlets.flush(batch, &function, Moment::now(), until).await;
+            (outlets, flushed)
+        });
+        Some(Flush { task, finished })
     }
 
-    fn new_way_out(&self) -> WayOut {
-        let exporter = Exporter::new(Arc::clone(&self.clients), self.settings.buffer_bytes, self.log.clone());
-        WayOut { translator: Translator::default(), exporter }
+    fn new_outlets(&self) -> Outlets {
+        let config = export::Config {
+            outlets: self.settings.outlets.clone(),
+            buffer_bytes: self.settings.buffer_bytes,
+        };
+        Outlets::new(config, Arc::clone(&self.clients), self.log.clone())
     }
 
-    fn flushed(&mut self, flush: Flush, result: Result<(WayOut, Accounts), tokio::task::JoinError>) {
+    fn flushed(&mut self, flush: Flush, result: Result<(Outlets, Vec<Flushed>), tokio::task::JoinError>) {
         match result {
-            Ok((way_out, accounts)) => {
-                self.accounts.add(accounts);
-                self.way_out = Some(way_out);
+            Ok((outlets, flushed)) => {
+                for Flushed { outlet, accounts } in flushed {
+                    self.ledger(outlet).add(accounts);
+                }
+                self.outlets = Some(outlets);
             }
             Err(error) => {
-                self.log.say(
-                    Level::Error,
-                    format_args!("a flush failed, {} spans are lost: {error}", flush.spans),
-                );
+                self.received.add(self.machine.take_accounts());
                 let held = self.machine.held_spans() as u64;
-                self.accounts.add(self.machine.take_accounts());
-                let lost = self.accounts.carried().saturating_sub(held);
-                self.accounts.drop(Reason::TranslateFailed, lost);
-                self.way_out = Some(self.new_way_out());
+                for (outlet, accounts) in self.whole_accounts() {
+                    let lost = accounts.carried().saturating_sub(held);
+                    self.ledger(outlet).drop(Reason::OutletFailed, lost);
+                    self.log.say(
+                        Level::Error,
+                        format_args!("a flush failed, {lost} spans for {} are lost: {error}", outlet.name()),
+                    );
+                }
+                self.outlets = Some(self.new_outlets());
             }
         }
         if let Some(finished) = flush.finished {
             let _ = finished.send(());
         }
+    }
+
+    fn ledger(&mut self, outlet: OutletKind) -> &mut Accounts {
+        let index = self.ledgers.iter().position(|(kind, _)| *kind == outlet).unwrap_or_else(|| {
+            self.ledgers.push((outlet, Accounts::default()));
+            self.ledgers.len() - 1
+        });
+        &mut self.ledgers[index].1
+    }
+
+    /// For each outlet, what was received and what became of it.
+    fn whole_accounts(&self) -> Vec<(OutletKind, Accounts)> {
+        let whole = |(outlet, ledger): &(OutletKind, Accounts)| {
+            let mut accounts = self.received.clone();
+            accounts.add(ledger.clone());
+            (*outlet, accounts)
+        };
+        self.ledgers.iter().map(whole).collect()
     }
 
     async fn shut_down(
@@ -279,23 +303,36 @@ impl Conductor {
                 self.flushed(last, result);
             }
         }
-        let level =
-            if self.accounts.has_losses() || self.accounts.carried() > 0 { Level::Warn } else { Level::Info };
-        self.log.record(level, &self.accounts.to_json());
+        self.write_accounts();
     }
-}
 
-async fn flush(
-    mut way_out: WayOut,
-    batch: Batch,
-    function: Arc<Function>,
-    until: Instant,
-) -> (WayOut, Accounts) {
-    let translated = way_out.translator.translate(&batch, &function);
-    drop(batch);
-    let mut accounts = translated.accounts;
-    accounts.add(way_out.exporter.flush(translated.documents, until).await);
-    (way_out, accounts)
+    /// The last line: what was received, and what became of it.
+    fn write_accounts(&mut self) {
+        self.received.add(self.machine.take_accounts());
+        let in_machine = self.machine.held_spans() as u64;
+        let waiting = self.outlets.as_ref().map(Outlets::waiting_spans);
+        let whole: Vec<(&str, Accounts, u64)> = self
+            .whole_accounts()
+            .into_iter()
+            .map(|(outlet, accounts)| {
+                // A flush that has not come back in time has everything that is missing.
+                let held = waiting.as_ref().map_or_else(
+                    || accounts.carried(),
+                    |waiting| {
+                        let waits = waiting.iter().find(|(kind, _)| *kind == outlet);
+                        in_machine + waits.map_or(0, |(_, spans)| *spans)
+                    },
+                );
+                (outlet.name(), accounts, held)
+            })
+            .collect();
+        let is_bad = whole.iter().any(|(_, accounts, held)| accounts.has_losses() || *held > 0);
+        let line = match whole.as_slice() {
+            [(_, accounts, held)] => accounts.to_json_with(*held),
+            several => to_json_by_outlet(&self.received, several),
+        };
+        self.log.record(if is_bad { Level::Warn } else { Level::Info }, &line);
+    }
 }
 
 async fn until(instant: Option<Instant>) {
@@ -305,7 +342,7 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
-async fn joined(flush: &mut Option<Flush>) -> Result<(WayOut, Accounts), tokio::task::JoinError> {
+async fn joined(flush: &mut Option<Flush>) -> Result<(Outlets, Vec<Flushed>), tokio::task::JoinError> {
     match flush {
         Some(flush) => (&mut flush.task).await,
         None => std::future::pending().await,

@@ -35,6 +35,7 @@ const LOG_LEVEL: &str = "OTEL_XRAY_LOG_LEVEL";
 const FLUSH_TIMEOUT_MS: &str = "OTEL_XRAY_FLUSH_TIMEOUT_MS";
 const DEADLINE_MARGIN_MS: &str = "OTEL_XRAY_DEADLINE_MARGIN_MS";
 const BUFFER_KB: &str = "OTEL_XRAY_BUFFER_KB";
+const OUTLETS: &str = "OTEL_XRAY_OUTLETS";
 const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
 const AGENT_SOCKET: &str = "OTEL_XRAY_AGENT_SOCKET";
 
@@ -110,6 +111,13 @@ pub const SETTINGS: &[Setting] = &[
                counted.",
     },
     Setting {
+        name: OUTLETS,
+        values: "`xray`, comma separated",
+        default: "xray",
+        reader: Reader::Extension,
+        help: "Where traces go.",
+    },
+    Setting {
         name: OTLP_HTTP,
         values: "a loopback address and port, or `off`",
         default: "127.0.0.1:4318",
@@ -155,6 +163,24 @@ pub enum TracingMode {
     PassThrough,
 }
 
+/// A way out of the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutletKind {
+    /// `PutTraceSegments`.
+    Xray,
+}
+
+impl OutletKind {
+    const ALL: [Self; 1] = [Self::Xray];
+
+    /// The name in settings and accounts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Xray => "xray",
+        }
+    }
+}
+
 /// The settings the extension runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -168,6 +194,8 @@ pub struct Settings {
     pub flush_timeout: Duration,
     pub deadline_margin: Duration,
     pub buffer_bytes: usize,
+    /// At least one, each once.
+    pub outlets: Vec<OutletKind>,
     /// `None` when turned off.
     pub otlp_http: Option<SocketAddr>,
     pub agent_socket: String,
@@ -214,6 +242,7 @@ impl Settings {
             flush_timeout: Duration::from_millis(reader.get(FLUSH_TIMEOUT_MS, in_range(10, 60_000))),
             deadline_margin: Duration::from_millis(reader.get(DEADLINE_MARGIN_MS, in_range(10, 10_000))),
             buffer_bytes: usize::try_from(reader.get(BUFFER_KB, in_range(64, 65_536))).unwrap_or(4096) * 1024,
+            outlets: reader.get(OUTLETS, parse_outlets),
             otlp_http: reader.get(OTLP_HTTP, parse_otlp_http),
             agent_socket: reader.get(AGENT_SOCKET, parse_socket_name),
         };
@@ -271,6 +300,17 @@ fn parse_list(text: &str) -> Option<Vec<String>> {
     Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
 }
 
+fn parse_outlets(text: &str) -> Option<Vec<OutletKind>> {
+    let mut outlets = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let kind = OutletKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))?;
+        if !outlets.contains(&kind) {
+            outlets.push(kind);
+        }
+    }
+    (!outlets.is_empty()).then_some(outlets)
+}
+
 fn in_range(low: u64, high: u64) -> impl Fn(&str) -> Option<u64> {
     move |text| text.parse().ok().filter(|number| (low..=high).contains(number))
 }
@@ -317,6 +357,7 @@ mod tests {
         assert_eq!(complaints, []);
         assert_eq!(settings.otlp_http, Some(([127, 0, 0, 1], 4318).into()));
         assert_eq!(settings.buffer_bytes, 4 * 1024 * 1024);
+        assert_eq!(settings.outlets, [OutletKind::Xray]);
         assert!(settings.enabled);
     }
 
@@ -329,6 +370,7 @@ mod tests {
             (FLUSH_TIMEOUT_MS, "-1"),
             (DEADLINE_MARGIN_MS, "1e9"),
             (BUFFER_KB, "lots"),
+            (OUTLETS, "xray, pigeon"),
             (OTLP_HTTP, "0.0.0.0:4318"),
             (AGENT_SOCKET, "a/b"),
         ];

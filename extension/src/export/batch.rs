@@ -1,23 +1,22 @@
 //! Grouping documents into requests (LIM-3, LIM-4, BET-28).
 
-use crate::translate::TranslatedDocument;
+use super::buffer::Waits as _;
+use super::outgoing::Outgoing;
 
 pub(super) const MAX_DOCUMENTS: usize = 50;
 const MAX_REQUEST_BYTES: usize = 1_000_000;
 
 /// Batches in the documents' order, each within the limits of one request.
-pub(super) fn batches(
-    documents: impl IntoIterator<Item = TranslatedDocument>,
-) -> Vec<Vec<TranslatedDocument>> {
-    let mut batches: Vec<Vec<TranslatedDocument>> = Vec::new();
+pub(super) fn batches(documents: impl IntoIterator<Item = Outgoing>) -> Vec<Vec<Outgoing>> {
+    let mut batches: Vec<Vec<Outgoing>> = Vec::new();
     let mut bytes = 0;
     for document in documents {
-        let fits = bytes + document.json.len() <= MAX_REQUEST_BYTES;
+        let fits = bytes + document.bytes() <= MAX_REQUEST_BYTES;
         if let Some(batch) = batches.last_mut().filter(|batch| fits && batch.len() < MAX_DOCUMENTS) {
-            bytes += document.json.len();
+            bytes += document.bytes();
             batch.push(document);
         } else {
-            bytes = document.json.len();
+            bytes = document.bytes();
             batches.push(vec![document]);
         }
     }
@@ -26,16 +25,15 @@ pub(super) fn batches(
 
 #[cfg(test)]
 mod tests {
+    use super::super::outgoing::tests::outgoing;
     use super::*;
     use proptest::prelude::*;
 
-    fn documents(sizes: &[usize]) -> Vec<TranslatedDocument> {
-        let document = |(index, size): (usize, &usize)| TranslatedDocument {
-            id: index.to_string(),
-            json: "x".repeat(*size),
-            spans: 1,
-            is_segment: false,
-            start_micros: 0,
+    fn documents(sizes: &[usize]) -> Vec<Outgoing> {
+        let document = |(index, size): (usize, &usize)| {
+            let mut document = outgoing(index as u64);
+            document.document.json = "x".repeat(*size);
+            document
         };
         sizes.iter().enumerate().map(document).collect()
     }
@@ -51,11 +49,12 @@ mod tests {
         fn nothing_is_lost_reordered_or_over_a_limit(sizes in proptest::collection::vec(1_usize..64_000, 0..200)) {
             let given = documents(&sizes);
             let batches = batches(given.clone());
+            let ids = |documents: &[Outgoing]| documents.iter().map(|d| d.id().to_owned()).collect::<Vec<_>>();
             for batch in &batches {
                 prop_assert!(batch.len() <= MAX_DOCUMENTS);
-                prop_assert!(batch.iter().map(|d| d.json.len()).sum::<usize>() <= MAX_REQUEST_BYTES);
+                prop_assert!(batch.iter().map(Outgoing::bytes).sum::<usize>() <= MAX_REQUEST_BYTES);
             }
-            prop_assert_eq!(batches.concat(), given);
+            prop_assert_eq!(ids(&batches.concat()), ids(&given));
         }
     }
 }

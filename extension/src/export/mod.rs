@@ -1,207 +1,162 @@
-//! Documents to X-Ray: batches, retries within the time left, and what has to wait.
+//! The ways out: documents to X-Ray, within the time left, and what has to wait.
+//!
+//! Each outlet has its own buffer, accounts and failures, and runs in a task of its own: none waits for another.
 
+mod answer;
+mod backoff;
 mod batch;
+mod buffer;
 mod client;
+mod clocks;
+mod complaints;
 mod connector;
+mod credentials;
+mod delivery;
+mod outgoing;
+mod repair;
 mod send;
+mod trouble;
+mod xray;
 
 pub use client::Clients;
+pub use clocks::Moment;
 
 use crate::accounts::{Accounts, Reason};
+use crate::invocation::Batch;
 use crate::log::{Level, Log};
-use crate::translate::TranslatedDocument;
-use aws_sdk_xray::Client;
-use batch::batches;
-use send::{Outcome, send};
-use std::collections::{HashSet, VecDeque};
+use crate::settings::OutletKind;
+use crate::translate::{Function, Translator};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
+use xray::Xray;
 
-/// Requests in flight at once (BET-28).
-const PARALLEL_REQUESTS: usize = 3;
-/// How long nothing is tried after X-Ray has refused the caller (BET-36).
-const PAUSE_AFTER_REFUSAL: Duration = Duration::from_mins(1);
+/// What every outlet is built with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub outlets: Vec<OutletKind>,
+    /// How many bytes each outlet keeps while its other side can't be reached.
+    pub buffer_bytes: usize,
+}
 
-/// The documents that wait, and the way to X-Ray.
+/// All outlets that are on.
 #[derive(Debug)]
-pub struct Exporter {
+pub struct Outlets {
+    config: Config,
     clients: Arc<Clients>,
-    waiting: VecDeque<TranslatedDocument>,
-    waiting_bytes: usize,
-    limit_bytes: usize,
-    paused_until: Option<Instant>,
-    codes_said: HashSet<String>,
+    translator: Translator,
+    open: Vec<Outlet>,
     log: Log,
 }
 
-impl Exporter {
-    /// An exporter that keeps at most `limit_bytes` of documents while X-Ray can't be reached.
-    pub fn new(clients: Arc<Clients>, limit_bytes: usize, log: Log) -> Self {
-        Self {
-            clients,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            limit_bytes,
-            paused_until: None,
-            codes_said: HashSet::new(),
-            log,
+/// One outlet.
+#[derive(Debug)]
+enum Outlet {
+    Xray(Box<Xray>),
+}
+
+/// What one flush did with the spans of its batch, for one outlet.
+#[derive(Debug)]
+pub struct Flushed {
+    pub outlet: OutletKind,
+    /// Without what was received: that is the same for all.
+    pub accounts: Accounts,
+}
+
+impl Outlets {
+    pub fn new(config: Config, clients: Arc<Clients>, log: Log) -> Self {
+        let mut outlets = Self { config, clients, translator: Translator::default(), open: Vec::new(), log };
+        outlets.open = outlets.config.outlets.iter().map(|kind| outlets.outlet(*kind)).collect();
+        outlets
+    }
+
+    fn outlet(&self, kind: OutletKind) -> Outlet {
+        let seed =
+            u64::try_from(Moment::now().unix.as_nanos()).unwrap_or_default() ^ u64::from(std::process::id());
+        match kind {
+            OutletKind::Xray => Outlet::Xray(Box::new(Xray::new(
+                Arc::clone(&self.clients),
+                self.config.buffer_bytes,
+                seed,
+                self.log.clone(),
+            ))),
         }
     }
 
-    /// Documents that wait for a better moment.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// Whether a flush without new spans would have something to send.
+    pub fn has_waiting(&self) -> bool {
+        self.open.iter().any(Outlet::has_waiting)
     }
 
-    /// Sends the documents, those that have waited first, until all are gone or the time is up (P4).
-    pub async fn flush(&mut self, documents: Vec<TranslatedDocument>, until: Instant) -> Accounts {
-        let mut accounts = Accounts::default();
-        self.keep(documents, &mut accounts);
-        if self.waiting.is_empty() || self.paused_until.is_some_and(|paused| Instant::now() < paused) {
-            return accounts;
-        }
-        self.paused_until = None;
-        let batches: Vec<Arc<[TranslatedDocument]>> =
-            batches(std::mem::take(&mut self.waiting)).into_iter().map(Into::into).collect();
-        self.waiting_bytes = 0;
-        let outcomes = match tokio::time::timeout_at(until, self.clients.get()).await {
-            Ok(client) => self.send_all(&client, &batches, until).await,
-            Err(_) => vec![None; batches.len()],
-        };
-        for (batch, outcome) in batches.iter().zip(outcomes) {
-            self.account(batch, outcome, &mut accounts);
-        }
-        accounts
+    /// Spans that wait in each outlet.
+    pub fn waiting_spans(&self) -> Vec<(OutletKind, u64)> {
+        self.open.iter().map(|outlet| (outlet.kind(), outlet.waiting_spans())).collect()
     }
 
-    /// One outcome for each batch, `None` where the time ran out.
-    async fn send_all(
-        &self,
-        client: &Client,
-        batches: &[Arc<[TranslatedDocument]>],
+    /// Sends the batch, and what has waited, through every outlet at once. Nothing runs past `until` (P4).
+    pub async fn flush(
+        &mut self,
+        batch: Batch,
+        function: &Function,
+        now: Moment,
         until: Instant,
-    ) -> Vec<Option<Outcome>> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
-        let mut requests = JoinSet::new();
-        let mut next = 0;
-        loop {
-            while next < batches.len() && requests.len() < PARALLEL_REQUESTS {
-                let (client, batch, index) = (client.clone(), Arc::clone(&batches[next]), next);
-                requests.spawn(async move { (index, send(&client, &batch, until).await) });
-                next += 1;
-            }
-            match tokio::time::timeout_at(until, requests.join_next()).await {
-                Ok(Some(Ok((index, outcome)))) => {
-                    // One batch refused for who is asking: the others would be too.
-                    if matches!(outcome, Outcome::Denied(_)) {
-                        next = batches.len();
-                    }
-                    outcomes[index] = Some(outcome);
+    ) -> Vec<Flushed> {
+        let spans = batch.spans.len() as u64;
+        let translated = self.translator.translate(&batch, function);
+        drop(batch);
+        let mut under_way = Vec::new();
+        for mut outlet in std::mem::take(&mut self.open) {
+            let kind = outlet.kind();
+            let held = outlet.waiting_spans() + spans;
+            let documents = translated.documents.clone();
+            let mut accounts = translated.accounts.clone();
+            let task = tokio::spawn(async move {
+                match &mut outlet {
+                    Outlet::Xray(xray) => accounts.add(xray.flush(documents, now, until).await),
                 }
-                Ok(Some(Err(_))) => {}
-                Ok(None) | Err(_) => return outcomes,
-            }
+                (outlet, accounts)
+            });
+            under_way.push((kind, held, task));
         }
-    }
-
-    fn account(&mut self, batch: &[TranslatedDocument], outcome: Option<Outcome>, accounts: &mut Accounts) {
-        match outcome {
-            Some(Outcome::Accepted { unprocessed }) => {
-                let mut sent = spans(batch);
-                for refused in unprocessed {
-                    if self.codes_said.insert(refused.code.clone()) {
-                        self.log.say(
-                            Level::Warn,
-                            format_args!(
-                                "X-Ray refused document {}: {}: {}",
-                                refused.id, refused.code, refused.message
-                            ),
-                        );
-                    }
-                    let document = batch.iter().find(|document| document.id == refused.id);
-                    let lost = document.map_or(1, |document| document.spans).min(sent);
-                    sent -= lost;
-                    accounts.reject(&refused.code, lost);
+        let mut flushed = Vec::new();
+        for (kind, held, task) in under_way {
+            let accounts = match task.await {
+                Ok((outlet, accounts)) => {
+                    self.open.push(outlet);
+                    accounts
                 }
-                accounts.send(sent);
-            }
-            Some(Outcome::Refused { code, message }) => {
-                if self.codes_said.insert(code.clone()) {
-                    self.log.say(Level::Warn, format_args!("X-Ray refused a request: {code}: {message}"));
+                Err(failed) => {
+                    self.log.say(
+                        Level::Error,
+                        format_args!("the outlet {} failed, {held} spans are lost: {failed}", kind.name()),
+                    );
+                    self.open.push(self.outlet(kind));
+                    let mut accounts = Accounts::default();
+                    accounts.drop(Reason::OutletFailed, held);
+                    accounts
                 }
-                accounts.reject(&code, spans(batch));
-            }
-            Some(Outcome::Denied(message)) => {
-                self.log.once("denied", Level::Error, message);
-                self.paused_until = Some(Instant::now() + PAUSE_AFTER_REFUSAL);
-                self.keep(batch.to_vec(), accounts);
-            }
-            Some(Outcome::Unreachable(message)) => {
-                self.log.once(
-                    "unreachable",
-                    Level::Warn,
-                    format_args!(
-                        "X-Ray could not be reached, what was not sent is kept for later: {message}"
-                    ),
-                );
-                self.keep(batch.to_vec(), accounts);
-            }
-            None => {
-                self.log.once(
-                    "slow",
-                    Level::Warn,
-                    "X-Ray did not answer in the time allowed, what was not sent is kept for later",
-                );
-                self.keep(batch.to_vec(), accounts);
-            }
-        }
-    }
-
-    fn keep(&mut self, documents: Vec<TranslatedDocument>, accounts: &mut Accounts) {
-        for document in documents {
-            self.waiting_bytes += document.json.len();
-            self.waiting.push_back(document);
-        }
-        while self.waiting_bytes > self.limit_bytes {
-            let Some(oldest) = self.waiting.pop_front() else {
-                return;
             };
-            self.waiting_bytes -= oldest.json.len();
-            accounts.drop(Reason::BufferFull, oldest.spans);
+            flushed.push(Flushed { outlet: kind, accounts });
         }
+        flushed
     }
 }
 
-fn spans(batch: &[TranslatedDocument]) -> u64 {
-    batch.iter().map(|document| document.spans).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log::test_log;
-
-    fn document(id: usize, bytes: usize) -> TranslatedDocument {
-        TranslatedDocument {
-            id: format!("{id:016x}"),
-            json: "x".repeat(bytes),
-            spans: 1,
-            is_segment: false,
-            start_micros: 0,
+impl Outlet {
+    fn kind(&self) -> OutletKind {
+        match self {
+            Self::Xray(_) => OutletKind::Xray,
         }
     }
 
-    #[tokio::test]
-    async fn bet_33_while_paused_documents_wait_within_the_limit_and_the_oldest_goes() {
-        let (log, _) = test_log::capture(Level::Debug);
-        let mut exporter = Exporter::new(Arc::new(Clients::new(|_| None)), 1000, log);
-        exporter.paused_until = Some(Instant::now() + Duration::from_mins(1));
-        let documents = (0..15).map(|id| document(id, 100)).collect();
-        let accounts = exporter.flush(documents, Instant::now() + Duration::from_secs(1)).await;
-        assert_eq!(exporter.waiting(), 10);
-        assert_eq!(exporter.waiting[0].id, format!("{:016x}", 5));
-        assert_eq!(accounts.to_json()["dropped"]["buffer_full"], 5);
+    fn has_waiting(&self) -> bool {
+        match self {
+            Self::Xray(xray) => xray.has_waiting(),
+        }
+    }
+
+    fn waiting_spans(&self) -> u64 {
+        match self {
+            Self::Xray(xray) => xray.waiting_spans(),
+        }
     }
 }

@@ -1,0 +1,118 @@
+//! What waits for a better moment, bounded in bytes (BET-30, BET-33).
+
+use std::collections::VecDeque;
+
+/// Something that may have to wait.
+pub(super) trait Waits {
+    /// Which flush first tried to send it. One flush is one invocation's spans, and the late ones before it.
+    fn generation(&self) -> u64;
+    fn bytes(&self) -> usize;
+    fn spans(&self) -> u64;
+}
+
+/// What could not be sent, oldest first.
+#[derive(Debug)]
+pub(super) struct Buffer<T> {
+    waiting: VecDeque<T>,
+    limit_bytes: usize,
+    generation: u64,
+}
+
+impl<T: Waits> Buffer<T> {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self { waiting: VecDeque::new(), limit_bytes, generation: 0 }
+    }
+
+    /// The number of the flush that begins now.
+    pub(super) fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// Hands out everything.
+    pub(super) fn take(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.waiting).into()
+    }
+
+    /// Keeps these, and returns how many spans had to go: the oldest invocation first, whole, so that what stays is
+    /// not a trace without its beginning. Of an invocation that is alone and too large, the end goes.
+    pub(super) fn keep(&mut self, items: impl IntoIterator<Item = T>) -> u64 {
+        self.waiting.extend(items);
+        self.waiting.make_contiguous().sort_by_key(Waits::generation);
+        let mut bytes: usize = self.waiting.iter().map(Waits::bytes).sum();
+        let mut gone = 0;
+        while bytes > self.limit_bytes {
+            let (Some(oldest), Some(newest)) = (self.waiting.front(), self.waiting.back()) else { break };
+            let taken = if oldest.generation() == newest.generation() {
+                let last = self.waiting.pop_back();
+                last.into_iter().collect()
+            } else {
+                let generation = oldest.generation();
+                let end = self.waiting.partition_point(|item| item.generation() == generation);
+                self.waiting.drain(..end).collect::<Vec<_>>()
+            };
+            bytes -= taken.iter().map(Waits::bytes).sum::<usize>();
+            gone += taken.iter().map(Waits::spans).sum::<u64>();
+        }
+        gone
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Spans that wait.
+    pub(super) fn spans(&self) -> u64 {
+        self.waiting.iter().map(Waits::spans).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Item(u64, usize);
+
+    impl Waits for Item {
+        fn generation(&self) -> u64 {
+            self.0
+        }
+        fn bytes(&self) -> usize {
+            self.1
+        }
+        fn spans(&self) -> u64 {
+            1
+        }
+    }
+
+    fn kept(limit: usize, items: &[Item]) -> (Vec<Item>, u64) {
+        let mut buffer = Buffer::new(limit);
+        let gone = buffer.keep(items.to_vec());
+        assert_eq!(buffer.spans() + gone, items.len() as u64);
+        (buffer.take(), gone)
+    }
+
+    #[test]
+    fn bet_33_the_oldest_invocation_goes_whole() {
+        let items = [Item(2, 40), Item(1, 40), Item(1, 10), Item(3, 40)];
+        assert_eq!(kept(100, &items), (vec![Item(2, 40), Item(3, 40)], 2));
+        assert_eq!(kept(130, &items).1, 0);
+        assert_eq!(kept(50, &items), (vec![Item(3, 40)], 3));
+    }
+
+    #[test]
+    fn bet_33_of_an_invocation_that_is_alone_the_beginning_stays() {
+        assert_eq!(kept(25, &[Item(1, 10), Item(1, 11), Item(1, 12)]), (vec![Item(1, 10), Item(1, 11)], 1));
+        assert_eq!(kept(5, &[Item(1, 10)]), (vec![], 1));
+    }
+
+    #[test]
+    fn what_comes_back_keeps_its_place() {
+        let mut buffer = Buffer::new(1000);
+        assert_eq!(buffer.keep([Item(2, 1), Item(2, 2)]), 0);
+        assert_eq!(buffer.keep([Item(1, 3), Item(2, 4)]), 0);
+        assert_eq!(buffer.take(), [Item(1, 3), Item(2, 1), Item(2, 2), Item(2, 4)]);
+        assert!(buffer.is_empty());
+    }
+}

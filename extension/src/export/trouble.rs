@@ -1,0 +1,106 @@
+//! What goes wrong between here and X-Ray, counted as `PutTelemetryRecords` wants it (xray.md section 6).
+
+use std::error::Error;
+use std::io;
+
+/// One failed try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Timeout,
+    ConnectionRefused,
+    UnknownHost,
+    Status4xx,
+    Status5xx,
+    Other,
+}
+
+/// Counts of failed tries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Troubles {
+    pub(super) timeout: u32,
+    pub(super) connection_refused: u32,
+    pub(super) unknown_host: u32,
+    pub(super) status_4xx: u32,
+    pub(super) status_5xx: u32,
+    pub(super) other: u32,
+}
+
+/// An error and what is behind it, outermost first.
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let source = |error: &&'a (dyn Error + 'static)| (*error).source();
+    std::iter::successors(Some(error), source)
+}
+
+impl Trouble {
+    /// By the status of an answer.
+    pub(super) fn of_status(status: u16) -> Self {
+        match status {
+            400..=499 => Self::Status4xx,
+            500..=599 => Self::Status5xx,
+            _ => Self::Other,
+        }
+    }
+
+    /// By the causes of an error without an answer.
+    pub(super) fn of_error(error: &(dyn Error + 'static)) -> Self {
+        for cause in causes(error) {
+            // The connector has no type for this one, only these words.
+            if cause.to_string() == "dns error" {
+                return Self::UnknownHost;
+            }
+            match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(io::ErrorKind::TimedOut) => return Self::Timeout,
+                Some(io::ErrorKind::ConnectionRefused) => return Self::ConnectionRefused,
+                _ => {}
+            }
+        }
+        Self::Other
+    }
+}
+
+impl Troubles {
+    pub(super) fn count(&mut self, trouble: Trouble) {
+        let counter = match trouble {
+            Trouble::Timeout => &mut self.timeout,
+            Trouble::ConnectionRefused => &mut self.connection_refused,
+            Trouble::UnknownHost => &mut self.unknown_host,
+            Trouble::Status4xx => &mut self.status_4xx,
+            Trouble::Status5xx => &mut self.status_5xx,
+            Trouble::Other => &mut self.other,
+        };
+        *counter += 1;
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.timeout += other.timeout;
+        self.connection_refused += other.connection_refused;
+        self.unknown_host += other.unknown_host;
+        self.status_4xx += other.status_4xx;
+        self.status_5xx += other.status_5xx;
+        self.other += other.other;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Connect(#[source] Box<dyn Error + Send + Sync>);
+
+    #[test]
+    fn section_6_every_failed_try_has_its_counter() {
+        let of = |kind: io::ErrorKind| Trouble::of_error(&Connect(Box::new(io::Error::from(kind))));
+        assert_eq!(of(io::ErrorKind::TimedOut), Trouble::Timeout);
+        assert_eq!(of(io::ErrorKind::ConnectionRefused), Trouble::ConnectionRefused);
+        assert_eq!(of(io::ErrorKind::ConnectionReset), Trouble::Other);
+        assert_eq!(Trouble::of_error(&Connect("dns error".into())), Trouble::UnknownHost);
+        assert_eq!(
+            [403, 429, 500, 302].map(Trouble::of_status),
+            [Trouble::Status4xx, Trouble::Status4xx, Trouble::Status5xx, Trouble::Other]
+        );
+    }
+}
