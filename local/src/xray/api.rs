@@ -61,7 +61,8 @@ fn put_trace_segments(request: &Value, store: &Store, faults: &Faults) -> Result
             None => unprocessed.extend(store.put_documents(vec![text.to_owned()])),
         }
     }
-    let entry = |one: Unprocessed| json!({"Id": one.id, "ErrorCode": one.code, "Message": one.message});
+    let hidden = faults.ids_hidden();
+    let entry = |one: Unprocessed| json!({"Id": one.id.filter(|_| !hidden), "ErrorCode": one.code, "Message": one.message});
     Ok(json!({"UnprocessedTraceSegments": unprocessed.into_iter().map(entry).collect::<Vec<_>>()}))
 }
 

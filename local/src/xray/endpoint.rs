@@ -2,6 +2,7 @@
 
 use super::api;
 use super::faults::{Fault, Faults};
+use super::resettable::{ResetHandle, Resettable};
 use super::signature;
 use super::store::Store;
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub struct RecordedRequest {
     /// Documents in a `PutTraceSegments`, else 0.
     pub documents: usize,
     pub authorization: String,
+    /// Where the connection came from: one port is one connection.
+    pub peer: SocketAddr,
     /// By name in lower case. Where a header came twice, the last value. Session tokens are left out.
     pub headers: BTreeMap<String, String>,
 }
@@ -114,7 +117,7 @@ async fn serve(listener: TcpListener, shared: Shared) {
     // Dropped with the server, so that no connection outlives the endpoint.
     let mut connections = JoinSet::new();
     while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of file descriptors: asking again at once would only burn time.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -122,7 +125,9 @@ async fn serve(listener: TcpListener, shared: Shared) {
         while connections.try_join_next().is_some() {}
         let shared = shared.clone();
         connections.spawn(async move {
-            let service = service_fn(|request| answer(request, shared.clone()));
+            let stream = Resettable::new(stream);
+            let reset = stream.handle();
+            let service = service_fn(|request| answer(request, shared.clone(), peer, reset.clone()));
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -139,15 +144,22 @@ struct Closed;
 /// A status with an error type and a message, or the answer.
 type Answer = Result<Value, (u16, &'static str, String)>;
 
-async fn answer(request: Request<Incoming>, shared: Shared) -> Result<Response<Full<Bytes>>, Closed> {
+async fn answer(
+    request: Request<Incoming>,
+    shared: Shared,
+    peer: SocketAddr,
+    reset: ResetHandle,
+) -> Result<Response<Full<Bytes>>, Closed> {
     let (head, body) = request.into_parts();
     let body = read(body).await;
     let fault = shared.faults.next();
     let path = head.uri.path().to_owned();
     let mut documents = 0;
     let answer = match (&fault, &body) {
-        (Some(Fault::Status(status, kind)), _) => Err((*status, *kind, "on request".to_owned())),
-        (Some(Fault::Close | Fault::Hang), _) => Err((0, "", String::new())),
+        (Some(Fault::Status(status, kind) | Fault::StatusWith(status, kind, _)), _) => {
+            Err((*status, *kind, "on request".to_owned()))
+        }
+        (Some(Fault::Close | Fault::Reset | Fault::Hang), _) => Err((0, "", String::new())),
         (_, Err((status, kind, message))) => Err((*status, *kind, message.clone())),
         (_, Ok(_)) if head.method != Method::POST => Err((
             404,
@@ -168,13 +180,27 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Result<Response<F
         status,
         bytes: body.as_ref().map_or(0, Bytes::len),
         documents,
+        peer,
         authorization: headers.get("authorization").cloned().unwrap_or_default(),
         headers,
     });
     match fault {
         Some(Fault::Hang) => std::future::pending().await,
-        Some(Fault::Close) => return Err(Closed),
+        Some(Fault::Close | Fault::LoseAnswer) => return Err(Closed),
+        Some(Fault::Reset) => {
+            reset.reset();
+            return Err(Closed);
+        }
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(Fault::StatusWith(_, _, headers)) => {
+            let mut response = response(&answer);
+            for (name, value) in headers {
+                if let Ok(value) = value.parse() {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+            return Ok(response);
+        }
         Some(Fault::Status(..)) | None => {}
     }
     Ok(response(&answer))

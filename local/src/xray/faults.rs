@@ -11,21 +11,33 @@ use std::time::Duration;
 pub enum Fault {
     /// This status and error type instead of an answer.
     Status(u16, &'static str),
+    /// The same, with headers of the answer that are added or replaced, such as `retry-after` or `date`.
+    StatusWith(u16, &'static str, Vec<(&'static str, String)>),
     /// The right answer, late.
     Delay(Duration),
     /// No answer at all.
     Hang,
     /// The connection is closed without an answer.
     Close,
+    /// The same by a TCP reset.
+    Reset,
+    /// The request is carried out, and the connection closed without an answer.
+    LoseAnswer,
 }
 
 /// Refuses a document by what is in it.
 type Refusal = Arc<dyn Fn(&Value) -> Option<(&'static str, String)> + Send + Sync>;
 
+/// Chooses the fault of a request by its number, from 0.
+type Choice = Arc<dyn Fn(u64) -> Option<Fault> + Send + Sync>;
+
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Fault>,
+    choice: Option<Choice>,
+    requests: u64,
     refusal: Option<Refusal>,
+    ids_hidden: bool,
 }
 
 /// The faults of the requests to come, first in, first out, and which documents are refused.
@@ -55,13 +67,36 @@ impl Faults {
         self.lock().refusal = Some(Arc::new(refusal));
     }
 
+    /// From now on, requests for which nothing was added meet the fault that `choice` gives for their number. Whoever
+    /// wants chance brings it, with a seed.
+    pub fn choose(&self, choice: impl Fn(u64) -> Option<Fault> + Send + Sync + 'static) {
+        self.lock().choice = Some(Arc::new(choice));
+    }
+
+    /// Whether refused documents are answered without their id, as X-Ray does where it can't find it (PTS-3).
+    pub fn hide_ids(&self, hidden: bool) {
+        self.lock().ids_hidden = hidden;
+    }
+
     /// No more faults, and no more documents refused.
     pub fn clear(&self) {
         *self.lock() = Inner::default();
     }
 
     pub(super) fn next(&self) -> Option<Fault> {
-        self.lock().waiting.pop_front()
+        let (choice, number) = {
+            let mut inner = self.lock();
+            inner.requests += 1;
+            if let Some(fault) = inner.waiting.pop_front() {
+                return Some(fault);
+            }
+            (inner.choice.clone()?, inner.requests - 1)
+        };
+        choice(number)
+    }
+
+    pub(super) fn ids_hidden(&self) -> bool {
+        self.lock().ids_hidden
     }
 
     /// The code and message for a document that is to be refused.

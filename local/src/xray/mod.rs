@@ -8,6 +8,7 @@ mod faults;
 mod fields;
 mod findings;
 mod labels;
+mod resettable;
 mod service_graph;
 mod signature;
 mod store;

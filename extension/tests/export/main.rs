@@ -1,0 +1,5 @@
+//! The outlets, in this process, against endpoints on this machine.
+
+mod faults;
+mod requests;
+mod stage;

@@ -1,0 +1,152 @@
+//! Outlets without the rest of the extension, beside a local X-Ray.
+
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use otel_xray::accounts::Accounts;
+use otel_xray::export::{Clients, Config, Moment, Outlets};
+use otel_xray::invocation::trace_header::TraceHeader;
+use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
+use otel_xray::log::{Format, Level, Log};
+use otel_xray::settings::OutletKind;
+use otel_xray::translate::{Function, TranslatedDocument, Translator};
+use otel_xray_local::xray::Endpoint;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Long enough for anything that does not hang.
+pub(crate) const AMPLE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Stage {
+    pub(crate) xray: Endpoint,
+    pub(crate) outlets: Outlets,
+    pub(crate) lines: Arc<Mutex<Vec<String>>>,
+    /// Added to the wall clock of the flushes to come: the environment was frozen.
+    pub(crate) frozen: Duration,
+    ledgers: HashMap<&'static str, Accounts>,
+}
+
+/// Spans of one trace, `PassThrough`: the first is the handler's.
+pub(crate) fn batch(trace: u32, spans: u64) -> Batch {
+    let mut trace_id = [0x65; 16];
+    trace_id[12..].copy_from_slice(&trace.to_be_bytes());
+    let id = |number: u64| ((u64::from(trace) << 32) + number + 1).to_be_bytes().to_vec();
+    let span = |number: u64| Span {
+        trace_id: trace_id.to_vec(),
+        span_id: id(number),
+        parent_span_id: if number == 0 { vec![] } else { id(0) },
+        name: format!("work {number}"),
+        kind: if number == 0 { 2 } else { 1 },
+        start_time_unix_nano: 1_795_224_538_000_000_000 + number * 1_000_000,
+        end_time_unix_nano: 1_795_224_539_000_000_000,
+        attributes: vec![KeyValue {
+            key: "note".into(),
+            value: Some(AnyValue { value: Some(any_value::Value::StringValue(format!("of {number}"))) }),
+            ..KeyValue::default()
+        }],
+        flags: 0x101,
+        ..Span::default()
+    };
+    let request_id = format!("request-{trace}");
+    let collected = |number| Collected {
+        span: Box::new(span(number)),
+        origin: Arc::new(Origin::default()),
+        request_id: Some(request_id.as_str().into()),
+    };
+    let hex: String = trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let header = TraceHeader::parse(&format!("Root=1-{}-{};Sampled=1", &hex[..8], &hex[8..]));
+    let function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:shop".to_owned();
+    Batch {
+        spans: (0..spans).map(collected).collect(),
+        invocations: vec![Invocation { request_id, function_arn, header, mode: Mode::PassThrough }],
+    }
+}
+
+pub(crate) fn function() -> Function {
+    Function { name: "shop".into(), region: "eu-west-1".into(), ..Function::default() }
+}
+
+/// What the outlets are given for a batch.
+pub(crate) fn documents(batch: &Batch) -> Vec<TranslatedDocument> {
+    Translator::default().translate(batch, &function()).documents
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::with(&[OutletKind::Xray], &[], 4 * 1024 * 1024).await
+    }
+
+    /// `variables` come before those that lead to the local X-Ray.
+    pub(crate) async fn with(
+        kinds: &[OutletKind],
+        variables: &[(&str, String)],
+        buffer_bytes: usize,
+    ) -> Self {
+        let xray = Endpoint::start((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let mut all: HashMap<String, String> = [
+            ("AWS_ENDPOINT_URL_XRAY", xray.url()),
+            ("AWS_REGION", "eu-west-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "AKID".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let log = Log::to(Level::Debug, Format::Text, move |line| sink.lock().unwrap().push(line.to_owned()));
+        let clients = Arc::new(Clients::new(move |name| all.get(name).cloned()).with_log(log.clone()));
+        let outlets = Outlets::new(Config { outlets: kinds.to_vec(), buffer_bytes }, clients, log);
+        Self { xray, outlets, lines, frozen: Duration::ZERO, ledgers: HashMap::new() }
+    }
+
+    pub(crate) async fn flush(&mut self, batch: Batch) {
+        self.flush_within(batch, AMPLE).await;
+    }
+
+    pub(crate) async fn flush_within(&mut self, batch: Batch, time: Duration) {
+        let spans = batch.spans.len() as u64;
+        for (kind, _) in self.outlets.waiting_spans() {
+            self.ledgers.entry(kind.name()).or_default().receive(spans);
+        }
+        let mut now = Moment::now();
+        now.unix += self.frozen;
+        for flushed in self.outlets.flush(batch, &function(), now, Instant::now() + time).await {
+            self.ledgers.entry(flushed.outlet.name()).or_default().add(flushed.accounts);
+        }
+        for (kind, waiting) in self.outlets.waiting_spans() {
+            let accounts = &self.ledgers[kind.name()];
+            assert!(accounts.balance(waiting), "P2: {}: {}", kind.name(), accounts.to_json_with(waiting));
+        }
+    }
+
+    /// The accounts of an outlet, which have been seen to balance after every flush.
+    pub(crate) fn accounts(&self, outlet: &str) -> serde_json::Value {
+        self.ledgers[outlet].to_json()
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.accounts("xray")["sent"].as_u64().unwrap()
+    }
+
+    pub(crate) fn carried(&self) -> u64 {
+        self.outlets.waiting_spans().iter().map(|(_, spans)| spans).sum()
+    }
+
+    /// Documents of each `PutTraceSegments` so far, with the answer's status; 0 is none.
+    pub(crate) fn requests(&self) -> Vec<(u16, usize)> {
+        let requests = self.xray.requests();
+        let puts = requests.iter().filter(|request| request.path == "/TraceSegments");
+        puts.map(|request| (request.status, request.documents)).collect()
+    }
+
+    pub(crate) fn stored(&self) -> usize {
+        self.xray.store().documents().len()
+    }
+
+    pub(crate) fn said(&self, part: &str) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| line.contains(part)).count()
+    }
+}
