@@ -102,3 +102,87 @@ impl Clients {
 fn is_true(value: Option<String>) -> bool {
     value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// Where a request would go.
+    async fn host(variables: &'static [(&'static str, &'static str)], region: &'static str) -> String {
+        let lookup = move |name: &str| match name {
+            "AWS_REGION" => Some(region.to_owned()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("x".to_owned()),
+            _ => variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()),
+        };
+        let session = Clients::new(lookup).get().await.unwrap();
+        let seen = Arc::new(Mutex::new(String::new()));
+        let see = Arc::clone(&seen);
+        let request = session.client.put_trace_segments().trace_segment_documents("{}").customize();
+        let request = request.mutate_request(move |request| {
+            request.uri().clone_into(&mut see.lock().unwrap());
+            request.set_uri("http://127.0.0.1:1/").unwrap();
+        });
+        request.send().await.unwrap_err();
+        let uri = seen.lock().unwrap().clone();
+        uri.strip_suffix("/TraceSegments").unwrap_or(&uri).to_owned()
+    }
+
+    #[tokio::test]
+    async fn pts_1_endpoints_of_every_partition() {
+        const FIPS: (&str, &str) = ("AWS_USE_FIPS_ENDPOINT", "true");
+        const DUAL: (&str, &str) = ("AWS_USE_DUALSTACK_ENDPOINT", "true");
+        for (region, plain, fips, dual, both) in [
+            (
+                "eu-west-1",
+                "https://xray.eu-west-1.amazonaws.com",
+                "https://xray-fips.eu-west-1.amazonaws.com",
+                "https://xray.eu-west-1.api.aws",
+                "https://xray-fips.eu-west-1.api.aws",
+            ),
+            (
+                "us-east-1",
+                "https://xray.us-east-1.amazonaws.com",
+                "https://xray-fips.us-east-1.amazonaws.com",
+                "https://xray.us-east-1.api.aws",
+                "https://xray-fips.us-east-1.api.aws",
+            ),
+            (
+                "cn-north-1",
+                "https://xray.cn-north-1.amazonaws.com.cn",
+                "https://xray-fips.cn-north-1.amazonaws.com.cn",
+                "https://xray.cn-north-1.api.amazonwebservices.com.cn",
+                "https://xray-fips.cn-north-1.api.amazonwebservices.com.cn",
+            ),
+            (
+                "us-gov-west-1",
+                "https://xray.us-gov-west-1.amazonaws.com",
+                "https://xray-fips.us-gov-west-1.amazonaws.com",
+                "https://xray.us-gov-west-1.api.aws",
+                "https://xray-fips.us-gov-west-1.api.aws",
+            ),
+        ] {
+            assert_eq!(host(&[], region).await, plain);
+            assert_eq!(host(&[FIPS], region).await, fips);
+            assert_eq!(host(&[DUAL], region).await, dual);
+            assert_eq!(host(&[FIPS, DUAL], region).await, both);
+        }
+        for (region, expected) in [
+            ("us-iso-east-1", "https://xray.us-iso-east-1.c2s.ic.gov"),
+            ("us-isob-east-1", "https://xray.us-isob-east-1.sc2s.sgov.gov"),
+            ("eu-isoe-west-1", "https://xray.eu-isoe-west-1.cloud.adc-e.uk"),
+            ("us-isof-south-1", "https://xray.us-isof-south-1.csp.hci.ic.gov"),
+            ("eusc-de-east-1", "https://xray.eusc-de-east-1.amazonaws.eu"),
+        ] {
+            assert_eq!(host(&[], region).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_by_variable_wins_and_the_service_s_own_before_the_general_one() {
+        const ALL: (&str, &str) = ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566");
+        const XRAY: (&str, &str) = ("AWS_ENDPOINT_URL_XRAY", "https://vpce-1.xray.example");
+        assert_eq!(host(&[ALL], "eu-west-1").await, ALL.1);
+        assert_eq!(host(&[ALL, XRAY], "eu-west-1").await, XRAY.1);
+    }
+}

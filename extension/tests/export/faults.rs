@@ -25,7 +25,7 @@ fn trouble(seed: u64, request: u64) -> Option<Fault> {
         130..180 => Some(Fault::Reset),
         180..220 => Some(Fault::Close),
         220..320 => Some(Fault::Delay(Duration::from_millis(3))),
-        320..330 => Some(Fault::Hang),
+        320..325 => Some(Fault::Hang),
         _ => None,
     }
 }
@@ -62,7 +62,7 @@ async fn storm(seed: u64) {
                 _ => _ = expected.insert(document.id, document.json),
             }
         }
-        stage.flush_within(flush_of(seed, trace), Duration::from_millis(80)).await;
+        stage.flush_within(flush_of(seed, trace), Duration::from_secs(1)).await;
     }
     // The weather clears, and what was carried over arrives.
     stage.xray.faults().choose(|_| None);

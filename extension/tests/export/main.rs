@@ -1,5 +1,6 @@
 //! The outlets, in this process, against endpoints on this machine.
 
+mod credentials;
 mod faults;
 mod requests;
 mod stage;
