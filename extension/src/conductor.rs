@@ -1,7 +1,7 @@
 //! Connects the stages: takes what arrives, asks the machine what it means, flushes, and lets Lambda go on.
 
 use crate::accounts::{Accounts, Reason, to_json_by_outlet};
-use crate::export::{self, Clients, Flushed, Moment, Outlets};
+use crate::export::{self, Clients, DaemonAddress, Flushed, Moment, Outlets};
 use crate::invocation::{Config, Hold, Machine, Signal};
 use crate::lambda::{Event, Invoke, Registered, Shutdown, Turn};
 use crate::log::{Level, Log};
@@ -34,6 +34,7 @@ pub struct Conductor {
     clients: Arc<Clients>,
     /// `None` while a flush has them.
     outlets: Option<Outlets>,
+    daemon: DaemonAddress,
     log: Log,
 }
 
@@ -69,6 +70,7 @@ impl Conductor {
             function: Arc::new(function),
             clients,
             outlets: None,
+            daemon: DaemonAddress::default(),
             log,
         };
         conductor.outlets = Some(conductor.new_outlets());
@@ -148,7 +150,8 @@ impl Conductor {
     }
 
     fn take_in(&mut self, arrived: Received) -> Signal {
-        if matches!(arrived, Received::Hello(..)) {
+        if let Received::Hello(_, hello) = &arrived {
+            self.daemon.learn(&hello.env);
             // Builds the client while the function's own code loads.
             let clients = Arc::clone(&self.clients);
             tokio::spawn(async move { clients.prepare().await });
@@ -229,6 +232,7 @@ impl Conductor {
         let config = export::Config {
             outlets: self.settings.outlets.clone(),
             buffer_bytes: self.settings.buffer_bytes,
+            daemon: self.daemon.clone(),
         };
         Outlets::new(config, Arc::clone(&self.clients), self.log.clone())
     }

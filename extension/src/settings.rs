@@ -112,10 +112,12 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: OUTLETS,
-        values: "`xray`, comma separated",
+        values: "any of `xray`, `daemon`, `otlp`, comma separated",
         default: "xray",
         reader: Reader::Extension,
-        help: "Where traces go.",
+        help: "Where traces go, to several places at once if need be. `xray`: X-Ray's API. `daemon`: the X-Ray daemon \
+               that Lambda runs beside a function with Active tracing: no permission needed, and no word of what X-Ray \
+               refused. `otlp`: OTLP over HTTP, by the `OTEL_EXPORTER_OTLP_*` variables below.",
     },
     Setting {
         name: OTLP_HTTP,
@@ -168,15 +170,18 @@ pub enum TracingMode {
 pub enum OutletKind {
     /// `PutTraceSegments`.
     Xray,
+    /// An X-Ray daemon, over UDP.
+    Daemon,
 }
 
 impl OutletKind {
-    const ALL: [Self; 1] = [Self::Xray];
+    const ALL: [Self; 2] = [Self::Xray, Self::Daemon];
 
     /// The name in settings and accounts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Xray => "xray",
+            Self::Daemon => "daemon",
         }
     }
 }

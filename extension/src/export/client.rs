@@ -84,7 +84,8 @@ impl Clients {
             .retry_config(RetryConfig::disabled())
             .http_client(connections.for_sdk())
             .credentials_provider(credentials.clone())
-            .identity_cache(IdentityCache::lazy().buffer_time(super::credentials::REFRESH_BEFORE).build())
+            // The provider remembers by itself, and refreshes earlier.
+            .identity_cache(IdentityCache::no_cache())
             .use_fips(is_true(self.variable("AWS_USE_FIPS_ENDPOINT")))
             .use_dual_stack(is_true(self.variable("AWS_USE_DUALSTACK_ENDPOINT")));
         config.set_endpoint_url(

@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Credentials are asked for again when they have this much left.
-pub(super) const REFRESH_BEFORE: Duration = Duration::from_mins(5);
+const REFRESH_BEFORE: Duration = Duration::from_mins(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Where containers of ECS and EKS find their credentials.

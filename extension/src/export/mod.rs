@@ -11,6 +11,7 @@ mod clocks;
 mod complaints;
 mod connector;
 mod credentials;
+mod daemon;
 mod delivery;
 mod outgoing;
 mod repair;
@@ -20,12 +21,14 @@ mod xray;
 
 pub use client::Clients;
 pub use clocks::Moment;
+pub use daemon::DaemonAddress;
 
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;
 use crate::log::{Level, Log};
 use crate::settings::OutletKind;
 use crate::translate::{Function, Translator};
+use daemon::Daemon;
 use std::sync::Arc;
 use tokio::time::Instant;
 use xray::Xray;
@@ -36,6 +39,7 @@ pub struct Config {
     pub outlets: Vec<OutletKind>,
     /// How many bytes each outlet keeps while its other side can't be reached.
     pub buffer_bytes: usize,
+    pub daemon: DaemonAddress,
 }
 
 /// All outlets that are on.
@@ -52,6 +56,7 @@ pub struct Outlets {
 #[derive(Debug)]
 enum Outlet {
     Xray(Box<Xray>),
+    Daemon(Box<Daemon>),
 }
 
 /// What one flush did with the spans of its batch, for one outlet.
@@ -77,6 +82,12 @@ impl Outlets {
                 Arc::clone(&self.clients),
                 self.config.buffer_bytes,
                 seed,
+                self.log.clone(),
+            ))),
+            OutletKind::Daemon => Outlet::Daemon(Box::new(Daemon::new(
+                self.config.daemon.clone(),
+                self.clients.variable("AWS_XRAY_DAEMON_ADDRESS"),
+                self.config.buffer_bytes,
                 self.log.clone(),
             ))),
         }
@@ -112,6 +123,7 @@ impl Outlets {
             let task = tokio::spawn(async move {
                 match &mut outlet {
                     Outlet::Xray(xray) => accounts.add(xray.flush(documents, now, until).await),
+                    Outlet::Daemon(daemon) => accounts.add(daemon.flush(documents, now, until).await),
                 }
                 (outlet, accounts)
             });
@@ -145,18 +157,21 @@ impl Outlet {
     fn kind(&self) -> OutletKind {
         match self {
             Self::Xray(_) => OutletKind::Xray,
+            Self::Daemon(_) => OutletKind::Daemon,
         }
     }
 
     fn has_waiting(&self) -> bool {
         match self {
             Self::Xray(xray) => xray.has_waiting(),
+            Self::Daemon(daemon) => daemon.has_waiting(),
         }
     }
 
     fn waiting_spans(&self) -> u64 {
         match self {
             Self::Xray(xray) => xray.waiting_spans(),
+            Self::Daemon(daemon) => daemon.waiting_spans(),
         }
     }
 }

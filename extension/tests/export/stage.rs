@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::accounts::Accounts;
-use otel_xray::export::{Clients, Config, Moment, Outlets};
+use otel_xray::export::{Clients, Config, DaemonAddress, Moment, Outlets};
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
 use otel_xray::log::{Format, Level, Log};
@@ -22,6 +22,7 @@ pub(crate) const AMPLE: Duration = Duration::from_secs(20);
 pub(crate) struct Stage {
     pub(crate) xray: Endpoint,
     pub(crate) outlets: Outlets,
+    pub(crate) daemon: DaemonAddress,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Added to the wall clock of the flushes to come: the environment was frozen.
     pub(crate) frozen: Duration,
@@ -98,8 +99,13 @@ impl Stage {
         let sink = Arc::clone(&lines);
         let log = Log::to(Level::Debug, Format::Text, move |line| sink.lock().unwrap().push(line.to_owned()));
         let clients = Arc::new(Clients::new(move |name| all.get(name).cloned()).with_log(log.clone()));
-        let outlets = Outlets::new(Config { outlets: kinds.to_vec(), buffer_bytes }, clients, log);
-        Self { xray, outlets, lines, frozen: Duration::ZERO, ledgers: HashMap::new() }
+        let daemon = DaemonAddress::default();
+        let outlets = Outlets::new(
+            Config { outlets: kinds.to_vec(), buffer_bytes, daemon: daemon.clone() },
+            clients,
+            log,
+        );
+        Self { xray, outlets, daemon, lines, frozen: Duration::ZERO, ledgers: HashMap::new() }
     }
 
     pub(crate) async fn flush(&mut self, batch: Batch) {

@@ -1,0 +1,241 @@
+//! The outlet to an X-Ray daemon: one UDP datagram for each document, no permission, no acknowledgement (xray.md
+//! section 16).
+
+use super::buffer::{Buffer, Waits as _};
+use super::clocks::Moment;
+use super::complaints::Complaints;
+use super::outgoing::Outgoing;
+use crate::accounts::{Accounts, Reason, Trim};
+use crate::log::{Level, Log};
+use crate::translate::TranslatedDocument;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::time::Instant;
+
+const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\n";
+/// What a datagram leaves for the document (LIM-11).
+const MAX_DOCUMENT_BYTES: usize = 65_507 - HEADER.len();
+/// Where Lambda's daemon listens when nothing says otherwise.
+const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(169, 254, 79, 129)), 2000);
+/// A burst that the daemon's socket holds while the daemon is not running. Small datagrams count by their number:
+/// the kernel charges each far more than its bytes.
+const BURST_BYTES: usize = 64 * 1024;
+const BURST_DATAGRAMS: usize = 32;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The daemon's address, once somebody has said it.
+#[derive(Debug, Clone, Default)]
+pub struct DaemonAddress(Arc<OnceLock<SocketAddr>>);
+
+impl DaemonAddress {
+    /// Looks at variables of an environment: the runtime's are handed over by an agent, because Lambda gives them to
+    /// nobody else. The first address found stays.
+    pub fn learn(&self, environment: &BTreeMap<String, String>) {
+        let variable = |name: &str| environment.get(name).map(String::as_str);
+        let whole = variable("AWS_XRAY_DAEMON_ADDRESS").and_then(udp_address);
+        let parts = || {
+            let host = variable("_AWS_XRAY_DAEMON_ADDRESS")?;
+            udp_address(&format!("{host}:{}", variable("_AWS_XRAY_DAEMON_PORT").unwrap_or("2000")))
+        };
+        if let Some(address) = whole.or_else(parts) {
+            let _ = self.0.set(address);
+        }
+    }
+
+    /// What was learned, else what the extension's own environment says, else Lambda's default.
+    fn get(&self, own: Option<&str>) -> SocketAddr {
+        self.0.get().copied().or_else(|| own.and_then(udp_address)).unwrap_or(DEFAULT)
+    }
+}
+
+/// The UDP half of `host:port`, or of `tcp:host:port udp:host:port` in either order (DMN-1, DMN-10).
+fn udp_address(text: &str) -> Option<SocketAddr> {
+    let mut parts = text.split_whitespace();
+    let chosen = parts
+        .clone()
+        .find_map(|part| part.strip_prefix("udp:"))
+        .or_else(|| parts.find(|part| !part.starts_with("tcp:")))?;
+    chosen.replace("localhost", "127.0.0.1").parse().ok()
+}
+
+/// Sends documents to the daemon.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    address: DaemonAddress,
+    /// `AWS_XRAY_DAEMON_ADDRESS` of the extension's own environment.
+    own: Option<String>,
+    socket: Option<UdpSocket>,
+    buffer: Buffer<Outgoing>,
+    complaints: Complaints,
+}
+
+impl Daemon {
+    /// At most `limit_bytes` of documents are kept while nobody listens.
+    pub(super) fn new(address: DaemonAddress, own: Option<String>, limit_bytes: usize, log: Log) -> Self {
+        Self {
+            address,
+            own,
+            socket: None,
+            buffer: Buffer::new(limit_bytes),
+            complaints: Complaints::new(log),
+        }
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    pub(super) fn waiting_spans(&self) -> u64 {
+        self.buffer.spans()
+    }
+
+    /// Sends the documents, those that have waited first. Sent means that the kernel has taken them.
+    pub(super) async fn flush(
+        &mut self,
+        documents: Vec<TranslatedDocument>,
+        now: Moment,
+        until: Instant,
+    ) -> Accounts {
+        let generation = self.buffer.next_generation();
+        let mut all = self.buffer.take();
+        all.extend(documents.into_iter().map(|document| Outgoing::new(document, generation)));
+        let mut accounts = Accounts::default();
+        let mut left = all.into_iter();
+        let mut kept = Vec::new();
+        let (mut burst_bytes, mut burst_datagrams) = (0, 0);
+        for document in left.by_ref() {
+            let Some(document) = fitting(document, &mut accounts) else { continue };
+            match tokio::time::timeout_at(until, self.send(&document)).await {
+                Ok(Ok(())) => accounts.send(document.spans()),
+                Ok(Err(error)) => {
+                    self.complain(&error, now);
+                    kept.push(document);
+                    break;
+                }
+                Err(_) => {
+                    kept.push(document);
+                    break;
+                }
+            }
+            burst_bytes += document.bytes();
+            burst_datagrams += 1;
+            if burst_bytes >= BURST_BYTES || burst_datagrams >= BURST_DATAGRAMS {
+                (burst_bytes, burst_datagrams) = (0, 0);
+                if Instant::now() + PAUSE >= until {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        accounts.drop(Reason::BufferFull, self.buffer.keep(kept.into_iter().chain(left)));
+        accounts
+    }
+
+    async fn send(&mut self, document: &Outgoing) -> io::Result<()> {
+        if self.socket.is_none() {
+            let to = self.address.get(self.own.as_deref());
+            let from: SocketAddr = match to {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let socket = UdpSocket::bind(from).await?;
+            socket.connect(to).await?;
+            self.socket = Some(socket);
+        }
+        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        let sent = socket.send(&[HEADER, document.document.json.as_bytes()].concat()).await;
+        // On this machine a closed port is known at once, elsewhere never.
+        let refused = socket.take_error()?;
+        match (sent, refused) {
+            (Ok(_), None) => Ok(()),
+            (Err(error), _) | (_, Some(error)) => {
+                self.socket = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error, now: Moment) {
+        let address = self.address.get(self.own.as_deref());
+        self.complaints.say(
+            "daemon",
+            now.unix,
+            Level::Warn,
+            format_args!(
+                "the X-Ray daemon at {address} does not take documents ({error}), they are kept for later: in Lambda it \
+                 runs where tracing is Active; elsewhere set AWS_XRAY_DAEMON_ADDRESS"
+            ),
+        );
+    }
+}
+
+/// The document, made barer if it is too long for a datagram.
+fn fitting(document: Outgoing, accounts: &mut Accounts) -> Option<Outgoing> {
+    if document.bytes() <= MAX_DOCUMENT_BYTES {
+        return Some(document);
+    }
+    match document.repaired().filter(|repaired| repaired.bytes() <= MAX_DOCUMENT_BYTES) {
+        Some(repaired) => {
+            accounts.trim(Trim::DocumentShortened, 1);
+            Some(repaired)
+        }
+        None => {
+            accounts.drop(Reason::Oversize, document.spans());
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outgoing::tests::outgoing;
+    use super::*;
+
+    #[test]
+    fn dmn_1_dmn_10_addresses() {
+        for (text, expected) in [
+            ("169.254.100.1:2000", Some("169.254.100.1:2000")),
+            ("tcp:127.0.0.1:2001 udp:127.0.0.1:2002", Some("127.0.0.1:2002")),
+            ("udp:127.0.0.1:2002 tcp:127.0.0.1:2001", Some("127.0.0.1:2002")),
+            ("localhost:2000", Some("127.0.0.1:2000")),
+            ("[::1]:2000", Some("[::1]:2000")),
+            ("tcp:127.0.0.1:2001", None),
+            ("", None),
+            ("somewhere", None),
+        ] {
+            assert_eq!(udp_address(text), expected.map(|address| address.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn dmn_1_whoever_speaks_first_is_believed_and_lambdas_default_is_the_last_resort() {
+        let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let address = DaemonAddress::default();
+        assert_eq!(address.get(None), DEFAULT);
+        assert_eq!(address.get(Some("127.0.0.1:7")), "127.0.0.1:7".parse().unwrap());
+        address.learn(&of(&[("AWS_XRAY_DAEMON_ADDRESS", "nonsense")]));
+        address
+            .learn(&of(&[("_AWS_XRAY_DAEMON_ADDRESS", "169.254.100.1"), ("_AWS_XRAY_DAEMON_PORT", "2001")]));
+        address.learn(&of(&[("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:9")]));
+        assert_eq!(address.get(Some("127.0.0.1:7")), "169.254.100.1:2001".parse().unwrap());
+    }
+
+    #[test]
+    fn lim_11_a_document_too_long_for_a_datagram_is_made_barer() {
+        let mut accounts = Accounts::default();
+        let mut document = outgoing(1);
+        document.document.json =
+            document.document.json.replace("\"v\"", &format!("{:?}", "v".repeat(70_000)));
+        let fitted = fitting(document.clone(), &mut accounts).unwrap();
+        assert!(fitted.bytes() < 1000 && fitted.names_itself());
+        document.document.json.insert(0, '!');
+        assert!(fitting(document, &mut accounts).is_none());
+        assert_eq!(accounts.to_json()["dropped"]["oversize"], 1);
+    }
+}
