@@ -27,6 +27,8 @@ pub enum Reason {
     Oversize,
     /// The trace has reached what X-Ray keeps of one trace (LIM-2).
     TraceBudget,
+    /// It began longer ago, or further ahead, than the other side takes (OEP-3).
+    TimeOutOfRange,
     /// The outlet is not set up, or failed where it must not.
     OutletFailed,
 }
@@ -44,6 +46,7 @@ impl Reason {
             Self::TranslateFailed => "translate_failed",
             Self::Oversize => "oversize",
             Self::TraceBudget => "trace_budget",
+            Self::TimeOutOfRange => "time_out_of_range",
             Self::OutletFailed => "outlet_failed",
         }
     }

@@ -154,7 +154,8 @@ impl Conductor {
             self.daemon.learn(&hello.env);
             // Builds the client while the function's own code loads.
             let clients = Arc::clone(&self.clients);
-            tokio::spawn(async move { clients.prepare().await });
+            let outlets = self.settings.outlets.clone();
+            tokio::spawn(async move { clients.prepare(&outlets) });
         }
         self.machine.receive(arrived, unix_nanos())
     }
@@ -222,7 +223,7 @@ impl Conductor {
         let batch = self.machine.take_batch();
         let function = Arc::clone(&self.function);
         let task = tokio::spawn(async move {
-            let flushed = outlets.flush(batch, &function, Moment::now(), until).await;
+            let flushed = outlets.flush(batch, function, Moment::now(), until).await;
             (outlets, flushed)
         });
         Some(Flush { task, finished })
@@ -233,6 +234,7 @@ impl Conductor {
             outlets: self.settings.outlets.clone(),
             buffer_bytes: self.settings.buffer_bytes,
             daemon: self.daemon.clone(),
+            own_otlp: self.settings.otlp_http,
         };
         Outlets::new(config, Arc::clone(&self.clients), self.log.clone())
     }

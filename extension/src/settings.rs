@@ -134,6 +134,22 @@ pub const SETTINGS: &[Setting] = &[
         help: "The name of the local socket between agent and extension.",
     },
     Setting {
+        name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        values: "a URL",
+        default: "",
+        reader: Reader::Extension,
+        help: "Where the `otlp` outlet sends, as it is. Else `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces`. As usual, \
+               `_HEADERS`, `_TIMEOUT`, `_COMPRESSION` and `_CERTIFICATE` belong to it, with or without `TRACES_`.",
+    },
+    Setting {
+        name: "OTEL_XRAY_OTLP_SIGN",
+        values: "`auto`, `true`, `false`",
+        default: "auto",
+        reader: Reader::Extension,
+        help: "Whether the `otlp` outlet signs its requests as X-Ray's own OTLP endpoint wants it. `auto`: where the \
+               host is that endpoint's.",
+    },
+    Setting {
         name: "OTEL_SDK_DISABLED",
         values: "`true`, `false`",
         default: "false",
@@ -172,16 +188,19 @@ pub enum OutletKind {
     Xray,
     /// An X-Ray daemon, over UDP.
     Daemon,
+    /// OTLP over HTTP.
+    Otlp,
 }
 
 impl OutletKind {
-    const ALL: [Self; 2] = [Self::Xray, Self::Daemon];
+    const ALL: [Self; 3] = [Self::Xray, Self::Daemon, Self::Otlp];
 
     /// The name in settings and accounts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Xray => "xray",
             Self::Daemon => "daemon",
+            Self::Otlp => "otlp",
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::connector::Connections;
 use super::credentials::Provider;
 use crate::log::{Level, Log};
+use crate::settings::OutletKind;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -10,7 +11,7 @@ use aws_sdk_xray::Client;
 use aws_sdk_xray::config::IdentityCache;
 use std::fmt;
 use std::path::PathBuf;
-use tokio::sync::OnceCell;
+use std::sync::OnceLock;
 
 type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -19,27 +20,33 @@ type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) connections: Connections,
-    pub(super) credentials: SharedCredentialsProvider,
 }
 
 /// Builds the client when it is first asked for.
 pub struct Clients {
     lookup: Lookup,
     log: Option<Log>,
-    /// `None` where there is no TLS to be had.
-    session: OnceCell<Option<Session>>,
+    connections: OnceLock<Option<Connections>>,
+    credentials: OnceLock<Option<SharedCredentialsProvider>>,
+    session: OnceLock<Option<Session>>,
 }
 
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clients").field("built", &self.session.initialized()).finish_non_exhaustive()
+        f.debug_struct("Clients").field("built", &self.session.get().is_some()).finish_non_exhaustive()
     }
 }
 
 impl Clients {
     /// `lookup` reads the environment.
     pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self { lookup: Box::new(lookup), log: None, session: OnceCell::new() }
+        Self {
+            lookup: Box::new(lookup),
+            log: None,
+            connections: OnceLock::new(),
+            credentials: OnceLock::new(),
+            session: OnceLock::new(),
+        }
     }
 
     /// Complaints about the environment go to `log`.
@@ -48,15 +55,49 @@ impl Clients {
         Self { log: Some(log), ..self }
     }
 
-    /// Builds the client now, so that the first flush need not.
-    pub async fn prepare(&self) {
-        self.get().await;
+    /// Builds now what these outlets use, so that the first flush need not.
+    pub fn prepare(&self, outlets: &[OutletKind]) {
+        for outlet in outlets {
+            match outlet {
+                OutletKind::Xray => drop(self.session()),
+                OutletKind::Otlp => drop(self.connections()),
+                OutletKind::Daemon => {}
+            }
+        }
     }
 
-    /// The client. Endpoint, FIPS and dual-stack come from the variables the SDK itself knows, such as
-    /// `AWS_ENDPOINT_URL_XRAY`.
-    pub(super) async fn get(&self) -> Option<Session> {
-        self.session.get_or_init(|| async { self.build() }).await.clone()
+    /// The client, or `None` where there is no TLS to be had. Endpoint, FIPS and dual-stack come from the variables
+    /// the SDK itself knows, such as `AWS_ENDPOINT_URL_XRAY`.
+    pub(super) fn session(&self) -> Option<Session> {
+        self.session.get_or_init(|| self.build()).clone()
+    }
+
+    /// The connections that everything shares that goes to AWS.
+    pub(super) fn connections(&self) -> Option<Connections> {
+        let build = || {
+            let bundle =
+                self.variable("AWS_CA_BUNDLE").or_else(|| self.variable("SSL_CERT_FILE")).map(PathBuf::from);
+            let say = |message: &dyn fmt::Display| {
+                if let Some(log) = &self.log {
+                    log.say(Level::Error, message);
+                }
+            };
+            let connections = Connections::new(bundle.as_deref()).or_else(|error| {
+                say(&format_args!("{error}; using the built-in certificates"));
+                Connections::new(None)
+            });
+            connections.map_err(|error| say(&error)).ok()
+        };
+        self.connections.get_or_init(build).clone()
+    }
+
+    /// The function's credentials.
+    pub(super) fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        let build = || {
+            let provider = Provider::new(|name| self.variable(name), self.connections()?);
+            Some(SharedCredentialsProvider::new(provider))
+        };
+        self.credentials.get_or_init(build).clone()
     }
 
     /// A variable of the environment that is not empty.
@@ -65,25 +106,12 @@ impl Clients {
     }
 
     fn build(&self) -> Option<Session> {
-        let bundle =
-            self.variable("AWS_CA_BUNDLE").or_else(|| self.variable("SSL_CERT_FILE")).map(PathBuf::from);
-        let say = |message: &dyn fmt::Display| {
-            if let Some(log) = &self.log {
-                log.say(Level::Error, message);
-            }
-        };
-        let connections = Connections::new(bundle.as_deref()).or_else(|error| {
-            say(&format_args!("{error}; using the built-in certificates"));
-            Connections::new(None)
-        });
-        let connections = connections.map_err(|error| say(&error)).ok()?;
-        let provider = Provider::new(|name| self.variable(name), connections.clone());
-        let credentials = SharedCredentialsProvider::new(provider);
+        let connections = self.connections()?;
         let mut config = aws_sdk_xray::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .http_client(connections.for_sdk())
-            .credentials_provider(credentials.clone())
+            .credentials_provider(self.credentials()?)
             // The provider remembers by itself, and refreshes earlier.
             .identity_cache(IdentityCache::no_cache())
             .use_fips(is_true(self.variable("AWS_USE_FIPS_ENDPOINT")))
@@ -91,12 +119,9 @@ impl Clients {
         config.set_endpoint_url(
             self.variable("AWS_ENDPOINT_URL_XRAY").or_else(|| self.variable("AWS_ENDPOINT_URL")),
         );
-        config.set_region(self.region().map(Region::new));
-        Some(Session { client: Client::from_conf(config.build()), connections, credentials })
-    }
-
-    pub(super) fn region(&self) -> Option<String> {
-        self.variable("AWS_REGION").or_else(|| self.variable("AWS_DEFAULT_REGION"))
+        let region = self.variable("AWS_REGION").or_else(|| self.variable("AWS_DEFAULT_REGION"));
+        config.set_region(region.map(Region::new));
+        Some(Session { client: Client::from_conf(config.build()), connections })
     }
 }
 
@@ -116,7 +141,7 @@ mod tests {
             "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("x".to_owned()),
             _ => variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()),
         };
-        let session = Clients::new(lookup).get().await.unwrap();
+        let session = Clients::new(lookup).session().unwrap();
         let seen = Arc::new(Mutex::new(String::new()));
         let see = Arc::clone(&seen);
         let request = session.client.put_trace_segments().trace_segment_documents("{}").customize();

@@ -178,16 +178,13 @@ fn fitting(document: Outgoing, accounts: &mut Accounts) -> Option<Outgoing> {
     if document.bytes() <= MAX_DOCUMENT_BYTES {
         return Some(document);
     }
-    match document.repaired().filter(|repaired| repaired.bytes() <= MAX_DOCUMENT_BYTES) {
-        Some(repaired) => {
-            accounts.trim(Trim::DocumentShortened, 1);
-            Some(repaired)
-        }
-        None => {
-            accounts.drop(Reason::Oversize, document.spans());
-            None
-        }
+    let repaired = document.repaired().filter(|repaired| repaired.bytes() <= MAX_DOCUMENT_BYTES);
+    if repaired.is_some() {
+        accounts.trim(Trim::DocumentShortened, 1);
+    } else {
+        accounts.drop(Reason::Oversize, document.spans());
     }
+    repaired
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod connector;
 mod credentials;
 mod daemon;
 mod delivery;
+mod otlp;
 mod outgoing;
 mod repair;
 mod send;
@@ -27,8 +28,10 @@ use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;
 use crate::log::{Level, Log};
 use crate::settings::OutletKind;
-use crate::translate::{Function, Translator};
+use crate::translate::{Function, Translated, Translator};
 use daemon::Daemon;
+use otlp::Otlp;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
 use xray::Xray;
@@ -40,6 +43,8 @@ pub struct Config {
     /// How many bytes each outlet keeps while its other side can't be reached.
     pub buffer_bytes: usize,
     pub daemon: DaemonAddress,
+    /// Where this extension itself takes OTLP in: nothing is sent there.
+    pub own_otlp: Option<SocketAddr>,
 }
 
 /// All outlets that are on.
@@ -57,6 +62,7 @@ pub struct Outlets {
 enum Outlet {
     Xray(Box<Xray>),
     Daemon(Box<Daemon>),
+    Otlp(Box<Otlp>),
 }
 
 /// What one flush did with the spans of its batch, for one outlet.
@@ -84,6 +90,13 @@ impl Outlets {
                 seed,
                 self.log.clone(),
             ))),
+            OutletKind::Otlp => Outlet::Otlp(Box::new(Otlp::new(
+                Arc::clone(&self.clients),
+                self.config.own_otlp,
+                self.config.buffer_bytes,
+                seed,
+                self.log.clone(),
+            ))),
             OutletKind::Daemon => Outlet::Daemon(Box::new(Daemon::new(
                 self.config.daemon.clone(),
                 self.clients.variable("AWS_XRAY_DAEMON_ADDRESS"),
@@ -107,28 +120,39 @@ impl Outlets {
     pub async fn flush(
         &mut self,
         batch: Batch,
-        function: &Function,
+        function: Arc<Function>,
         now: Moment,
         until: Instant,
     ) -> Vec<Flushed> {
         let spans = batch.spans.len() as u64;
-        let translated = self.translator.translate(&batch, function);
-        drop(batch);
+        let mut takers = self.open.iter().filter(|outlet| outlet.takes_documents()).count();
+        let mut translated = (takers > 0).then(|| self.translator.translate(&batch, &function));
+        let batch = Arc::new(batch);
         let mut under_way = Vec::new();
         for mut outlet in std::mem::take(&mut self.open) {
             let kind = outlet.kind();
             let held = outlet.waiting_spans() + spans;
-            let documents = translated.documents.clone();
-            let mut accounts = translated.accounts.clone();
+            let documents = if outlet.takes_documents() {
+                takers -= 1;
+                // The last one need not copy.
+                let own = if takers == 0 { translated.take() } else { translated.as_ref().map(copy) };
+                own.unwrap_or_default()
+            } else {
+                Translated::default()
+            };
+            let (batch, function) = (Arc::clone(&batch), Arc::clone(&function));
             let task = tokio::spawn(async move {
-                match &mut outlet {
-                    Outlet::Xray(xray) => accounts.add(xray.flush(documents, now, until).await),
-                    Outlet::Daemon(daemon) => accounts.add(daemon.flush(documents, now, until).await),
-                }
+                let Translated { documents, mut accounts } = documents;
+                accounts.add(match &mut outlet {
+                    Outlet::Xray(xray) => xray.flush(documents, now, until).await,
+                    Outlet::Daemon(daemon) => daemon.flush(documents, now, until).await,
+                    Outlet::Otlp(otlp) => otlp.flush(&batch, &function, now, until).await,
+                });
                 (outlet, accounts)
             });
             under_way.push((kind, held, task));
         }
+        drop(batch);
         let mut flushed = Vec::new();
         for (kind, held, task) in under_way {
             let accounts = match task.await {
@@ -153,11 +177,20 @@ impl Outlets {
     }
 }
 
+fn copy(translated: &Translated) -> Translated {
+    Translated { documents: translated.documents.clone(), accounts: translated.accounts.clone() }
+}
+
 impl Outlet {
+    fn takes_documents(&self) -> bool {
+        !matches!(self, Self::Otlp(_))
+    }
+
     fn kind(&self) -> OutletKind {
         match self {
             Self::Xray(_) => OutletKind::Xray,
             Self::Daemon(_) => OutletKind::Daemon,
+            Self::Otlp(_) => OutletKind::Otlp,
         }
     }
 
@@ -165,6 +198,7 @@ impl Outlet {
         match self {
             Self::Xray(xray) => xray.has_waiting(),
             Self::Daemon(daemon) => daemon.has_waiting(),
+            Self::Otlp(otlp) => otlp.has_waiting(),
         }
     }
 
@@ -172,6 +206,7 @@ impl Outlet {
         match self {
             Self::Xray(xray) => xray.waiting_spans(),
             Self::Daemon(daemon) => daemon.waiting_spans(),
+            Self::Otlp(otlp) => otlp.waiting_spans(),
         }
     }
 }

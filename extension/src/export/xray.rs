@@ -79,7 +79,7 @@ impl Xray {
             return Accounts::default();
         }
         let is_paused = self.denied_at.is_some_and(|denied| now.since(denied) < PAUSE_AFTER_REFUSAL);
-        let session = if is_paused { None } else { self.clients.get().await };
+        let session = if is_paused { None } else { self.clients.session() };
         let mut delivery = Delivery::new(all);
         if let Some(session) = session {
             self.denied_at = None;

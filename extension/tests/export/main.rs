@@ -1,7 +1,10 @@
 //! The outlets, in this process, against endpoints on this machine.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod credentials;
 mod daemon;
 mod faults;
+mod otlp;
 mod requests;
 mod stage;

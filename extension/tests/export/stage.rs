@@ -101,7 +101,12 @@ impl Stage {
         let clients = Arc::new(Clients::new(move |name| all.get(name).cloned()).with_log(log.clone()));
         let daemon = DaemonAddress::default();
         let outlets = Outlets::new(
-            Config { outlets: kinds.to_vec(), buffer_bytes, daemon: daemon.clone() },
+            Config {
+                outlets: kinds.to_vec(),
+                buffer_bytes,
+                daemon: daemon.clone(),
+                own_otlp: Some(([127, 0, 0, 1], 4318).into()),
+            },
             clients,
             log,
         );
@@ -119,7 +124,7 @@ impl Stage {
         }
         let mut now = Moment::now();
         now.unix += self.frozen;
-        for flushed in self.outlets.flush(batch, &function(), now, Instant::now() + time).await {
+        for flushed in self.outlets.flush(batch, Arc::new(function()), now, Instant::now() + time).await {
             self.ledgers.entry(flushed.outlet.name()).or_default().add(flushed.accounts);
         }
         for (kind, waiting) in self.outlets.waiting_spans() {

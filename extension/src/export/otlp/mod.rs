@@ -1,0 +1,276 @@
+//! The outlet to an OpenTelemetry collector, or to X-Ray's own OTLP endpoint (xray.md section 19).
+
+mod request;
+mod select;
+mod settings;
+
+use super::backoff::{Jitter, MAX_TRIES};
+use super::buffer::Buffer;
+use super::client::Clients;
+use super::clocks::Moment;
+use super::complaints::Complaints;
+use super::connector::Connections;
+use crate::accounts::{Accounts, Reason};
+use crate::invocation::Batch;
+use crate::log::{Level, Log};
+use crate::translate::Function;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use request::{Answer, encode, send};
+use select::{OutgoingSpan, select};
+use settings::OtlpSettings;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One request: well within X-Ray's 10,000 spans and 5 MB (OEP-3), and what collectors take by default.
+const MAX_REQUEST_SPANS: usize = 2000;
+const MAX_REQUEST_BYTES: usize = 2_000_000;
+/// Requests of one flush that are cut in halves because they were too large.
+const MAX_HALVINGS: u32 = 12;
+/// X-Ray's endpoint refuses larger spans (OEP-3).
+const MAX_XRAY_SPAN_BYTES: usize = 200_000;
+/// And a whole request for a span that began before or after this (OEP-3).
+const XRAY_PAST: Duration = Duration::from_hours(14 * 24);
+const XRAY_FUTURE: Duration = Duration::from_hours(2);
+/// After this long without a flush the connections are likely dead (BET-34).
+const CONNECTIONS_LAST: Duration = Duration::from_secs(20);
+
+/// Sends spans by OTLP, and keeps what could not be sent yet.
+#[derive(Debug)]
+pub(super) struct Otlp {
+    clients: Arc<Clients>,
+    /// Where this extension takes OTLP in.
+    own: Option<SocketAddr>,
+    /// Looked up at the first flush; what does not work is said then.
+    endpoint: Option<Result<Arc<Endpoint>, String>>,
+    buffer: Buffer<OutgoingSpan>,
+    last_flush: Option<Moment>,
+    jitter: Jitter,
+    complaints: Complaints,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    settings: OtlpSettings,
+    connections: Connections,
+    credentials: Option<SharedCredentialsProvider>,
+}
+
+impl Otlp {
+    /// At most `limit_bytes` of spans are kept while the other side can't be reached.
+    pub(super) fn new(
+        clients: Arc<Clients>,
+        own: Option<SocketAddr>,
+        limit_bytes: usize,
+        seed: u64,
+        log: Log,
+    ) -> Self {
+        Self {
+            clients,
+            own,
+            endpoint: None,
+            buffer: Buffer::new(limit_bytes),
+            last_flush: None,
+            jitter: Jitter::new(seed),
+            complaints: Complaints::new(log),
+        }
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    pub(super) fn waiting_spans(&self) -> u64 {
+        self.buffer.spans()
+    }
+
+    /// Sends the batch's spans, those that have waited first, until all are gone or the time is up (P4).
+    pub(super) async fn flush(
+        &mut self,
+        batch: &Batch,
+        function: &Function,
+        now: Moment,
+        until: Instant,
+    ) -> Accounts {
+        let mut accounts = Accounts::default();
+        let generation = self.buffer.next_generation();
+        let mut spans = self.buffer.take();
+        spans.extend(select(batch, function, generation, &mut accounts));
+        let endpoint = match self.endpoint() {
+            Ok(endpoint) => endpoint,
+            Err(message) => {
+                self.complaints.log().once("otlp", Level::Error, message);
+                accounts.drop(Reason::OutletFailed, spans.len() as u64);
+                return accounts;
+            }
+        };
+        if endpoint.settings.sign_for.is_some() {
+            spans.retain(|outgoing| match refused_by_xray(outgoing, now) {
+                Some(reason) => {
+                    accounts.drop(reason, 1);
+                    false
+                }
+                None => true,
+            });
+        }
+        if spans.is_empty() {
+            return accounts;
+        }
+        if self.last_flush.is_some_and(|last| now.since(last) > CONNECTIONS_LAST) {
+            endpoint.connections.renew();
+        }
+        self.last_flush = Some(now);
+        let kept = self.deliver(&endpoint, requests(spans), now, until, &mut accounts).await;
+        accounts.drop(Reason::BufferFull, self.buffer.keep(kept));
+        accounts
+    }
+
+    /// Sends one request after the other, and returns what has to wait.
+    async fn deliver(
+        &mut self,
+        endpoint: &Endpoint,
+        mut requests: VecDeque<Vec<OutgoingSpan>>,
+        now: Moment,
+        until: Instant,
+        accounts: &mut Accounts,
+    ) -> Vec<OutgoingSpan> {
+        let mut halvings = MAX_HALVINGS;
+        while let Some(mut spans) = requests.pop_front() {
+            let count = spans.len() as u64;
+            let answer = tokio::time::timeout_at(until, self.send(endpoint, &spans, until));
+            match answer.await.unwrap_or_else(|_| Answer::Silence("no answer in the time allowed".to_owned()))
+            {
+                Answer::Taken { rejected, message } => {
+                    let rejected = rejected.min(count);
+                    accounts.send(count - rejected);
+                    accounts.reject("partial_success", rejected);
+                    if rejected > 0 {
+                        self.complain("partial", now, format_args!("refused {rejected} spans: {message}"));
+                    }
+                }
+                Answer::Refused { status: 413, .. } if count > 1 && halvings > 0 => {
+                    halvings -= 1;
+                    let second = spans.split_off(spans.len() / 2);
+                    requests.push_front(second);
+                    requests.push_front(spans);
+                }
+                Answer::Refused { status, message } => {
+                    accounts.reject(&status.to_string(), count);
+                    self.refused(endpoint, status, &message, now);
+                }
+                Answer::Later { message, .. } | Answer::Silence(message) | Answer::NoCredentials(message) => {
+                    self.complain(
+                        "unreachable",
+                        now,
+                        format_args!("took nothing, spans are kept: {message}"),
+                    );
+                    requests.push_front(spans);
+                    break;
+                }
+            }
+        }
+        requests.into_iter().flatten().collect()
+    }
+
+    /// Sends one request, again where that can help and time is left.
+    async fn send(&mut self, endpoint: &Endpoint, spans: &[OutgoingSpan], until: Instant) -> Answer {
+        let body = encode(spans, endpoint.settings.gzip);
+        let mut reconnected = false;
+        let mut tries = 0;
+        loop {
+            let credentials = endpoint.credentials.as_ref();
+            let answer = send(&endpoint.settings, &endpoint.connections, credentials, body.clone()).await;
+            let at_least = match &answer {
+                Answer::Taken { .. } | Answer::Refused { .. } => return answer,
+                Answer::Silence(_) if !reconnected => {
+                    reconnected = true;
+                    endpoint.connections.renew();
+                    continue;
+                }
+                Answer::Later { at_least, .. } => at_least.unwrap_or_default(),
+                Answer::Silence(_) | Answer::NoCredentials(_) => Duration::ZERO,
+            };
+            tries += 1;
+            let pause = self.jitter.pause(tries).max(at_least);
+            if tries >= MAX_TRIES || Instant::now() + pause >= until {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn refused(&mut self, endpoint: &Endpoint, status: u16, message: &str, now: Moment) {
+        let is_xray = endpoint.settings.sign_for.is_some();
+        let advice = match status {
+            400 if is_xray => {
+                "; is Transaction Search on in this account and region (trace segment destination CloudWatchLogs)?"
+            }
+            401 | 403 if is_xray => "; allow the function's role xray:PutSpans and xray:PutSpansForIndexing",
+            401 | 403 => "; check OTEL_EXPORTER_OTLP_HEADERS",
+            404 => "; check the path, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is",
+            _ => "",
+        };
+        // What is set up wrongly is so for the life of the environment (OEP-5).
+        if advice.is_empty() {
+            self.complain(&status.to_string(), now, format_args!("refused spans: {message}"));
+        } else {
+            let url = &endpoint.settings.url;
+            self.complaints.log().once(
+                "otlp",
+                Level::Error,
+                format_args!("{url} refused spans: {message}{advice}"),
+            );
+        }
+    }
+
+    fn complain(&mut self, kind: &str, now: Moment, message: std::fmt::Arguments<'_>) {
+        self.complaints.say(kind, now.unix, Level::Warn, format_args!("the OTLP endpoint {message}"));
+    }
+
+    fn endpoint(&mut self) -> Result<Arc<Endpoint>, String> {
+        let (clients, own) = (&self.clients, self.own);
+        self.endpoint.get_or_insert_with(|| open(clients, own).map(Arc::new)).clone()
+    }
+}
+
+fn open(clients: &Clients, own: Option<SocketAddr>) -> Result<Endpoint, String> {
+    let settings =
+        OtlpSettings::read(|name| clients.variable(name), own).map_err(|error| error.to_string())?;
+    let connections = match &settings.certificate {
+        Some(path) => Connections::new(Some(path)).map_err(|error| error.to_string())?,
+        None => clients.connections().ok_or("there is no TLS to be had")?,
+    };
+    let credentials = settings.sign_for.as_ref().and_then(|_| clients.credentials());
+    Ok(Endpoint { settings, connections, credentials })
+}
+
+/// In the spans' order, each within the limits of one request.
+fn requests(spans: Vec<OutgoingSpan>) -> VecDeque<Vec<OutgoingSpan>> {
+    let mut requests: VecDeque<Vec<OutgoingSpan>> = VecDeque::new();
+    let mut bytes = 0;
+    for span in spans {
+        let fits = bytes + span.bytes <= MAX_REQUEST_BYTES;
+        if let Some(last) = requests.back_mut().filter(|last| fits && last.len() < MAX_REQUEST_SPANS) {
+            bytes += span.bytes;
+            last.push(span);
+        } else {
+            bytes = span.bytes;
+            requests.push_back(vec![span]);
+        }
+    }
+    requests
+}
+
+/// Why X-Ray's endpoint would refuse the span, or everything because of it (OEP-3).
+fn refused_by_xray(outgoing: &OutgoingSpan, now: Moment) -> Option<Reason> {
+    let began = Duration::from_nanos(outgoing.span.start_time_unix_nano);
+    if outgoing.bytes > MAX_XRAY_SPAN_BYTES {
+        Some(Reason::Oversize)
+    } else if began + XRAY_PAST < now.unix || began > now.unix + XRAY_FUTURE {
+        Some(Reason::TimeOutOfRange)
+    } else {
+        None
+    }
+}

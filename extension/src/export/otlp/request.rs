@@ -1,0 +1,165 @@
+//! One OTLP/HTTP request: how it is made, signed and answered.
+
+use super::select::OutgoingSpan;
+use super::settings::OtlpSettings;
+use crate::export::backoff::retry_after;
+use crate::export::connector::Connections;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign as signature,
+};
+use aws_sigv4::sign::v4;
+use aws_smithy_runtime_api::client::identity::Identity;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use prost::Message as _;
+use std::error::Error;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// What the other side said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It took all spans but so many.
+    Taken { rejected: u64, message: String },
+    /// The same request would be refused again.
+    Refused { status: u16, message: String },
+    /// It may be sent again, after a pause the other side may have named.
+    Later { message: String, at_least: Option<Duration> },
+    /// Nobody answered: another connection may do.
+    Silence(String),
+    /// It could not be signed.
+    NoCredentials(String),
+}
+
+/// The spans as a request body.
+pub(super) fn encode(spans: &[OutgoingSpan], gzip: bool) -> Bytes {
+    let mut resource_spans: Vec<ResourceSpans> = Vec::new();
+    for group in spans.chunk_by(|one, next| Arc::ptr_eq(&one.origin, &next.origin)) {
+        let origin = &group[0].origin;
+        let spans = group.iter().map(|outgoing| (*outgoing.span).clone()).collect();
+        resource_spans.push(ResourceSpans {
+            resource: Some(origin.resource.clone()),
+            scope_spans: vec![ScopeSpans { scope: origin.scope.clone(), spans, ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        });
+    }
+    let plain = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    if !gzip {
+        return plain.into();
+    }
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    let packed = encoder.write_all(&plain).and_then(|()| encoder.finish());
+    // Writing to memory does not fail.
+    packed.map_or(plain.into(), Bytes::from)
+}
+
+/// Sends a body once.
+pub(super) async fn send(
+    settings: &OtlpSettings,
+    connections: &Connections,
+    credentials: Option<&SharedCredentialsProvider>,
+    body: Bytes,
+) -> Answer {
+    let mut request = Request::post(&settings.url)
+        .header("content-type", "application/x-protobuf")
+        .header("user-agent", concat!("otel-xray/", env!("CARGO_PKG_VERSION")));
+    if settings.gzip {
+        request = request.header("content-encoding", "gzip");
+    }
+    let mut request = match request.body(SdkBody::from(body.clone())) {
+        Ok(request) => request,
+        Err(error) => return Answer::Refused { status: 0, message: error.to_string() },
+    };
+    for (name, value) in &settings.headers {
+        request.headers_mut().insert(name, value.clone());
+    }
+    if let Some((region, credentials)) = settings.sign_for.as_deref().zip(credentials)
+        && let Err(error) = sign(&mut request, &body, region, credentials).await
+    {
+        return Answer::NoCredentials(error.to_string());
+    }
+    let answered = tokio::time::timeout(settings.timeout, async {
+        let answer = connections.request(request).await.map_err(|error| chain(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+        Ok((head, body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
+    });
+    match answered.await {
+        Ok(Ok((head, body))) => read(head.status, &head.headers, &body),
+        Ok(Err(message)) => Answer::Silence(message),
+        Err(_) => Answer::Later {
+            message: format!("no answer within {} ms", settings.timeout.as_millis()),
+            at_least: None,
+        },
+    }
+}
+
+fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer {
+    if status.is_success() {
+        let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
+        let partial = partial.unwrap_or_default();
+        let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
+        return Answer::Taken { rejected, message: short(&partial.error_message) };
+    }
+    // A Status message or JSON: what can be read of it helps whoever sets this up.
+    let readable: String = String::from_utf8_lossy(body)
+        .chars()
+        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { ' ' } else { c })
+        .collect();
+    let message = format!("{status}: {}", short(readable.trim()));
+    match status.as_u16() {
+        429 | 502 | 503 | 504 => {
+            let header = headers.get("retry-after").and_then(|value| value.to_str().ok());
+            Answer::Later { message, at_least: retry_after(header) }
+        }
+        status => Answer::Refused { status, message },
+    }
+}
+
+/// Signs for X-Ray (OEP-1), with the time of now: it may be long after the request was made (BET-35).
+async fn sign(
+    request: &mut Request<SdkBody>,
+    body: &[u8],
+    region: &str,
+    credentials: &SharedCredentialsProvider,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let identity: Identity = credentials.provide_credentials().await?.into();
+    let mut settings = SigningSettings::default();
+    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("xray")
+        .time(SystemTime::now())
+        .settings(settings)
+        .build()?
+        .into();
+    let headers =
+        request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let uri = request.uri().to_string();
+    let signable = SignableRequest::new("POST", uri, headers, SignableBody::Bytes(body))?;
+    let (instructions, _) = signature(signable, &parameters)?.into_parts();
+    instructions.apply_to_request_http1x(request);
+    Ok(())
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<String> = crate::export::trouble::causes(error).map(ToString::to_string).collect();
+    short(&causes.join(": "))
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(300).collect()
+}

@@ -1,0 +1,208 @@
+//! Which spans of a batch leave by OTLP, and what their resource says of the function. Pure.
+
+use crate::accounts::{Accounts, Reason};
+use crate::export::buffer::Waits;
+use crate::invocation::trace_header::{Sampled, SpanId, TraceId};
+use crate::invocation::{Batch, Collected, Invocation, Origin};
+use crate::translate::Function;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// `Span.flags`: bit 0 is "sampled", and bit 8 says that the flags are known (OTL-5, OTL-6).
+const FLAG_SAMPLED: u32 = 0x01;
+const FLAGS_KNOWN: u32 = 0x100;
+
+/// A span on its way out.
+#[derive(Debug, Clone)]
+pub(super) struct OutgoingSpan {
+    pub(super) span: Box<Span>,
+    /// The same for all spans of one agent or SDK in a flush.
+    pub(super) origin: Arc<Origin>,
+    pub(super) bytes: usize,
+    generation: u64,
+}
+
+impl Waits for OutgoingSpan {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn spans(&self) -> u64 {
+        1
+    }
+}
+
+/// The spans to send, as they came. Left out are those that the same rules keep from X-Ray: unsampled ones (xray.md
+/// section 15, rows 4 and 6), those with bad ids, and all but the last of one id (BET-9).
+pub(super) fn select(
+    batch: &Batch,
+    function: &Function,
+    generation: u64,
+    accounts: &mut Accounts,
+) -> Vec<OutgoingSpan> {
+    let mut places: HashMap<(TraceId, SpanId), usize> = HashMap::new();
+    let mut origins: HashMap<*const Origin, Arc<Origin>> = HashMap::new();
+    let mut selected: Vec<OutgoingSpan> = Vec::with_capacity(batch.spans.len());
+    for collected in &batch.spans {
+        let id = match id(collected, &batch.invocations) {
+            Ok(id) => id,
+            Err(reason) => {
+                accounts.drop(reason, 1);
+                continue;
+            }
+        };
+        let origin = origins
+            .entry(Arc::as_ptr(&collected.origin))
+            .or_insert_with(|| Arc::new(completed(&collected.origin, function)));
+        let outgoing = OutgoingSpan {
+            span: collected.span.clone(),
+            origin: Arc::clone(origin),
+            bytes: collected.span.encoded_len(),
+            generation,
+        };
+        if let Some(earlier) = places.get(&id) {
+            accounts.drop(Reason::Duplicate, 1);
+            selected[*earlier] = outgoing;
+        } else {
+            places.insert(id, selected.len());
+            selected.push(outgoing);
+        }
+    }
+    selected
+}
+
+fn id(collected: &Collected, invocations: &[Invocation]) -> Result<(TraceId, SpanId), Reason> {
+    let span = &collected.span;
+    let trace_id = TraceId::from_bytes(&span.trace_id).ok_or(Reason::InvalidId)?;
+    let id = SpanId::from_bytes(&span.span_id).ok_or(Reason::InvalidId)?;
+    if span.flags & FLAGS_KNOWN != 0 && span.flags & FLAG_SAMPLED == 0 {
+        return Err(Reason::Unsampled); // row 6
+    }
+    let of_trace = |invocation: &&Invocation| invocation.header.is_some_and(|header| header.root == trace_id);
+    let named = collected.request_id.as_deref();
+    let by_request =
+        || invocations.iter().rev().filter(|i| named == Some(i.request_id.as_str())).find(of_trace);
+    let invocation = by_request().or_else(|| invocations.iter().rev().find(of_trace));
+    match invocation.and_then(|invocation| invocation.header) {
+        Some(header) if header.sampled != Sampled::Yes => Err(Reason::Unsampled), // row 4
+        _ => Ok((trace_id, id)),
+    }
+}
+
+/// The origin with what is known of the function, where it does not say that itself.
+fn completed(origin: &Origin, function: &Function) -> Origin {
+    let mut attributes = origin.resource.attributes.clone();
+    let mut add = |key: &str, value: Value| {
+        if !attributes.iter().any(|attribute| attribute.key == key) {
+            let value = Some(AnyValue { value: Some(value) });
+            attributes.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() });
+        }
+    };
+    add("cloud.provider", Value::StringValue("aws".into()));
+    add("cloud.platform", Value::StringValue("aws_lambda".into()));
+    let texts = [
+        ("service.name", function.name.as_str()),
+        ("faas.name", &function.name),
+        ("faas.version", &function.version),
+        ("cloud.region", &function.region),
+        ("cloud.account.id", function.account_id.as_deref().unwrap_or_default()),
+    ];
+    for (key, value) in texts {
+        if !value.is_empty() {
+            add(key, Value::StringValue(value.to_owned()));
+        }
+    }
+    if let Ok(megabytes) = function.memory_mb.parse::<i64>() {
+        add("faas.max_memory", Value::IntValue(megabytes.saturating_mul(1024 * 1024)));
+    }
+    let resource = Resource { attributes, ..origin.resource.clone() };
+    Origin { resource, scope: origin.scope.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invocation::Mode;
+    use crate::invocation::trace_header::TraceHeader;
+
+    const ROOT: [u8; 16] = [0x65; 16];
+
+    fn span(trace: [u8; 16], id: u8, flags: u32) -> Collected {
+        let span = Span { trace_id: trace.to_vec(), span_id: vec![id; 8], flags, ..Span::default() };
+        Collected { span: Box::new(span), origin: Arc::default(), request_id: Some("r".into()) }
+    }
+
+    fn batch(sampled: &str, spans: Vec<Collected>) -> Batch {
+        let header = TraceHeader::parse(&format!("Root=1-65656565-{};{sampled}", "65".repeat(12)));
+        assert!(header.is_some());
+        let invocation =
+            Invocation { request_id: "r".into(), function_arn: String::new(), header, mode: Mode::Unknown };
+        Batch { spans, invocations: vec![invocation] }
+    }
+
+    fn ids(batch: &Batch) -> (Vec<u8>, serde_json::Value) {
+        let mut accounts = Accounts::default();
+        let selected = select(batch, &Function::default(), 1, &mut accounts);
+        (
+            selected.iter().map(|outgoing| outgoing.span.span_id[0]).collect(),
+            accounts.to_json()["dropped"].clone(),
+        )
+    }
+
+    #[test]
+    fn rows_4_and_6_what_is_not_sampled_does_not_leave() {
+        let spans =
+            || vec![span(ROOT, 1, 0x101), span(ROOT, 2, 0x100), span(ROOT, 3, 0), span([7; 16], 4, 0x101)];
+        assert_eq!(ids(&batch("Sampled=1", spans())), (vec![1, 3, 4], serde_json::json!({"unsampled": 1})));
+        assert_eq!(ids(&batch("Sampled=0", spans())), (vec![4], serde_json::json!({"unsampled": 3})));
+        assert_eq!(ids(&batch("", spans())), (vec![4], serde_json::json!({"unsampled": 3})));
+    }
+
+    #[test]
+    fn bet_9_id_8_duplicates_and_bad_ids_cost_only_themselves() {
+        let mut later = span(ROOT, 1, 0x101);
+        later.span.name = "later".into();
+        let batch =
+            batch("Sampled=1", vec![span(ROOT, 1, 0x101), span(ROOT, 2, 0x101), later, span([0; 16], 3, 0)]);
+        assert_eq!(ids(&batch), (vec![1, 2], serde_json::json!({"duplicate": 1, "invalid_id": 1})));
+        let selected = select(&batch, &Function::default(), 1, &mut Accounts::default());
+        assert_eq!(selected[0].span.name, "later");
+    }
+
+    #[test]
+    fn the_resource_says_what_is_known_of_the_function_and_keeps_its_own() {
+        let function = Function {
+            name: "shop".into(),
+            version: "7".into(),
+            region: "eu-west-1".into(),
+            memory_mb: "128".into(),
+            ..Function::default()
+        };
+        let own = KeyValue {
+            key: "service.name".into(),
+            value: Some(AnyValue { value: Some(Value::StringValue("checkout".into())) }),
+            ..KeyValue::default()
+        };
+        let origin =
+            Origin { resource: Resource { attributes: vec![own], ..Resource::default() }, scope: None };
+        let completed = completed(&origin, &function).resource.attributes;
+        let value = |key: &str| {
+            let found: Vec<_> = completed.iter().filter(|attribute| attribute.key == key).collect();
+            assert!(found.len() <= 1, "{key} is there once");
+            found.first().and_then(|attribute| attribute.value.clone()?.value)
+        };
+        assert_eq!(value("service.name"), Some(Value::StringValue("checkout".into())));
+        assert_eq!(value("faas.name"), Some(Value::StringValue("shop".into())));
+        assert_eq!(value("faas.max_memory"), Some(Value::IntValue(134_217_728)));
+        assert_eq!(value("cloud.region"), Some(Value::StringValue("eu-west-1".into())));
+        assert_eq!(value("cloud.account.id"), None);
+    }
+}

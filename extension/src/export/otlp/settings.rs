@@ -1,0 +1,232 @@
+//! Where OTLP goes: the standard `OTEL_EXPORTER_OTLP_*` variables.
+
+use http::{HeaderName, HeaderValue, Uri};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const PATH: &str = "/v1/traces";
+/// Where the partitions have their endpoints, with and without dual-stack.
+const AWS_DOMAINS: &[&str] = &[
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "api.aws",
+    "api.amazonwebservices.com.cn",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "cloud.adc-e.uk",
+    "csp.hci.ic.gov",
+];
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one OTLP endpoint needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OtlpSettings {
+    pub(super) url: Uri,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// For one request.
+    pub(super) timeout: Duration,
+    pub(super) gzip: bool,
+    pub(super) certificate: Option<PathBuf>,
+    /// The region to sign for, where the endpoint is X-Ray's own.
+    pub(super) sign_for: Option<String>,
+}
+
+/// Why there is no endpoint to send to.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Misconfigured {
+    #[error(
+        "OTEL_XRAY_OUTLETS names otlp, and there is no endpoint: set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, for example to \
+         https://collector.example:4318/v1/traces"
+    )]
+    NoEndpoint,
+    #[error("the OTLP endpoint {0:?} is not a URL: it has to begin with http:// or https://")]
+    NotAUrl(String),
+    #[error(
+        "the OTLP endpoint {0} is where this extension itself listens, spans would go in circles: set \
+         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to another host"
+    )]
+    Itself(Uri),
+    #[error(
+        "OTEL_EXPORTER_OTLP_PROTOCOL={0}: the otlp outlet speaks http/protobuf, set that and its endpoint"
+    )]
+    Protocol(String),
+    #[error("the OTLP endpoint {0} is X-Ray's, and no region to sign for is known: set AWS_REGION")]
+    NoRegion(Uri),
+}
+
+impl OtlpSettings {
+    /// Reads the variables. `own` is where this extension takes OTLP in.
+    pub(super) fn read(
+        variable: impl Fn(&str) -> Option<String>,
+        own: Option<SocketAddr>,
+    ) -> Result<Self, Misconfigured> {
+        let either = |name: &str| {
+            variable(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"))
+                .or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
+                .map(|value| value.trim().to_owned())
+                .filter(|value| !value.is_empty())
+        };
+        // The general endpoint is a base, the other is used as it is.
+        let endpoint = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+            .or_else(|| {
+                let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+                Some(format!("{}{PATH}", base.trim().trim_end_matches('/')))
+            })
+            .ok_or(Misconfigured::NoEndpoint)?;
+        let url: Uri = endpoint.trim().parse().map_err(|_| Misconfigured::NotAUrl(endpoint.clone()))?;
+        if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
+            return Err(Misconfigured::NotAUrl(endpoint));
+        }
+        if let Some(protocol) = either("PROTOCOL").filter(|protocol| protocol != "http/protobuf") {
+            return Err(Misconfigured::Protocol(protocol));
+        }
+        if own.is_some_and(|own| is_own(&url, own)) {
+            return Err(Misconfigured::Itself(url));
+        }
+        let wants_signature = match variable("OTEL_XRAY_OTLP_SIGN").as_deref() {
+            Some("true") => true,
+            Some("false") => false,
+            _ => is_xray(&url),
+        };
+        let sign_for = match wants_signature.then(|| region_of(&url).or_else(|| variable("AWS_REGION"))) {
+            Some(None) => return Err(Misconfigured::NoRegion(url)),
+            Some(region) => region,
+            None => None,
+        };
+        Ok(Self {
+            headers: either("HEADERS").as_deref().map(headers).unwrap_or_default(),
+            timeout: either("TIMEOUT")
+                .and_then(|value| value.parse().ok())
+                .filter(|ms| *ms > 0)
+                .map_or(DEFAULT_TIMEOUT, Duration::from_millis),
+            gzip: either("COMPRESSION").is_some_and(|value| value.eq_ignore_ascii_case("gzip")),
+            certificate: either("CERTIFICATE").map(PathBuf::from),
+            sign_for,
+            url,
+        })
+    }
+}
+
+/// `https://xray.REGION.amazonaws.com/v1/traces` and its kin of other partitions (OEP-1).
+fn is_xray(url: &Uri) -> bool {
+    url.path() == PATH && region_of(url).is_some()
+}
+
+fn region_of(url: &Uri) -> Option<String> {
+    let rest = url.host()?.strip_prefix("xray.").or_else(|| url.host()?.strip_prefix("xray-fips."))?;
+    let (region, domain) = rest.split_once('.')?;
+    let is_aws = AWS_DOMAINS.contains(&domain);
+    is_aws.then(|| region.to_owned())
+}
+
+fn is_own(url: &Uri, own: SocketAddr) -> bool {
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    is_here && port == own.port()
+}
+
+/// `key=value` pairs, separated by commas, the values percent-encoded. What is no header is left out.
+fn headers(text: &str) -> Vec<(HeaderName, HeaderValue)> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let name: HeaderName = name.trim().to_ascii_lowercase().parse().ok()?;
+        let mut value = HeaderValue::from_bytes(&percent_decoded(value.trim())).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    };
+    text.split(',').filter_map(pair).collect()
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<OtlpSettings, Misconfigured> {
+        let own = Some(([127, 0, 0, 1], 4318).into());
+        OtlpSettings::read(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()), own)
+    }
+
+    const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+
+    #[test]
+    fn the_general_endpoint_is_a_base_and_the_other_is_whole() {
+        for (pairs, expected) in [
+            (vec![(ENDPOINT, "http://c:4318")], "http://c:4318/v1/traces"),
+            (vec![(ENDPOINT, "http://c:4318/otlp/ ")], "http://c:4318/otlp/v1/traces"),
+            (vec![(ENDPOINT, "http://c:4318"), (TRACES, "https://d/x")], "https://d/x"),
+        ] {
+            assert_eq!(read(&pairs).unwrap().url, expected);
+        }
+    }
+
+    #[test]
+    fn everything_else_has_its_variable_and_the_one_for_traces_wins() {
+        let settings = read(&[
+            (TRACES, "https://c/v1/traces"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x=general"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "Api-Key=a%3Db%2, bad name=1,x-tenant = shop ,nothing"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/opt/ca.pem"),
+        ])
+        .unwrap();
+        let headers: Vec<_> =
+            settings.headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        assert_eq!(headers, [("api-key", "a=b%2"), ("x-tenant", "shop")]);
+        assert!(!format!("{settings:?}").contains("a=b"), "headers hold secrets");
+        assert_eq!((settings.timeout, settings.gzip), (Duration::from_millis(2500), true));
+        assert_eq!(settings.certificate, Some("/opt/ca.pem".into()));
+        let plain = read(&[(TRACES, "https://c/v1/traces"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")]).unwrap();
+        assert_eq!((plain.timeout, plain.gzip, plain.sign_for), (DEFAULT_TIMEOUT, false, None));
+    }
+
+    #[test]
+    fn oep_1_x_rays_own_endpoint_is_signed_for_its_region() {
+        for (url, sign, expected) in [
+            ("https://xray.eu-west-1.amazonaws.com/v1/traces", "auto", Some("eu-west-1")),
+            ("https://xray.cn-north-1.amazonaws.com.cn/v1/traces", "auto", Some("cn-north-1")),
+            ("https://xray-fips.us-east-1.api.aws/v1/traces", "auto", Some("us-east-1")),
+            ("https://xray.eu-west-1.amazonaws.com/v1/traces", "false", None),
+            ("https://xray.eu-west-1.amazonaws.com.example/v1/traces", "auto", None),
+            ("https://xray.eu-west-1.example/v1/traces", "auto", None),
+            ("https://collector/v1/traces", "auto", None),
+            ("https://vpce-1/v1/traces", "true", Some("us-east-2")),
+        ] {
+            let settings = read(&[(TRACES, url), ("OTEL_XRAY_OTLP_SIGN", sign), ("AWS_REGION", "us-east-2")]);
+            assert_eq!(settings.unwrap().sign_for.as_deref(), expected, "{url} {sign}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_says_what_to_set() {
+        for (pairs, part) in [
+            (vec![], "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+            (vec![(TRACES, "collector:4317")], "http://"),
+            (vec![(TRACES, "grpc://collector:4317")], "http://"),
+            (vec![(ENDPOINT, "http://localhost:4318")], "circles"),
+            (vec![(ENDPOINT, "http://127.0.0.1:4318/")], "circles"),
+            (vec![(ENDPOINT, "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "http/protobuf"),
+            (vec![(TRACES, "https://vpce/v1/traces"), ("OTEL_XRAY_OTLP_SIGN", "true")], "AWS_REGION"),
+        ] {
+            let message = read(&pairs).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(read(&[(ENDPOINT, "http://localhost:4319")]).is_ok());
+    }
+}
