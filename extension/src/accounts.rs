@@ -163,6 +163,59 @@ impl Accounts {
         self.sent + self.rejected.values().sum::<u64>() + self.dropped.values().sum::<u64>()
     }
 
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whatever the code.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
+    /// Dropped for this reason.
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.dropped.get(&reason).copied().unwrap_or_default()
+    }
+
+    /// The part that nobody asked to lose.
+    #[must_use]
+    pub fn losses(&self) -> Self {
+        let dropped = self.dropped.iter().filter(|(reason, _)| !reason.is_wanted());
+        Self {
+            rejected: self.rejected.clone(),
+            dropped: dropped.map(|(reason, spans)| (*reason, *spans)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Spans that were lost though nobody asked for it.
+    pub fn lost(&self) -> u64 {
+        self.losses().gone()
+    }
+
+    /// The losses as one structured log line.
+    pub fn losses_to_json(&self) -> Value {
+        let losses = self.losses();
+        json!({"event": "otel_xray.losses", "rejected": losses.rejected, "dropped": losses.dropped_by_name()})
+    }
+
+    /// What one flush did, as one structured log line: `spans` came, and `held` have to wait.
+    pub fn flush_to_json(&self, outlet: &str, spans: u64, held: u64) -> Value {
+        let mut line = self.fates(held);
+        line["event"] = "otel_xray.flush".into();
+        line["outlet"] = outlet.into();
+        line["spans"] = spans.into();
+        line
+    }
+
+    fn dropped_by_name(&self) -> BTreeMap<&'static str, u64> {
+        self.dropped.iter().map(|(reason, spans)| (reason.name(), *spans)).collect()
+    }
+
     /// Whether something was lost that nobody asked to lose.
     pub fn has_losses(&self) -> bool {
         !self.rejected.is_empty() || self.dropped.keys().any(|reason| !reason.is_wanted())
@@ -173,20 +226,12 @@ impl Accounts {
         self.gone() + held == self.received
     }
 
-    /// What has become of the spans, `held` of which are still in memory. Where that does not explain what is missing,
-    /// `unaccounted` says by how many: a mistake of this extension.
     fn fates(&self, held: u64) -> Value {
-        let dropped: BTreeMap<_, _> =
-            self.dropped.iter().map(|(reason, spans)| (reason.name(), spans)).collect();
+        let dropped = self.dropped_by_name();
         let mut fates =
             json!({"sent": self.sent, "rejected": self.rejected, "dropped": dropped, "carried": held});
         if !self.trimmed.is_empty() {
             fates["trimmed"] = self.trimmed.iter().map(|(what, times)| (what.name(), *times)).collect();
-        }
-        let gone = self.gone() + held;
-        if gone != self.received {
-            fates["unaccounted"] =
-                i128::from(self.received).saturating_sub(i128::from(gone)).to_string().into();
         }
         fates
     }
@@ -196,9 +241,20 @@ impl Accounts {
         self.to_json_with(self.carried())
     }
 
+    /// The fates, and where they do not explain what was received, `unaccounted`: a mistake of this extension.
+    fn checked_fates(&self, held: u64) -> Value {
+        let mut fates = self.fates(held);
+        let gone = self.gone() + held;
+        if gone != self.received {
+            fates["unaccounted"] =
+                i128::from(self.received).saturating_sub(i128::from(gone)).to_string().into();
+        }
+        fates
+    }
+
     /// The accounts as one structured log line, `held` spans being still in memory.
     pub fn to_json_with(&self, held: u64) -> Value {
-        let mut line = self.fates(held);
+        let mut line = self.checked_fates(held);
         line["event"] = EVENT.into();
         line["received"] = self.received.into();
         line
@@ -210,7 +266,7 @@ impl Accounts {
 /// Each outlet has its name, its accounts with what was received, and the spans it still holds.
 pub fn to_json_by_outlet(received: &Accounts, outlets: &[(&str, Accounts, u64)]) -> Value {
     let fates: BTreeMap<_, _> =
-        outlets.iter().map(|(name, accounts, held)| (*name, accounts.fates(*held))).collect();
+        outlets.iter().map(|(name, accounts, held)| (*name, accounts.checked_fates(*held))).collect();
     json!({"event": EVENT, "received": received.received, "outlets": fates})
 }
 

@@ -5,6 +5,7 @@ use crate::export::{self, Clients, DaemonAddress, Flushed, Moment, Outlets};
 use crate::invocation::{Config, Hold, Machine, Signal};
 use crate::lambda::{Event, Invoke, Registered, Shutdown, Turn};
 use crate::log::{Level, Log};
+use crate::losses::Losses;
 use crate::receive::Received;
 use crate::settings::{OutletKind, Settings};
 use crate::translate::{Function, Keep};
@@ -30,6 +31,7 @@ pub struct Conductor {
     received: Accounts,
     /// What became of the rest, for each outlet.
     ledgers: Vec<(OutletKind, Accounts)>,
+    losses: Losses,
     function: Arc<Function>,
     clients: Arc<Clients>,
     /// `None` while a flush has them.
@@ -51,6 +53,7 @@ struct Held {
 #[derive(Debug)]
 struct Flush {
     task: JoinHandle<(Outlets, Vec<Flushed>)>,
+    spans: u64,
     finished: Option<oneshot::Sender<()>>,
 }
 
@@ -67,6 +70,7 @@ impl Conductor {
             machine,
             received: Accounts::default(),
             ledgers,
+            losses: Losses::default(),
             function: Arc::new(function),
             clients,
             outlets: None,
@@ -211,7 +215,7 @@ impl Conductor {
 
     /// Starts a flush, or lets Lambda go on at once when there is nothing to send.
     fn start_flush(&mut self, until: Instant, finished: Option<oneshot::Sender<()>>) -> Option<Flush> {
-        self.received.add(self.machine.take_accounts());
+        self.note_received();
         let mut outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
         if !self.machine.has_complete_spans() && !outlets.has_waiting() {
             self.outlets = Some(outlets);
@@ -221,12 +225,13 @@ impl Conductor {
             return None;
         }
         let batch = self.machine.take_batch();
+        let spans = batch.spans.len() as u64;
         let function = Arc::clone(&self.function);
         let task = tokio::spawn(async move {
             let flushed = outlets.flush(batch, function, Moment::now(), until).await;
             (outlets, flushed)
         });
-        Some(Flush { task, finished })
+        Some(Flush { task, spans, finished })
     }
 
     fn new_outlets(&self) -> Outlets {
@@ -243,12 +248,13 @@ impl Conductor {
         match result {
             Ok((outlets, flushed)) => {
                 for Flushed { outlet, accounts } in flushed {
+                    self.note_flushed(outlet, &accounts, flush.spans, &outlets);
                     self.ledger(outlet).add(accounts);
                 }
                 self.outlets = Some(outlets);
             }
             Err(error) => {
-                self.received.add(self.machine.take_accounts());
+                self.note_received();
                 let held = self.machine.held_spans() as u64;
                 for (outlet, accounts) in self.whole_accounts() {
                     let lost = accounts.carried().saturating_sub(held);
@@ -263,6 +269,27 @@ impl Conductor {
         }
         if let Some(finished) = flush.finished {
             let _ = finished.send(());
+        }
+    }
+
+    fn note_received(&mut self) {
+        let accounts = self.machine.take_accounts();
+        self.note_losses(&accounts);
+        self.received.add(accounts);
+    }
+
+    fn note_flushed(&mut self, outlet: OutletKind, accounts: &Accounts, spans: u64, outlets: &Outlets) {
+        self.note_losses(accounts);
+        if self.log.enabled(Level::Debug) {
+            let waiting = outlets.waiting_spans();
+            let held = waiting.iter().find(|(kind, _)| *kind == outlet).map_or(0, |(_, spans)| *spans);
+            self.log.record(Level::Debug, &accounts.flush_to_json(outlet.name(), spans, held));
+        }
+    }
+
+    fn note_losses(&mut self, accounts: &Accounts) {
+        if let Some(line) = self.losses.take_in(accounts, Moment::now()) {
+            self.log.record(Level::Warn, &line);
         }
     }
 
@@ -309,7 +336,18 @@ impl Conductor {
                 self.flushed(last, result);
             }
         }
+        self.put_telemetry(until).await;
         self.write_accounts();
+    }
+
+    async fn put_telemetry(&mut self, until: Instant) {
+        self.received.add(self.machine.take_accounts());
+        let accounts = self.whole_accounts().into_iter().find(|(outlet, _)| *outlet == OutletKind::Xray);
+        if let (true, Some(outlets), Some((_, accounts))) =
+            (self.settings.telemetry_records, &self.outlets, accounts)
+        {
+            outlets.put_telemetry(&accounts, until).await;
+        }
     }
 
     /// The last line: what was received, and what became of it.

@@ -21,6 +21,7 @@ pub mod export;
 pub mod invocation;
 pub mod lambda;
 pub mod log;
+pub mod losses;
 pub mod receive;
 pub mod settings;
 pub mod translate;

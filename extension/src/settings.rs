@@ -35,6 +35,7 @@ const LOG_LEVEL: &str = "OTEL_XRAY_LOG_LEVEL";
 const FLUSH_TIMEOUT_MS: &str = "OTEL_XRAY_FLUSH_TIMEOUT_MS";
 const DEADLINE_MARGIN_MS: &str = "OTEL_XRAY_DEADLINE_MARGIN_MS";
 const BUFFER_KB: &str = "OTEL_XRAY_BUFFER_KB";
+const TELEMETRY_RECORDS: &str = "OTEL_XRAY_TELEMETRY_RECORDS";
 const OUTLETS: &str = "OTEL_XRAY_OUTLETS";
 const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
 const AGENT_SOCKET: &str = "OTEL_XRAY_AGENT_SOCKET";
@@ -150,6 +151,14 @@ pub const SETTINGS: &[Setting] = &[
                host is that endpoint's.",
     },
     Setting {
+        name: TELEMETRY_RECORDS,
+        values: "`true`, `false`",
+        default: "false",
+        reader: Reader::Extension,
+        help: "`true` tells X-Ray at shutdown how many spans were received, sent and lost (`PutTelemetryRecords`), as \
+               an X-Ray daemon does.",
+    },
+    Setting {
         name: "OTEL_SDK_DISABLED",
         values: "`true`, `false`",
         default: "false",
@@ -220,6 +229,7 @@ pub struct Settings {
     pub buffer_bytes: usize,
     /// At least one, each once.
     pub outlets: Vec<OutletKind>,
+    pub telemetry_records: bool,
     /// `None` when turned off.
     pub otlp_http: Option<SocketAddr>,
     pub agent_socket: String,
@@ -267,6 +277,7 @@ impl Settings {
             deadline_margin: Duration::from_millis(reader.get(DEADLINE_MARGIN_MS, in_range(10, 10_000))),
             buffer_bytes: usize::try_from(reader.get(BUFFER_KB, in_range(64, 65_536))).unwrap_or(4096) * 1024,
             outlets: reader.get(OUTLETS, parse_outlets),
+            telemetry_records: reader.get(TELEMETRY_RECORDS, parse_bool),
             otlp_http: reader.get(OTLP_HTTP, parse_otlp_http),
             agent_socket: reader.get(AGENT_SOCKET, parse_socket_name),
         };
@@ -395,6 +406,7 @@ mod tests {
             (DEADLINE_MARGIN_MS, "1e9"),
             (BUFFER_KB, "lots"),
             (OUTLETS, "xray, pigeon"),
+            (TELEMETRY_RECORDS, "some"),
             (OTLP_HTTP, "0.0.0.0:4318"),
             (AGENT_SOCKET, "a/b"),
         ];
@@ -414,6 +426,7 @@ mod tests {
             (TRACING_MODE, "PassThrough"),
             (ANNOTATIONS, " tenant , order.id,"),
             (OTLP_HTTP, "off"),
+            (OUTLETS, "OTLP, xray,otlp,"),
             (AGENT_SOCKET, "otel-xray-9001"),
             ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ]);
@@ -421,6 +434,7 @@ mod tests {
         assert_eq!(settings.tracing_mode, TracingMode::PassThrough);
         assert_eq!(settings.annotations, ["tenant", "order.id"]);
         assert_eq!(settings.otlp_http, None);
+        assert_eq!(settings.outlets, [OutletKind::Otlp, OutletKind::Xray]);
         assert_eq!(settings.agent_socket, "otel-xray-9001");
         assert_eq!(settings.log_format, Format::Json);
     }

@@ -17,6 +17,7 @@ mod otlp;
 mod outgoing;
 mod repair;
 mod send;
+mod telemetry;
 mod trouble;
 mod xray;
 
@@ -179,6 +180,31 @@ impl Outlets {
 
 fn copy(translated: &Translated) -> Translated {
     Translated { documents: translated.documents.clone(), accounts: translated.accounts.clone() }
+}
+
+impl Outlets {
+    /// Tells X-Ray of the environment's life, as far as its own outlet saw it. What goes wrong is said and no more.
+    pub async fn put_telemetry(&self, accounts: &Accounts, until: Instant) {
+        let xray = self.open.iter().find_map(|outlet| match outlet {
+            Outlet::Xray(xray) => Some(xray),
+            Outlet::Daemon(_) | Outlet::Otlp(_) => None,
+        });
+        let Some((xray, session)) = xray.zip(self.clients.session()) else { return };
+        let sent = telemetry::send(&session, accounts, xray.troubles(), Moment::now());
+        let failed = match tokio::time::timeout_at(until, sent).await {
+            Ok(sent) => sent.err(),
+            Err(_) => Some("no answer in the time allowed".to_owned()),
+        };
+        if let Some(error) = failed {
+            self.log.say(
+                Level::Warn,
+                format_args!(
+                    "the telemetry record was not sent ({error}): allow xray:PutTelemetryRecords, or unset \
+                     OTEL_XRAY_TELEMETRY_RECORDS"
+                ),
+            );
+        }
+    }
 }
 
 impl Outlet {

@@ -26,10 +26,13 @@ use tokio::net::TcpListener;
 /// A status, headers and the spans of a partial success.
 type Answer = (u16, Vec<(&'static str, &'static str)>, i64);
 
+/// Its headers and what it holds.
+type Received = (HashMap<String, String>, ExportTraceServiceRequest);
+
 #[derive(Clone, Default)]
 struct Collector {
     url: String,
-    requests: Arc<Mutex<Vec<(HashMap<String, String>, ExportTraceServiceRequest)>>>,
+    requests: Arc<Mutex<Vec<Received>>>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
