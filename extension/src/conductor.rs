@@ -1,7 +1,7 @@
 //! Connects the stages: takes what arrives, asks the machine what it means, flushes, and lets Lambda go on.
 
 use crate::accounts::{Accounts, Reason, to_json_by_outlet};
-use crate::export::{self, Clients, DaemonAddress, Flushed, Moment, Outlets};
+use crate::export::{self, Clients, DaemonAddress, Flushed, Moment, Outlets, Window};
 use crate::invocation::{Config, Hold, Machine, Signal};
 use crate::lambda::{Event, Invoke, Registered, Shutdown, Turn};
 use crate::log::{Level, Log};
@@ -148,7 +148,7 @@ impl Conductor {
             if flush_soon && flush.is_none() && held.is_none() {
                 flush_soon = false;
                 let until = Instant::now() + self.settings.flush_timeout;
-                flush = self.start_flush(until, None);
+                flush = self.start_flush(until, false, None);
             }
         }
     }
@@ -210,11 +210,16 @@ impl Conductor {
                 return;
             }
         }
-        *flush = self.start_flush(until, Some(held.finished));
+        *flush = self.start_flush(until, false, Some(held.finished));
     }
 
     /// Starts a flush, or lets Lambda go on at once when there is nothing to send.
-    fn start_flush(&mut self, until: Instant, finished: Option<oneshot::Sender<()>>) -> Option<Flush> {
+    fn start_flush(
+        &mut self,
+        until: Instant,
+        is_last: bool,
+        finished: Option<oneshot::Sender<()>>,
+    ) -> Option<Flush> {
         self.note_received();
         let mut outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
         if !self.machine.has_complete_spans() && !outlets.has_waiting() {
@@ -227,8 +232,9 @@ impl Conductor {
         let batch = self.machine.take_batch();
         let spans = batch.spans.len() as u64;
         let function = Arc::clone(&self.function);
+        let window = Window { now: Moment::now(), until, is_last };
         let task = tokio::spawn(async move {
-            let flushed = outlets.flush(batch, function, Moment::now(), until).await;
+            let flushed = outlets.flush(batch, function, window).await;
             (outlets, flushed)
         });
         Some(Flush { task, spans, finished })
@@ -329,7 +335,7 @@ impl Conductor {
             self.take_in(arrived);
         }
         self.machine.shut_down(shutdown, unix_nanos());
-        if let Some(mut last) = self.start_flush(until, None) {
+        if let Some(mut last) = self.start_flush(until, true, None) {
             // The flush ends itself in time; the extra moment is for its return.
             let result = tokio::time::timeout_at(until + SHUTDOWN_MARGIN / 2, &mut last.task).await;
             if let Ok(result) = result {

@@ -1,4 +1,4 @@
-//! Both clocks at one moment.
+//! Time, as the outlets are told it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -23,4 +23,15 @@ impl Moment {
     pub fn since(self, earlier: Self) -> Duration {
         self.instant.saturating_duration_since(earlier.instant).max(self.unix.saturating_sub(earlier.unix))
     }
+}
+
+/// The time a flush has.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Its beginning.
+    pub now: Moment,
+    /// Nothing runs past this (P4).
+    pub until: Instant,
+    /// The environment ends after it.
+    pub is_last: bool,
 }

@@ -2,7 +2,7 @@
 //! section 16).
 
 use super::buffer::{Buffer, Waits as _};
-use super::clocks::Moment;
+use super::clocks::{Moment, Window};
 use super::complaints::Complaints;
 use super::outgoing::Outgoing;
 use crate::accounts::{Accounts, Reason, Trim};
@@ -97,8 +97,7 @@ impl Daemon {
     pub(super) async fn flush(
         &mut self,
         documents: Vec<TranslatedDocument>,
-        now: Moment,
-        until: Instant,
+        Window { now, until, .. }: Window,
     ) -> Accounts {
         let generation = self.buffer.next_generation();
         let mut all = self.buffer.take();

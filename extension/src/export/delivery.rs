@@ -38,6 +38,7 @@ pub(super) enum Remark {
     RequestRefused { code: String, message: String },
     Denied(String),
     Unreachable(String),
+    Late,
 }
 
 /// What is still to be sent, and what has become of the rest.
@@ -113,7 +114,7 @@ impl Delivery {
                 self.put_off(parcel);
             }
             None => {
-                self.remarks.push(Remark::Unreachable("no answer in the time allowed".to_owned()));
+                self.remarks.push(Remark::Late);
                 self.put_off(parcel);
             }
         }

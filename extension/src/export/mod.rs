@@ -15,6 +15,7 @@ mod daemon;
 mod delivery;
 mod otlp;
 mod outgoing;
+mod patience;
 mod repair;
 mod send;
 mod telemetry;
@@ -22,7 +23,7 @@ mod trouble;
 mod xray;
 
 pub use client::Clients;
-pub use clocks::Moment;
+pub use clocks::{Moment, Window};
 pub use daemon::DaemonAddress;
 
 use crate::accounts::{Accounts, Reason};
@@ -117,14 +118,8 @@ impl Outlets {
         self.open.iter().map(|outlet| (outlet.kind(), outlet.waiting_spans())).collect()
     }
 
-    /// Sends the batch, and what has waited, through every outlet at once. Nothing runs past `until` (P4).
-    pub async fn flush(
-        &mut self,
-        batch: Batch,
-        function: Arc<Function>,
-        now: Moment,
-        until: Instant,
-    ) -> Vec<Flushed> {
+    /// Sends the batch, and what has waited, through every outlet at once. Nothing runs past the window (P4).
+    pub async fn flush(&mut self, batch: Batch, function: Arc<Function>, window: Window) -> Vec<Flushed> {
         let spans = batch.spans.len() as u64;
         let mut takers = self.open.iter().filter(|outlet| outlet.takes_documents()).count();
         let mut translated = (takers > 0).then(|| self.translator.translate(&batch, &function));
@@ -145,9 +140,9 @@ impl Outlets {
             let task = tokio::spawn(async move {
                 let Translated { documents, mut accounts } = documents;
                 accounts.add(match &mut outlet {
-                    Outlet::Xray(xray) => xray.flush(documents, now, until).await,
-                    Outlet::Daemon(daemon) => daemon.flush(documents, now, until).await,
-                    Outlet::Otlp(otlp) => otlp.flush(&batch, &function, now, until).await,
+                    Outlet::Xray(xray) => xray.flush(documents, window).await,
+                    Outlet::Daemon(daemon) => daemon.flush(documents, window).await,
+                    Outlet::Otlp(otlp) => otlp.flush(&batch, &function, window).await,
                 });
                 (outlet, accounts)
             });

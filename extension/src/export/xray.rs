@@ -3,10 +3,11 @@
 use super::backoff::Jitter;
 use super::buffer::Buffer;
 use super::client::{Clients, Session};
-use super::clocks::Moment;
+use super::clocks::{Moment, Window};
 use super::complaints::Complaints;
 use super::delivery::{Delivery, Parcel, Remark};
 use super::outgoing::Outgoing;
+use super::patience::Patience;
 use super::send::{Outcome, send};
 use super::trouble::Troubles;
 use crate::accounts::{Accounts, Reason};
@@ -31,6 +32,7 @@ pub(super) struct Xray {
     clients: Arc<Clients>,
     buffer: Buffer<Outgoing>,
     denied_at: Option<Moment>,
+    patience: Patience,
     last_flush: Option<Moment>,
     jitter: Jitter,
     complaints: Complaints,
@@ -44,6 +46,7 @@ impl Xray {
             clients,
             buffer: Buffer::new(limit_bytes),
             denied_at: None,
+            patience: Patience::default(),
             last_flush: None,
             jitter: Jitter::new(seed),
             complaints: Complaints::new(log),
@@ -65,12 +68,8 @@ impl Xray {
     }
 
     /// Sends the documents, those that have waited first, until all are gone or the time is up (P4).
-    pub(super) async fn flush(
-        &mut self,
-        documents: Vec<TranslatedDocument>,
-        now: Moment,
-        until: Instant,
-    ) -> Accounts {
+    pub(super) async fn flush(&mut self, documents: Vec<TranslatedDocument>, window: Window) -> Accounts {
+        let Window { now, until, .. } = window;
         let generation = self.buffer.next_generation();
         let documents = documents.into_iter().map(|document| Outgoing::new(document, generation));
         let mut all = self.buffer.take();
@@ -79,7 +78,8 @@ impl Xray {
             return Accounts::default();
         }
         let is_paused = self.denied_at.is_some_and(|denied| now.since(denied) < PAUSE_AFTER_REFUSAL);
-        let session = if is_paused { None } else { self.clients.session() };
+        let may_try = !is_paused && self.patience.allows(window);
+        let session = if may_try { self.clients.session() } else { None };
         let mut delivery = Delivery::new(all);
         if let Some(session) = session {
             self.denied_at = None;
@@ -88,6 +88,7 @@ impl Xray {
             }
             self.last_flush = Some(now);
             self.deliver(&session, &mut delivery, until).await;
+            self.patience.tried(delivery.remarks.contains(&Remark::Late), window);
         }
         delivery.end();
         for remark in std::mem::take(&mut delivery.remarks) {
@@ -154,6 +155,12 @@ impl Xray {
                 self.denied_at = Some(now);
                 self.complaints.log().once("denied", Level::Error, message);
             }
+            Remark::Late => self.complaints.say(
+                "late",
+                now.unix,
+                Level::Warn,
+                "X-Ray did not answer in the time allowed, what was not sent is kept for later",
+            ),
             Remark::Unreachable(message) => self.complaints.say(
                 "unreachable",
                 now.unix,

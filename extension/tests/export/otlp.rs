@@ -26,6 +26,9 @@ use tokio::net::TcpListener;
 /// A status, headers and the spans of a partial success.
 type Answer = (u16, Vec<(&'static str, &'static str)>, i64);
 
+/// The status of an answer that does not come.
+const NEVER: u16 = 0;
+
 /// Its headers and what it holds.
 type Received = (HashMap<String, String>, ExportTraceServiceRequest);
 
@@ -75,6 +78,9 @@ impl Collector {
             self.answers.lock().unwrap().pop_front().unwrap_or((200, vec![], 0));
         let partial_success = (rejected_spans > 0)
             .then(|| ExportTracePartialSuccess { rejected_spans, error_message: "too old".into() });
+        if status == NEVER {
+            std::future::pending::<()>().await;
+        }
         let body = if status == 200 {
             ExportTraceServiceResponse { partial_success }.encode_to_vec()
         } else {
@@ -199,6 +205,20 @@ async fn retry_after_is_kept_to_and_what_does_not_fit_waits() {
     assert_eq!((collector.counts().len(), stage.carried()), (1, 5));
     stage.flush(batch(2, 1)).await;
     assert_eq!((collector.counts(), stage.carried()), (vec![5, 6], 0));
+}
+
+#[tokio::test]
+async fn p1_p4_a_collector_that_never_answers_holds_nothing_and_is_left_alone_for_a_while() {
+    let collector = Collector::start().await;
+    let mut stage = collector.stage(&[]).await;
+    collector.will_answer(&[NEVER; 9]);
+    for trace in 1..=4 {
+        stage.flush_within(batch(trace, 1), Duration::from_millis(100)).await;
+    }
+    assert_eq!((collector.counts(), stage.carried()), (vec![1, 2], 4));
+    collector.answers.lock().unwrap().clear();
+    stage.flush_at_last().await;
+    assert_eq!((collector.counts(), stage.carried()), (vec![1, 2, 4], 0));
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ async fn p4_bet_30_what_is_in_flight_at_the_end_of_the_time_is_kept() {
     stage.flush_within(batch(1, 200), SHORT).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!((stage.sent(), stage.carried(), stage.requests().len()), (0, 200, 3));
-    assert_eq!(stage.said("could not be reached"), 1);
+    assert_eq!(stage.said("did not answer in the time allowed"), 1);
     stage.flush(batch(2, 1)).await;
     assert_eq!((stage.sent(), stage.carried(), stage.stored()), (201, 0, 201));
 }
@@ -217,4 +217,22 @@ async fn a_request_that_x_ray_refuses_whole_costs_the_documents_that_are_to_blam
     assert_eq!((stage.sent(), stage.stored()), (4, 4));
     let rejected: Value = stage.accounts("xray")["rejected"].clone();
     assert_eq!(rejected, json!({}));
+}
+
+#[tokio::test]
+async fn p1_an_x_ray_that_never_answers_is_left_alone_for_a_while() {
+    let mut stage = Stage::new().await;
+    stage.xray.faults().choose(|_| Some(Fault::Hang));
+    for trace in 1..=5 {
+        stage.flush_within(batch(trace, 1), SHORT).await;
+    }
+    assert_eq!((stage.requests().len(), stage.carried()), (2, 5));
+    stage.frozen = Duration::from_secs(3);
+    stage.flush_within(batch(6, 1), SHORT).await;
+    assert_eq!((stage.requests().len(), stage.carried()), (3, 6));
+    stage.xray.faults().clear();
+    stage.flush(batch(7, 1)).await;
+    assert_eq!(stage.requests().len(), 3);
+    stage.flush_at_last().await;
+    assert_eq!((stage.sent(), stage.carried(), stage.requests().len()), (7, 0, 4));
 }

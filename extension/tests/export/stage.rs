@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::accounts::Accounts;
-use otel_xray::export::{Clients, Config, DaemonAddress, Moment, Outlets};
+use otel_xray::export::{Clients, Config, DaemonAddress, Moment, Outlets, Window};
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
 use otel_xray::log::{Format, Level, Log};
@@ -117,14 +117,24 @@ impl Stage {
         self.flush_within(batch, AMPLE).await;
     }
 
+    /// The flush at the end of the environment.
+    pub(crate) async fn flush_at_last(&mut self) {
+        self.flush_in(Batch::default(), AMPLE, true).await;
+    }
+
     pub(crate) async fn flush_within(&mut self, batch: Batch, time: Duration) {
+        self.flush_in(batch, time, false).await;
+    }
+
+    async fn flush_in(&mut self, batch: Batch, time: Duration, is_last: bool) {
         let spans = batch.spans.len() as u64;
         for (kind, _) in self.outlets.waiting_spans() {
             self.ledgers.entry(kind.name()).or_default().receive(spans);
         }
         let mut now = Moment::now();
         now.unix += self.frozen;
-        for flushed in self.outlets.flush(batch, Arc::new(function()), now, Instant::now() + time).await {
+        let window = Window { now, until: Instant::now() + time, is_last };
+        for flushed in self.outlets.flush(batch, Arc::new(function()), window).await {
             self.ledgers.entry(flushed.outlet.name()).or_default().add(flushed.accounts);
         }
         for (kind, waiting) in self.outlets.waiting_spans() {

@@ -7,9 +7,10 @@ mod settings;
 use super::backoff::{Jitter, MAX_TRIES};
 use super::buffer::Buffer;
 use super::client::Clients;
-use super::clocks::Moment;
+use super::clocks::{Moment, Window};
 use super::complaints::Complaints;
 use super::connector::Connections;
+use super::patience::Patience;
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;
 use crate::log::{Level, Log};
@@ -46,6 +47,7 @@ pub(super) struct Otlp {
     /// Looked up at the first flush; what does not work is said then.
     endpoint: Option<Result<Arc<Endpoint>, String>>,
     buffer: Buffer<OutgoingSpan>,
+    patience: Patience,
     last_flush: Option<Moment>,
     jitter: Jitter,
     complaints: Complaints,
@@ -72,6 +74,7 @@ impl Otlp {
             own,
             endpoint: None,
             buffer: Buffer::new(limit_bytes),
+            patience: Patience::default(),
             last_flush: None,
             jitter: Jitter::new(seed),
             complaints: Complaints::new(log),
@@ -87,13 +90,8 @@ impl Otlp {
     }
 
     /// Sends the batch's spans, those that have waited first, until all are gone or the time is up (P4).
-    pub(super) async fn flush(
-        &mut self,
-        batch: &Batch,
-        function: &Function,
-        now: Moment,
-        until: Instant,
-    ) -> Accounts {
+    pub(super) async fn flush(&mut self, batch: &Batch, function: &Function, window: Window) -> Accounts {
+        let now = window.now;
         let mut accounts = Accounts::default();
         let generation = self.buffer.next_generation();
         let mut spans = self.buffer.take();
@@ -115,14 +113,15 @@ impl Otlp {
                 None => true,
             });
         }
-        if spans.is_empty() {
+        if spans.is_empty() || !self.patience.allows(window) {
+            accounts.drop(Reason::BufferFull, self.buffer.keep(spans));
             return accounts;
         }
         if self.last_flush.is_some_and(|last| now.since(last) > CONNECTIONS_LAST) {
             endpoint.connections.renew();
         }
         self.last_flush = Some(now);
-        let kept = self.deliver(&endpoint, requests(spans), now, until, &mut accounts).await;
+        let kept = self.deliver(&endpoint, requests(spans), window, &mut accounts).await;
         accounts.drop(Reason::BufferFull, self.buffer.keep(kept));
         accounts
     }
@@ -132,16 +131,17 @@ impl Otlp {
         &mut self,
         endpoint: &Endpoint,
         mut requests: VecDeque<Vec<OutgoingSpan>>,
-        now: Moment,
-        until: Instant,
+        window: Window,
         accounts: &mut Accounts,
     ) -> Vec<OutgoingSpan> {
+        let Window { now, until, .. } = window;
+        let mut was_late = false;
         let mut halvings = MAX_HALVINGS;
         while let Some(mut spans) = requests.pop_front() {
             let count = spans.len() as u64;
-            let answer = tokio::time::timeout_at(until, self.send(endpoint, &spans, until));
-            match answer.await.unwrap_or_else(|_| Answer::Silence("no answer in the time allowed".to_owned()))
-            {
+            let answer = tokio::time::timeout_at(until, self.send(endpoint, &spans, until)).await;
+            was_late = answer.is_err();
+            match answer.unwrap_or_else(|_| Answer::Silence("no answer in the time allowed".to_owned())) {
                 Answer::Taken { rejected, message } => {
                     let rejected = rejected.min(count);
                     accounts.send(count - rejected);
@@ -171,6 +171,7 @@ impl Otlp {
                 }
             }
         }
+        self.patience.tried(was_late, window);
         requests.into_iter().flatten().collect()
     }
 
