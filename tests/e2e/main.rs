@@ -1,6 +1,8 @@
 //! The built layer, whole: real extension, real wrapper and agent, real runtime client.
 
 mod fail_open;
+mod faults;
 mod lifecycle;
 mod main_job;
 mod otlp;
+mod outlets;

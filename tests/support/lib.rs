@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -42,6 +43,8 @@ pub struct Stage {
     /// Where the extension listens for OTLP.
     pub otlp: SocketAddr,
     layer: Layer,
+    /// Documents that Lambda itself has written.
+    facade_documents: Arc<AtomicUsize>,
     _task: TempDir,
 }
 
@@ -67,12 +70,15 @@ impl Stage {
         "shop".clone_into(&mut config.function_name);
         config.timeout = Duration::from_secs(20);
         let store = xray.store();
+        let facade_documents = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&facade_documents);
         // What Lambda writes itself does not count as a request of the extension.
-        config.facade_sink = Some(Arc::new(move |documents| {
+        config.facade_sink = Some(Arc::new(move |documents: Vec<String>| {
+            written.fetch_add(documents.len(), Ordering::Relaxed);
             let refused = store.put_documents(documents);
             assert!(refused.is_empty(), "the facade segments were refused: {refused:?}");
         }));
-        let mut stage = Self { xray, config, otlp, layer, _task: task };
+        let mut stage = Self { xray, config, otlp, layer, facade_documents, _task: task };
         stage.set("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument");
         let url = stage.xray.url();
         stage.set("AWS_ENDPOINT_URL_XRAY", &url);
@@ -130,7 +136,29 @@ impl Stage {
             matches!(event, Event::ProcessExited { origin: Origin::Extension(_), exit } if exit.to_string() != "exit status 0")
         });
         anyhow::ensure!(crashed == 0, "the extension crashed: {lines:?}");
-        Ok(Run { answers, lines, function_lines: log.lines(&Origin::Runtime) })
+        let run = Run { answers, lines, function_lines: log.lines(&Origin::Runtime) };
+        if self.config.layer_dir.join("extensions").exists() {
+            self.check_against_store(&run.all_accounts());
+        }
+        Ok(run)
+    }
+
+    /// What the extension says it has sent is what X-Ray has, where nothing was made to go wrong (P2).
+    fn check_against_store(&self, accounts: &[Value]) {
+        let sent: Option<u64> = accounts.iter().map(|account| account["sent"].as_u64()).sum();
+        let url = self.config.variables.get("AWS_ENDPOINT_URL_XRAY");
+        let (Some(sent), false) = (sent, self.xray.faults().were_asked_for()) else { return };
+        if url != Some(&self.xray.url()) {
+            return;
+        }
+        // A document with what another had no room for stands for no span of its own.
+        let stands_for_a_span = |document: &otel_xray_local::xray::Accepted| {
+            !document.body["name"].as_str().is_some_and(|name| name.contains(" metadata "))
+        };
+        let stored =
+            self.xray.store().documents().iter().filter(|document| stands_for_a_span(document)).count();
+        let own = stored - self.facade_documents.load(Ordering::Relaxed);
+        assert_eq!(sent, own as u64, "X-Ray has {own} documents of the extension: {accounts:?}");
     }
 
     /// Every trace X-Ray has.
@@ -149,23 +177,21 @@ pub struct Run {
 }
 
 impl Run {
-    /// The accounts at shutdown, after checking that they balance (P2).
+    /// The accounts at shutdown, after checking that they balance for each outlet (P2).
     pub fn accounts(&self) -> Value {
-        let accounts: Vec<Value> = self
-            .lines
-            .iter()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .filter(|line: &Value| line["event"] == "otel_xray.accounting")
-            .collect();
+        let accounts = self.all_accounts();
         assert_eq!(accounts.len(), 1, "one account at shutdown: {:?}", self.lines);
-        let account = accounts[0].clone();
-        let sum = |field: &str| {
-            account[field].as_object().map_or(0, |o| o.values().filter_map(Value::as_u64).sum())
-        };
-        let number = |field: &str| account[field].as_u64().unwrap_or_default();
-        let explained = number("sent") + sum("rejected") + sum("dropped") + number("carried");
-        assert_eq!(number("received"), explained, "{account}");
-        account
+        accounts[0].clone()
+    }
+
+    /// The accounts of every extension there was: after a failed start Lambda starts another.
+    fn all_accounts(&self) -> Vec<Value> {
+        let lines = self.lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+        let accounts: Vec<Value> =
+            lines.filter(|line: &Value| line["event"] == "otel_xray.accounting").collect();
+        assert!(!accounts.is_empty(), "no accounts at shutdown: {:?}", self.lines);
+        accounts.iter().for_each(check_balance);
+        accounts
     }
 
     /// The extension's lines that are not its accounts.
@@ -182,5 +208,21 @@ impl Run {
                 (answer.error.as_ref().map(|error| error.error_type.clone()), payload)
             })
             .collect()
+    }
+}
+
+fn check_balance(account: &Value) {
+    let fates: Vec<&Value> = match account["outlets"].as_object() {
+        Some(outlets) => outlets.values().collect(),
+        None => vec![account],
+    };
+    for fate in fates {
+        let sum = |field: &str| {
+            fate[field].as_object().map_or(0, |o| o.values().filter_map(Value::as_u64).sum::<u64>())
+        };
+        let number = |field: &str| fate[field].as_u64().unwrap_or_default();
+        let explained = number("sent") + sum("rejected") + sum("dropped") + number("carried");
+        assert_eq!(account["received"].as_u64(), Some(explained), "{account}");
+        assert_eq!(fate.get("unaccounted"), None, "{account}");
     }
 }

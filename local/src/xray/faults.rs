@@ -38,6 +38,7 @@ struct Inner {
     requests: u64,
     refusal: Option<Refusal>,
     ids_hidden: bool,
+    asked_for: bool,
 }
 
 /// The faults of the requests to come, first in, first out, and which documents are refused.
@@ -55,7 +56,9 @@ impl fmt::Debug for Faults {
 impl Faults {
     /// The next `requests` requests meet this fault.
     pub fn add(&self, fault: &Fault, requests: usize) {
-        self.lock().waiting.extend(std::iter::repeat_n(fault.clone(), requests));
+        let mut inner = self.lock();
+        inner.asked_for = true;
+        inner.waiting.extend(std::iter::repeat_n(fault.clone(), requests));
     }
 
     /// From now on, documents for which `refusal` gives an error code and a message are answered as unprocessed (PTS-3).
@@ -64,13 +67,17 @@ impl Faults {
         &self,
         refusal: impl Fn(&Value) -> Option<(&'static str, String)> + Send + Sync + 'static,
     ) {
-        self.lock().refusal = Some(Arc::new(refusal));
+        let mut inner = self.lock();
+        inner.asked_for = true;
+        inner.refusal = Some(Arc::new(refusal));
     }
 
     /// From now on, requests for which nothing was added meet the fault that `choice` gives for their number. Whoever
     /// wants chance brings it, with a seed.
     pub fn choose(&self, choice: impl Fn(u64) -> Option<Fault> + Send + Sync + 'static) {
-        self.lock().choice = Some(Arc::new(choice));
+        let mut inner = self.lock();
+        inner.asked_for = true;
+        inner.choice = Some(Arc::new(choice));
     }
 
     /// Whether refused documents are answered without their id, as X-Ray does where it can't find it (PTS-3).
@@ -80,7 +87,13 @@ impl Faults {
 
     /// No more faults, and no more documents refused.
     pub fn clear(&self) {
-        *self.lock() = Inner::default();
+        let mut inner = self.lock();
+        *inner = Inner { asked_for: inner.asked_for, ..Inner::default() };
+    }
+
+    /// Whether there has ever been trouble on request.
+    pub fn were_asked_for(&self) -> bool {
+        self.lock().asked_for
     }
 
     pub(super) fn next(&self) -> Option<Fault> {
