@@ -36,6 +36,8 @@ pub struct Conductor {
     clients: Arc<Clients>,
     /// `None` while a flush has them.
     outlets: Option<Outlets>,
+    /// A flush was still running when the environment had to end: what it holds is not known.
+    flush_left_behind: bool,
     daemon: DaemonAddress,
     log: Log,
 }
@@ -74,6 +76,7 @@ impl Conductor {
             function: Arc::new(function),
             clients,
             outlets: None,
+            flush_left_behind: false,
             daemon: DaemonAddress::default(),
             log,
         };
@@ -325,10 +328,11 @@ impl Conductor {
     ) {
         let budget = time_until(shutdown.deadline_ms).unwrap_or(SHUTDOWN_BUDGET).min(SHUTDOWN_BUDGET);
         let until = Instant::now() + budget.saturating_sub(SHUTDOWN_MARGIN);
-        if let Some(mut flush) = flush
-            && let Ok(result) = tokio::time::timeout_at(until, &mut flush.task).await
-        {
-            self.flushed(flush, result);
+        if let Some(mut flush) = flush {
+            match tokio::time::timeout_at(until, &mut flush.task).await {
+                Ok(result) => self.flushed(flush, result),
+                Err(_) => self.flush_left_behind = true,
+            }
         }
         // What the runtime wrote while it was ending is still in the sockets (L-8.11).
         while let Ok(Some(arrived)) = tokio::time::timeout(Duration::from_millis(5), received.recv()).await {
@@ -337,9 +341,9 @@ impl Conductor {
         self.machine.shut_down(shutdown, unix_nanos());
         if let Some(mut last) = self.start_flush(until, true, None) {
             // The flush ends itself in time; the extra moment is for its return.
-            let result = tokio::time::timeout_at(until + SHUTDOWN_MARGIN / 2, &mut last.task).await;
-            if let Ok(result) = result {
-                self.flushed(last, result);
+            match tokio::time::timeout_at(until + SHUTDOWN_MARGIN / 2, &mut last.task).await {
+                Ok(result) => self.flushed(last, result),
+                Err(_) => self.flush_left_behind = true,
             }
         }
         self.put_telemetry(until).await;
@@ -360,12 +364,13 @@ impl Conductor {
     fn write_accounts(&mut self) {
         self.received.add(self.machine.take_accounts());
         let in_machine = self.machine.held_spans() as u64;
-        let waiting = self.outlets.as_ref().map(Outlets::waiting_spans);
+        let outlets = self.outlets.as_ref().filter(|_| !self.flush_left_behind);
+        let waiting = outlets.map(Outlets::waiting_spans);
         let whole: Vec<(&str, Accounts, u64)> = self
             .whole_accounts()
             .into_iter()
             .map(|(outlet, accounts)| {
-                // A flush that has not come back in time has everything that is missing.
+                // A flush that was left behind has everything that is missing.
                 let held = waiting.as_ref().map_or_else(
                     || accounts.carried(),
                     |waiting| {

@@ -123,6 +123,8 @@ fn after(error: &SdkError<PutTraceSegmentsError>) -> Next {
                         Next::GiveUp(outcome)
                     }
                 }
+                // The gateway before X-Ray answers without a code.
+                413 => Next::GiveUp(Outcome::Refused { code: "RequestTooLarge".to_owned(), message }),
                 _ => Next::GiveUp(Outcome::Refused { code, message }),
             }
         }

@@ -18,6 +18,17 @@ async fn tv_16_51_documents_are_two_requests() {
 }
 
 #[tokio::test]
+async fn pts_1_pts_2_pts_11_a_request_is_signed_json_and_not_compressed() {
+    let mut stage = Stage::new().await;
+    stage.flush(batch(1, 3)).await;
+    let requests = stage.xray.requests();
+    assert_eq!(requests[0].path, "/TraceSegments");
+    assert_eq!(requests[0].headers["content-type"], "application/json");
+    assert!(requests[0].authorization.contains("/eu-west-1/xray/aws4_request"));
+    assert!(!requests[0].headers.contains_key("content-encoding"));
+}
+
+#[tokio::test]
 async fn tv_17_pts_3_bet_31_a_refused_document_goes_once_more_and_alone() {
     let mut stage = Stage::new().await;
     stage.xray.faults().refuse_documents(|document| {
@@ -195,7 +206,7 @@ async fn bet_34_connections_are_kept_and_given_up_after_a_freeze() {
 }
 
 #[tokio::test]
-async fn p4_bet_30_what_is_in_flight_at_the_end_of_the_time_is_kept() {
+async fn p4_bet_28_bet_30_what_is_in_flight_at_the_end_of_the_time_is_kept() {
     let mut stage = Stage::new().await;
     stage.xray.faults().add(&Fault::Hang, 3);
     let begun = std::time::Instant::now();

@@ -258,6 +258,37 @@ async fn faults_hit_as_many_requests_as_told_and_can_be_taken_back() {
 }
 
 #[tokio::test]
+async fn faults_by_number_resets_lost_answers_headers_and_hidden_ids() {
+    let (endpoint, client) = start().await;
+    let send =
+        |id| client.put_trace_segments().trace_segment_documents(document(id, None, &json!({}))).send();
+    let faults = endpoint.faults();
+    assert!(!faults.were_asked_for());
+    faults.choose(|number| match number {
+        0 => Some(Fault::Reset),
+        1 => Some(Fault::LoseAnswer),
+        2 => Some(Fault::StatusWith(429, "ThrottledException", vec![("retry-after", "7".to_owned())])),
+        _ => None,
+    });
+    let reset = format!("{:?}", send(1).await.unwrap_err());
+    assert!(reset.contains("ConnectionReset"), "{reset}");
+    assert_eq!(endpoint.store().documents().len(), 0);
+    assert!(send(2).await.unwrap_err().raw_response().is_none());
+    assert_eq!(endpoint.store().documents().len(), 1, "carried out, and the answer lost");
+    let throttled = send(3).await.unwrap_err();
+    assert_eq!(throttled.raw_response().unwrap().headers().get("retry-after"), Some("7"));
+    faults.refuse_documents(|_| Some(("InvalidName", "told to".to_owned())));
+    for (hidden, id) in [(false, Some("0000000000000004")), (true, None)] {
+        faults.hide_ids(hidden);
+        let answer = send(4).await.unwrap();
+        assert_eq!(answer.unprocessed_trace_segments()[0].id(), id);
+    }
+    faults.clear();
+    send(5).await.unwrap();
+    assert!(faults.were_asked_for(), "cleared or not");
+}
+
+#[tokio::test]
 async fn tv_17_documents_are_refused_by_what_is_in_them() {
     let (endpoint, client) = start().await;
     endpoint.faults().refuse_documents(|document| {
