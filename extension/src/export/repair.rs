@@ -34,8 +34,14 @@ pub(super) fn is_repairable(code: &str) -> bool {
 /// is no document: sending the same again would help nobody.
 pub(super) fn repair(document: &str) -> Option<String> {
     let Value::Object(given) = serde_json::from_str(document).ok()? else { return None };
+    let repaired = bare(&given);
+    (repaired != given).then(|| Value::Object(repaired).to_string())
+}
+
+/// A document, or a subsegment in one: those stand for spans of their own, and are repaired like it.
+fn bare(given: &Map<String, Value>) -> Map<String, Value> {
     let mut repaired = Map::new();
-    for (key, value) in &given {
+    for (key, value) in given {
         let kept = match (key.as_str(), value) {
             ("name", name) => Value::String(ascii_name(name.as_str().unwrap_or_default())),
             ("http" | "aws", block) => {
@@ -43,13 +49,16 @@ pub(super) fn repair(document: &str) -> Option<String> {
                 shorten(&mut block);
                 block
             }
+            ("subsegments", Value::Array(nested)) => {
+                nested.iter().filter_map(Value::as_object).map(|one| Value::Object(bare(one))).collect()
+            }
             (key, value) if KEPT.contains(&key) => value.clone(),
             _ => continue,
         };
         repaired.insert(key.clone(), kept);
     }
     repaired.entry("name").or_insert_with(|| ascii_name("").into());
-    (repaired != given).then(|| Value::Object(repaired).to_string())
+    repaired
 }
 
 /// The part of the allowed characters (NAME-2) that nobody's idea of a letter can differ on.
@@ -98,13 +107,15 @@ mod tests {
             "type": "subsegment", "name": "ünï 🚀 GET?", "namespace": "remote", "start_time": 1.5, "end_time": 2.0,
             "fault": true, "http": {"request": {"url": "u".repeat(400)}, "response": {"status": 500}},
             "aws": {"operation": "GetItem", "retries": 2}, "annotations": {"a": 1}, "metadata": {"default": {"k": "v"}},
-            "cause": {"exceptions": []}, "sql": {"url": "x"}, "links": [], "subsegments": [{"name": "x"}],
+            "cause": {"exceptions": []}, "sql": {"url": "x"}, "links": [],
+            "subsegments": [{"name": "é", "id": "1", "metadata": {}, "subsegments": [{"name": "f", "sql": {}}]}],
         });
         let expected = json!({
             "id": "0102030405060708", "trace_id": "1-581cf771-a006649127e371903a2de979", "parent_id": "00f067aa0ba902b7",
             "type": "subsegment", "name": "_n_ _ GET_", "namespace": "remote", "start_time": 1.5, "end_time": 2.0,
             "fault": true, "http": {"request": {"url": "u".repeat(250)}, "response": {"status": 500}},
             "aws": {"operation": "GetItem", "retries": 2},
+            "subsegments": [{"name": "unknown", "id": "1", "subsegments": [{"name": "f"}]}],
         });
         assert_eq!(repaired(&document), Some(expected));
     }

@@ -51,7 +51,14 @@ async fn dmn_5_a_thousand_documents_do_not_overrun_the_socket() {
     let reader = std::thread::spawn(move || received(&socket, 2000).len());
     let mut stage = Stage::with(&[OutletKind::Daemon], &[], 1 << 20).await;
     learn(&stage, address);
-    stage.flush(batch(1, 2000)).await;
+    // Several traces: X-Ray takes no more than 500 kB of one (LIM-2).
+    let traces = (1..=8).map(|trace| batch(trace, 250));
+    let all = traces.reduce(|mut all, next| {
+        all.spans.extend(next.spans);
+        all.invocations.extend(next.invocations);
+        all
+    });
+    stage.flush(all.unwrap()).await;
     assert_eq!(stage.accounts("daemon")["sent"], 2000);
     assert_eq!(reader.join().unwrap(), 2000);
 }

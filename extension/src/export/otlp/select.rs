@@ -4,12 +4,12 @@ use crate::accounts::{Accounts, Reason};
 use crate::export::buffer::Waits;
 use crate::invocation::trace_header::{Sampled, SpanId, TraceId};
 use crate::invocation::{Batch, Collected, Invocation, Origin};
-use crate::translate::Function;
+use crate::translate::{Function, Keep};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
 use prost::Message as _;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// `Span.flags`: bit 0 is "sampled", and bit 8 says that the flags are known (OTL-5, OTL-6).
@@ -48,11 +48,22 @@ pub(super) fn select(
     generation: u64,
     accounts: &mut Accounts,
 ) -> Vec<OutgoingSpan> {
+    let failed = match function.keep {
+        Keep::Errors => {
+            batch.spans.iter().filter(|one| failed(&one.span)).map(|one| &*one.span.trace_id).collect()
+        }
+        Keep::Nothing | Keep::All => HashSet::new(),
+    };
+    let keeps = |span: &Span| match function.keep {
+        Keep::Nothing => false,
+        Keep::Errors => failed.contains(&*span.trace_id),
+        Keep::All => true,
+    };
     let mut places: HashMap<(TraceId, SpanId), usize> = HashMap::new();
     let mut origins: HashMap<*const Origin, Arc<Origin>> = HashMap::new();
     let mut selected: Vec<OutgoingSpan> = Vec::with_capacity(batch.spans.len());
     for collected in &batch.spans {
-        let id = match id(collected, &batch.invocations) {
+        let id = match id(collected, &batch.invocations, keeps(&collected.span)) {
             Ok(id) => id,
             Err(reason) => {
                 accounts.drop(reason, 1);
@@ -79,22 +90,34 @@ pub(super) fn select(
     selected
 }
 
-fn id(collected: &Collected, invocations: &[Invocation]) -> Result<(TraceId, SpanId), Reason> {
+/// The ids of a span that is to be sent. `keep`: its trace is kept though nobody has sampled it.
+fn id(collected: &Collected, invocations: &[Invocation], keep: bool) -> Result<(TraceId, SpanId), Reason> {
     let span = &collected.span;
     let trace_id = TraceId::from_bytes(&span.trace_id).ok_or(Reason::InvalidId)?;
     let id = SpanId::from_bytes(&span.span_id).ok_or(Reason::InvalidId)?;
-    if span.flags & FLAGS_KNOWN != 0 && span.flags & FLAG_SAMPLED == 0 {
+    let flags_say_no = span.flags & FLAGS_KNOWN != 0 && span.flags & FLAG_SAMPLED == 0;
+    if flags_say_no || value(span, "aws.trace.flag.sampled") == Some(&Value::BoolValue(false)) {
         return Err(Reason::Unsampled); // row 6
     }
     let of_trace = |invocation: &&Invocation| invocation.header.is_some_and(|header| header.root == trace_id);
     let named = collected.request_id.as_deref();
-    let by_request =
-        || invocations.iter().rev().filter(|i| named == Some(i.request_id.as_str())).find(of_trace);
-    let invocation = by_request().or_else(|| invocations.iter().rev().find(of_trace));
+    let by_request = invocations.iter().rev().find(|invocation| named == Some(&*invocation.request_id));
+    let invocation = by_request.or_else(|| invocations.iter().rev().find(of_trace)).filter(of_trace);
     match invocation.and_then(|invocation| invocation.header) {
-        Some(header) if header.sampled != Sampled::Yes => Err(Reason::Unsampled), // row 4
+        Some(header) if header.sampled != Sampled::Yes && !keep => Err(Reason::Unsampled), // row 4
         _ => Ok((trace_id, id)),
     }
+}
+
+/// Whether the span is a reason to keep its trace.
+fn failed(span: &Span) -> bool {
+    let status = ["http.response.status_code", "http.status_code"].iter().find_map(|key| value(span, key));
+    span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
+        || matches!(status, Some(Value::IntValue(500..=599)))
+}
+
+fn value<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
+    span.attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
 }
 
 /// The origin with what is known of the function, where it does not say that itself.
@@ -143,14 +166,23 @@ mod tests {
     fn batch(sampled: &str, spans: Vec<Collected>) -> Batch {
         let header = TraceHeader::parse(&format!("Root=1-65656565-{};{sampled}", "65".repeat(12)));
         assert!(header.is_some());
-        let invocation =
-            Invocation { request_id: "r".into(), function_arn: String::new(), header, mode: Mode::Unknown };
-        Batch { spans, invocations: vec![invocation] }
+        let invocation = Invocation {
+            request_id: "r".into(),
+            function_arn: String::new(),
+            header,
+            mode: Mode::Unknown,
+            is_over: true,
+        };
+        Batch { spans, invocations: vec![invocation], open: Vec::new() }
     }
 
     fn ids(batch: &Batch) -> (Vec<u8>, serde_json::Value) {
+        ids_with(batch, Keep::Nothing)
+    }
+
+    fn ids_with(batch: &Batch, keep: Keep) -> (Vec<u8>, serde_json::Value) {
         let mut accounts = Accounts::default();
-        let selected = select(batch, &Function::default(), 1, &mut accounts);
+        let selected = select(batch, &Function { keep, ..Function::default() }, 1, &mut accounts);
         (
             selected.iter().map(|outgoing| outgoing.span.span_id[0]).collect(),
             accounts.to_json()["dropped"].clone(),
@@ -164,6 +196,30 @@ mod tests {
         assert_eq!(ids(&batch("Sampled=1", spans())), (vec![1, 3, 4], serde_json::json!({"unsampled": 1})));
         assert_eq!(ids(&batch("Sampled=0", spans())), (vec![4], serde_json::json!({"unsampled": 3})));
         assert_eq!(ids(&batch("", spans())), (vec![4], serde_json::json!({"unsampled": 3})));
+    }
+
+    #[test]
+    fn row_4_what_a_setting_keeps_leaves_by_this_way_too() {
+        let mut failed = span(ROOT, 2, 0x101);
+        let attribute = |key: &str, value| KeyValue {
+            key: key.into(),
+            value: Some(AnyValue { value: Some(value) }),
+            ..KeyValue::default()
+        };
+        failed.span.attributes.push(attribute("http.response.status_code", Value::IntValue(503)));
+        let mut says_no = span(ROOT, 3, 0);
+        says_no.span.attributes.push(attribute("aws.trace.flag.sampled", Value::BoolValue(false)));
+        let fine = batch("Sampled=0", vec![span(ROOT, 1, 0x101), says_no.clone()]);
+        let with_failure = batch("Sampled=0", vec![span(ROOT, 1, 0x101), failed, says_no]);
+        for (batch, keep, expected) in [
+            (&fine, Keep::Nothing, vec![]),
+            (&fine, Keep::Errors, vec![]),
+            (&fine, Keep::All, vec![1]),
+            (&with_failure, Keep::Nothing, vec![]),
+            (&with_failure, Keep::Errors, vec![1, 2]),
+        ] {
+            assert_eq!(ids_with(batch, keep).0, expected, "{keep:?}");
+        }
     }
 
     #[test]
