@@ -43,8 +43,8 @@ pub struct Stage {
     /// Where the extension listens for OTLP.
     pub otlp: SocketAddr,
     layer: Layer,
-    /// Documents that Lambda itself has written.
-    facade_documents: Arc<AtomicUsize>,
+    /// Segments and subsegments that Lambda itself has written.
+    facade_spans: Arc<AtomicUsize>,
     _task: TempDir,
 }
 
@@ -70,15 +70,16 @@ impl Stage {
         "shop".clone_into(&mut config.function_name);
         config.timeout = Duration::from_secs(20);
         let store = xray.store();
-        let facade_documents = Arc::new(AtomicUsize::new(0));
-        let written = Arc::clone(&facade_documents);
+        let facade_spans = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&facade_spans);
         // What Lambda writes itself does not count as a request of the extension.
         config.facade_sink = Some(Arc::new(move |documents: Vec<String>| {
-            written.fetch_add(documents.len(), Ordering::Relaxed);
+            let spans = |text: &String| serde_json::from_str(text).map_or(0, |document| spans_in(&document));
+            written.fetch_add(documents.iter().map(spans).sum(), Ordering::Relaxed);
             let refused = store.put_documents(documents);
             assert!(refused.is_empty(), "the facade segments were refused: {refused:?}");
         }));
-        let mut stage = Self { xray, config, otlp, layer, facade_documents, _task: task };
+        let mut stage = Self { xray, config, otlp, layer, facade_spans, _task: task };
         stage.set("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument");
         let url = stage.xray.url();
         stage.set("AWS_ENDPOINT_URL_XRAY", &url);
@@ -151,14 +152,10 @@ impl Stage {
         if url != Some(&self.xray.url()) {
             return;
         }
-        // A document with what another had no room for stands for no span of its own.
-        let stands_for_a_span = |document: &otel_xray_local::xray::Accepted| {
-            !document.body["name"].as_str().is_some_and(|name| name.contains(" metadata "))
-        };
-        let stored =
-            self.xray.store().documents().iter().filter(|document| stands_for_a_span(document)).count();
-        let own = stored - self.facade_documents.load(Ordering::Relaxed);
-        assert_eq!(sent, own as u64, "X-Ray has {own} documents of the extension: {accounts:?}");
+        let store = self.xray.store();
+        let stored: usize = store.documents().iter().map(|document| spans_in(&document.body)).sum();
+        let own = stored - self.facade_spans.load(Ordering::Relaxed);
+        assert_eq!(sent, own as u64, "X-Ray has {own} spans of the extension: {accounts:?}");
     }
 
     /// Every trace X-Ray has.
@@ -209,6 +206,14 @@ impl Run {
             })
             .collect()
     }
+}
+
+/// The spans a document stands for: its own, and those of the subsegments in it. One with what another had no room for
+/// stands for none.
+fn spans_in(document: &serde_json::Map<String, Value>) -> usize {
+    let is_overflow = document["name"].as_str().is_some_and(|name| name.contains(" metadata "));
+    let nested = document.get("subsegments").and_then(Value::as_array).into_iter().flatten();
+    usize::from(!is_overflow) + nested.filter_map(Value::as_object).map(spans_in).sum::<usize>()
 }
 
 fn check_balance(account: &Value) {

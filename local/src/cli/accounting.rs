@@ -4,28 +4,49 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// `"event":"otel_xray.accounting"`, spans by what became of them.
+/// `"event":"otel_xray.accounting"`, spans by what became of them: once, or for each of several outlets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Accounting {
     event: String,
     pub(super) received: u64,
-    pub(super) sent: u64,
+    #[serde(flatten)]
+    fates: Option<Fates>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    outlets: BTreeMap<String, Fates>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Fates {
+    sent: u64,
     #[serde(default)]
-    pub(super) rejected: BTreeMap<String, u64>,
+    rejected: BTreeMap<String, u64>,
     #[serde(default)]
-    pub(super) dropped: BTreeMap<String, u64>,
+    dropped: BTreeMap<String, u64>,
     #[serde(default)]
-    pub(super) carried: u64,
+    carried: u64,
 }
 
 impl Accounting {
     /// Whether the line is an account, and which.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let accounting: Self = serde_json::from_str(line).ok()?;
-        (accounting.event == "otel_xray.accounting").then_some(accounting)
+        let is_whole = accounting.fates.is_some() || !accounting.outlets.is_empty();
+        (accounting.event == "otel_xray.accounting" && is_whole).then_some(accounting)
     }
 
+    /// One sentence for each outlet.
     pub(super) fn sentence(&self) -> String {
+        let one = self.fates.iter().map(|fates| format!("spans: {}", fates.sentence(self.received)));
+        let several = self
+            .outlets
+            .iter()
+            .map(|(outlet, fates)| format!("spans by {outlet}: {}", fates.sentence(self.received)));
+        one.chain(several).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Fates {
+    fn sentence(&self, received: u64) -> String {
         let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
         let by = |counts: &BTreeMap<String, u64>| {
             let parts: Vec<String> = counts.iter().map(|(name, spans)| format!("{name} {spans}")).collect();
@@ -33,10 +54,9 @@ impl Accounting {
         };
         let (rejected, dropped) = (sum(&self.rejected), sum(&self.dropped));
         let gone = self.sent + rejected + dropped + self.carried;
-        let verdict = if gone == self.received { "" } else { "; THE NUMBERS DO NOT ADD UP" };
+        let verdict = if gone == received { "" } else { "; THE NUMBERS DO NOT ADD UP" };
         format!(
-            "spans: {} received = {} sent + {rejected} rejected{} + {dropped} dropped{} + {} carried{verdict}",
-            self.received,
+            "{received} received = {} sent + {rejected} rejected{} + {dropped} dropped{} + {} carried{verdict}",
             self.sent,
             by(&self.rejected),
             by(&self.dropped),
@@ -59,6 +79,12 @@ mod tests {
         let expected = "spans: 12 received = 8 sent + 1 rejected (InvalidName 1) + \
                         3 dropped (oversize 1, unsampled 2) + 0 carried";
         assert_eq!(sentence, expected);
+        let several = r#"{"event":"otel_xray.accounting","received":2,"outlets":{
+            "otlp":{"sent":2,"rejected":{},"dropped":{},"carried":0},"xray":{"sent":1}}}"#;
+        let expected = "spans by otlp: 2 received = 2 sent + 0 rejected + 0 dropped + 0 carried\n\
+                        spans by xray: 2 received = 1 sent + 0 rejected + 0 dropped + 0 carried; \
+                        THE NUMBERS DO NOT ADD UP";
+        assert_eq!(Accounting::parse(several).unwrap().sentence(), expected);
         let wrong = r#"{"event":"otel_xray.accounting","received":3,"sent":1}"#;
         assert!(Accounting::parse(wrong).unwrap().sentence().ends_with("DO NOT ADD UP"));
     }
