@@ -151,7 +151,7 @@ async fn rows_4_and_6_unsampled_spans_are_counted_and_stay() {
     let collector = Collector::start().await;
     let mut stage = collector.stage(&[]).await;
     let mut mixed = batch(1, 3);
-    mixed.spans[2].span.flags = 0x100;
+    mixed.spans[2].span.flags = 0x102;
     stage.flush(mixed).await;
     assert_eq!(
         (collector.counts(), stage.accounts("otlp")["dropped"].clone()),

@@ -12,9 +12,9 @@ use prost::Message as _;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// `Span.flags`: bit 0 is "sampled", and bit 8 says that the flags are known (OTL-5, OTL-6).
+/// The W3C flags are in the low byte of `Span.flags` (OTL-5). Some SDKs leave all of them empty, which says nothing.
+const FLAGS_W3C: u32 = 0xff;
 const FLAG_SAMPLED: u32 = 0x01;
-const FLAGS_KNOWN: u32 = 0x100;
 
 /// A span on its way out.
 #[derive(Debug, Clone)]
@@ -95,7 +95,8 @@ fn id(collected: &Collected, invocations: &[Invocation], keep: bool) -> Result<(
     let span = &collected.span;
     let trace_id = TraceId::from_bytes(&span.trace_id).ok_or(Reason::InvalidId)?;
     let id = SpanId::from_bytes(&span.span_id).ok_or(Reason::InvalidId)?;
-    let flags_say_no = span.flags & FLAGS_KNOWN != 0 && span.flags & FLAG_SAMPLED == 0;
+    let w3c_flags = span.flags & FLAGS_W3C;
+    let flags_say_no = w3c_flags != 0 && w3c_flags & FLAG_SAMPLED == 0;
     if flags_say_no || value(span, "aws.trace.flag.sampled") == Some(&Value::BoolValue(false)) {
         return Err(Reason::Unsampled); // row 6
     }
@@ -191,8 +192,9 @@ mod tests {
 
     #[test]
     fn rows_4_and_6_what_is_not_sampled_does_not_leave() {
-        let spans =
-            || vec![span(ROOT, 1, 0x101), span(ROOT, 2, 0x100), span(ROOT, 3, 0), span([7; 16], 4, 0x101)];
+        let spans = || {
+            vec![span(ROOT, 1, 0x101), span(ROOT, 2, 0x102), span(ROOT, 3, 0x100), span([7; 16], 4, 0x101)]
+        };
         assert_eq!(ids(&batch("Sampled=1", spans())), (vec![1, 3, 4], serde_json::json!({"unsampled": 1})));
         assert_eq!(ids(&batch("Sampled=0", spans())), (vec![4], serde_json::json!({"unsampled": 3})));
         assert_eq!(ids(&batch("", spans())), (vec![4], serde_json::json!({"unsampled": 3})));
