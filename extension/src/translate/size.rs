@@ -165,7 +165,7 @@ fn cut_texts(document: &mut Document<'_>, chars: usize) {
 /// Moves metadata into subsegments that have nothing else, the largest namespace first, until the document fits.
 fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut Vec<u8>) -> Vec<Document<'a>> {
     let mut spaces: Vec<_> = std::mem::take(&mut document.metadata).into_iter().collect();
-    write(&document, buffer);
+    write(document, buffer);
     spaces.sort_by_cached_key(|(_, entries)| json::written(entries).len());
     let mut bytes = buffer.len() + "\"metadata\":{},".len();
     let mut parts: Vec<Object<'a, Object<'a, Meta<'a>>>> = Vec::new();
