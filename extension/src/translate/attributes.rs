@@ -21,7 +21,8 @@ impl<'a> Attributes<'a> {
     pub(super) fn new(list: &'a [KeyValue]) -> Self {
         let mut places = [0; COUNT];
         for (index, attribute) in list.iter().enumerate().take(usize::from(u16::MAX) - 1) {
-            if let Some(key) = Key::of(&attribute.key) {
+            let has_value = attribute.value.as_ref().is_some_and(|value| value.value.is_some());
+            if let Some(key) = Key::of(&attribute.key).filter(|_| has_value) {
                 let place = &mut places[key as usize];
                 if *place == 0 {
                     *place = u16::try_from(index + 1).unwrap_or(0);
@@ -80,7 +81,7 @@ impl<'a> Attributes<'a> {
 
     /// Whether an attribute is there, without counting as a use of it.
     pub(super) fn has(&self, key: Key) -> bool {
-        self.find(key).is_some()
+        self.places[key as usize] != 0
     }
 
     /// Whether any of these is there.

@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::derive::{self, Purpose};
 use super::document::Document;
-use super::fields::Meta;
+use super::fields::{Meta, Metadata};
 use super::memory::TraceState;
 use super::name::Remote;
 use super::place::Place;
@@ -161,7 +161,7 @@ fn fill<'a>(
 fn shorten(document: &mut Document<'_>, detail: Detail) {
     match detail {
         Detail::All => {}
-        Detail::WithoutMetadata => document.metadata.clear(),
+        Detail::WithoutMetadata => document.metadata = Metadata::default(),
         Detail::Minimal => document.minimise(),
     }
 }

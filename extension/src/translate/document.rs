@@ -2,7 +2,7 @@
 
 use super::fields::{Block, Metadata, Object};
 use super::http::Http;
-use super::json::{Fields, Json, name, raw};
+use super::json::{Fields, Json, name};
 use super::name::clean;
 use super::value::Scalar;
 use crate::invocation::trace_header::{SpanId, TraceId};
@@ -114,41 +114,37 @@ pub(super) struct Frame {
 }
 
 impl Json for SpanId {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         quoted(out, self.to_text().as_str());
     }
 }
 
 impl Json for TraceId {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         quoted(out, self.to_text().as_str());
     }
 }
 
 /// A text that has nothing to escape.
-fn quoted(out: &mut Vec<u8>, text: &str) {
-    raw(out, "\"");
-    raw(out, text);
-    raw(out, "\"");
+fn quoted(out: &mut String, text: &str) {
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }
 
 /// Seconds with six decimals, by whole numbers (TIME-2).
 impl Json for Micros {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         (self.0 / 1_000_000).write(out);
-        let mut decimals = *b".000000";
-        let mut rest = self.0 % 1_000_000;
-        for digit in decimals[1..].iter_mut().rev() {
-            // Below ten.
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(&decimals);
+        // The one in front keeps the zeros, and is left out.
+        let with_one = 1_000_000 + self.0 % 1_000_000;
+        out.push('.');
+        out.push_str(&itoa::Buffer::new().format(with_one)[1..]);
     }
 }
 
 impl Json for Link<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let mut fields = Fields::begin(out);
         fields.put(name!("trace_id"), &self.trace_id);
         fields.put(name!("id"), &self.id);
@@ -158,7 +154,7 @@ impl Json for Link<'_> {
 }
 
 impl Json for Cause {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         match self {
             Self::Child(id) => id.write(out),
             Self::Own { working_directory, exceptions } => {
@@ -172,7 +168,7 @@ impl Json for Cause {
 }
 
 impl Json for Exception {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let some = |count: usize| Some(count as u64).filter(|count| *count > 0);
         let mut fields = Fields::begin(out);
         fields.put(name!("id"), self.id.as_str());
@@ -190,7 +186,7 @@ impl Json for Exception {
 }
 
 impl Json for Frame {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let some = |text: &'_ String| !text.is_empty();
         let mut fields = Fields::begin(out);
         fields.put_some(name!("path"), Some(self.path.as_str()).filter(|_| some(&self.path)));
@@ -201,7 +197,7 @@ impl Json for Frame {
 }
 
 impl Json for Document<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let mut fields = Fields::begin(out);
         fields.put(name!("id"), &self.id);
         fields.put(name!("trace_id"), &self.trace_id);
@@ -224,7 +220,7 @@ impl Json for Document<'_> {
         fields.put_some(name!("sql"), self.sql.non_empty());
         fields.put_some(name!("cause"), self.cause.as_ref());
         fields.put_some(name!("annotations"), self.annotations.non_empty());
-        fields.put_some(name!("metadata"), self.metadata.non_empty());
+        fields.put_some(name!("metadata"), Some(&self.metadata).filter(|metadata| !metadata.is_empty()));
         if !self.links.is_empty() {
             fields.put(name!("links"), &self.links);
         }
@@ -287,7 +283,7 @@ impl<'a> Document<'a> {
 
     /// The metadata namespace for facts of the span that have no field (BET-5).
     pub(super) fn otel(&mut self) -> &mut Object<'a, super::fields::Meta<'a>> {
-        self.metadata.entry("otel")
+        &mut self.metadata.otel
     }
 }
 

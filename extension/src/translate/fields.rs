@@ -103,7 +103,7 @@ impl<'a, V: Default> Object<'a, V> {
 }
 
 impl<V: Json> Json for Object<'_, V> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         object(out, self.0.iter().map(|(name, value)| (name, value)));
     }
 }
@@ -123,7 +123,7 @@ pub(super) enum Field<'a> {
 pub(super) type Block<'a> = Object<'a, Field<'a>>;
 
 impl Json for Field<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         match self {
             Self::Text(text) => text.write(out),
             Self::Integer(number) => number.write(out),
@@ -151,7 +151,7 @@ pub(super) enum Meta<'a> {
 }
 
 impl Json for Meta<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         match self {
             Self::Attribute(attribute) => Shown(attribute).write(out),
             Self::Attributes(attributes) => ShownAll(attributes).write(out),
@@ -163,8 +163,52 @@ impl Json for Meta<'_> {
     }
 }
 
+/// One namespace of metadata.
+pub(super) type Space<'a> = Object<'a, Meta<'a>>;
+
 /// Metadata by namespace (META-1).
-pub(super) type Metadata<'a> = Object<'a, Object<'a, Meta<'a>>>;
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Metadata<'a> {
+    /// `otel`: facts of the span (BET-5).
+    pub(super) otel: Space<'a>,
+    /// `default`: its attributes.
+    pub(super) default: Space<'a>,
+    /// Namespaces that the function's own code has named.
+    others: Object<'a, Space<'a>>,
+}
+
+impl<'a> Metadata<'a> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.otel.is_empty() && self.default.is_empty() && self.others.is_empty()
+    }
+
+    /// A namespace by its name.
+    pub(super) fn space(&mut self, name: Cow<'a, str>) -> &mut Space<'a> {
+        match &*name {
+            "otel" => &mut self.otel,
+            "default" => &mut self.default,
+            _ => self.others.entry(name),
+        }
+    }
+
+    pub(super) fn spaces_mut(&mut self) -> impl Iterator<Item = &mut Space<'a>> {
+        [&mut self.otel, &mut self.default].into_iter().chain(self.others.values_mut())
+    }
+
+    pub(super) fn into_spaces(self) -> impl Iterator<Item = (Cow<'a, str>, Space<'a>)> {
+        [("otel".into(), self.otel), ("default".into(), self.default)]
+            .into_iter()
+            .chain(self.others.into_iter())
+    }
+}
+
+impl Json for Metadata<'_> {
+    fn write(&self, out: &mut String) {
+        let own = [("otel", &self.otel), ("default", &self.default)];
+        let all = own.into_iter().chain(self.others.0.iter().map(|(name, space)| (&**name, space)));
+        object(out, all.filter(|(_, space)| !space.is_empty()));
+    }
+}
 
 #[cfg(test)]
 mod tests {

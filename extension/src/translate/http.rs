@@ -33,7 +33,7 @@ struct Response {
 }
 
 impl Json for Http<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let mut fields = Fields::begin(out);
         fields.put_some(
             name!("request"),
@@ -48,7 +48,7 @@ impl Json for Http<'_> {
 }
 
 impl Json for Request<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let mut fields = Fields::begin(out);
         fields.put_some(name!("method"), self.method.as_ref());
         fields.put_some(name!("url"), self.url.as_ref());
@@ -60,7 +60,7 @@ impl Json for Request<'_> {
 }
 
 impl Json for Response {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let mut fields = Fields::begin(out);
         fields.put_some(name!("status"), self.status.as_ref());
         fields.put_some(name!("content_length"), self.content_length.as_ref());
@@ -109,7 +109,7 @@ pub(super) fn set<'a>(subject: &Subject<'a>, remote: Remote, document: &mut Docu
         }
         let field = Cow::Owned(full[..cut].to_owned());
         // BET-23: the whole of it, masked.
-        document.metadata.entry("default").set("url.full", Meta::Text(full));
+        document.metadata.default.set("url.full", Meta::Text(full));
         field
     });
     let (client_ip, x_forwarded_for) =

@@ -3,71 +3,68 @@
 
 /// What can be written as JSON.
 pub(super) trait Json {
-    fn write(&self, out: &mut Vec<u8>);
+    fn write(&self, out: &mut String);
 }
 
 impl Json for str {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.reserve(self.len() + 2);
-        out.push(b'"');
-        escape(self.as_bytes(), out);
-        out.push(b'"');
+    fn write(&self, out: &mut String) {
+        out.push('"');
+        if is_plain(self.as_bytes()) {
+            out.push_str(self);
+        } else {
+            escape(self, out);
+        }
+        out.push('"');
     }
 }
 
 impl Json for bool {
-    fn write(&self, out: &mut Vec<u8>) {
-        raw(out, if *self { "true" } else { "false" });
+    fn write(&self, out: &mut String) {
+        out.push_str(if *self { "true" } else { "false" });
     }
 }
 
 impl Json for u64 {
-    fn write(&self, out: &mut Vec<u8>) {
-        raw(out, itoa::Buffer::new().format(*self));
+    fn write(&self, out: &mut String) {
+        out.push_str(itoa::Buffer::new().format(*self));
     }
 }
 
 impl Json for i64 {
-    fn write(&self, out: &mut Vec<u8>) {
-        raw(out, itoa::Buffer::new().format(*self));
+    fn write(&self, out: &mut String) {
+        out.push_str(itoa::Buffer::new().format(*self));
     }
 }
 
 /// Finite numbers only: JSON has no others.
 impl Json for f64 {
-    fn write(&self, out: &mut Vec<u8>) {
-        // Writing to memory does not fail.
-        let _ = serde_json::to_writer(out, self);
+    fn write(&self, out: &mut String) {
+        out.push_str(&serde_json::to_string(self).unwrap_or_default());
     }
 }
 
 impl Json for serde_json::Value {
-    fn write(&self, out: &mut Vec<u8>) {
-        let _ = serde_json::to_writer(out, self);
+    fn write(&self, out: &mut String) {
+        out.push_str(&self.to_string());
     }
 }
 
 impl<T: Json + ?Sized> Json for &T {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         (**self).write(out);
     }
 }
 
 impl<T: Json> Json for Vec<T> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         list(out, self);
     }
 }
 
 impl Json for std::borrow::Cow<'_, str> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         (**self).write(out);
     }
-}
-
-/// Text that is JSON already.
-pub(super) fn raw(out: &mut Vec<u8>, json: &str) {
-    out.extend_from_slice(json.as_bytes());
 }
 
 /// A field's name with what stands around it: `,"name":`. The macro `name` makes it.
@@ -83,18 +80,24 @@ pub(super) use name;
 
 /// An object whose field names are known and need no escape.
 pub(super) struct Fields<'o> {
-    out: &'o mut Vec<u8>,
-    begin: usize,
+    out: &'o mut String,
+    is_empty: bool,
 }
 
 impl<'o> Fields<'o> {
-    pub(super) fn begin(out: &'o mut Vec<u8>) -> Self {
-        let begin = out.len();
-        Self { out, begin }
+    pub(super) fn begin(out: &'o mut String) -> Self {
+        Self { out, is_empty: true }
     }
 
     pub(super) fn put(&mut self, name: Name, value: &(impl Json + ?Sized)) {
-        raw(self.out, name.0);
+        let Name(name) = name;
+        if self.is_empty {
+            self.is_empty = false;
+            self.out.push('{');
+            self.out.push_str(&name[1..]);
+        } else {
+            self.out.push_str(name);
+        }
         value.write(self.out);
     }
 
@@ -112,46 +115,39 @@ impl<'o> Fields<'o> {
     }
 
     pub(super) fn end(self) {
-        match self.out.get_mut(self.begin) {
-            // Each field has brought a comma; the first one's is where the object begins.
-            Some(comma) => {
-                *comma = b'{';
-                self.out.push(b'}');
-            }
-            None => raw(self.out, "{}"),
-        }
+        self.out.push_str(if self.is_empty { "{}" } else { "}" });
     }
 }
 
 /// A list.
-pub(super) fn list<T: Json>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>) {
-    let mut open = b'[';
+pub(super) fn list<T: Json>(out: &mut String, items: impl IntoIterator<Item = T>) {
+    let mut open = '[';
     for item in items {
         out.push(open);
         item.write(out);
-        open = b',';
+        open = ',';
     }
-    raw(out, if open == b'[' { "[]" } else { "]" });
+    out.push_str(if open == '[' { "[]" } else { "]" });
 }
 
 /// An object.
-pub(super) fn object<N: AsRef<str>, V: Json>(out: &mut Vec<u8>, entries: impl IntoIterator<Item = (N, V)>) {
-    let mut open = b'{';
+pub(super) fn object<N: AsRef<str>, V: Json>(out: &mut String, entries: impl IntoIterator<Item = (N, V)>) {
+    let mut open = '{';
     for (name, value) in entries {
         out.push(open);
         name.as_ref().write(out);
-        out.push(b':');
+        out.push(':');
         value.write(out);
-        open = b',';
+        open = ',';
     }
-    raw(out, if open == b'{' { "{}" } else { "}" });
+    out.push_str(if open == '{' { "{}" } else { "}" });
 }
 
 /// The text of a value.
 pub(super) fn written(json: &(impl Json + ?Sized)) -> String {
-    let mut out = Vec::new();
+    let mut out = String::new();
     json.write(&mut out);
-    String::from_utf8(out).unwrap_or_default()
+    out
 }
 
 /// The value that was written, for those who want to change it.
@@ -171,50 +167,41 @@ fn needs_escape(eight: u64) -> bool {
     below(eight, 0x20) | is(u64::from(b'"')) | is(u64::from(b'\\')) != 0
 }
 
-fn escape(text: &[u8], out: &mut Vec<u8>) {
+/// Whether a text can go out as it is.
+fn is_plain(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
-    for word in words {
-        if needs_escape(u64::from_le_bytes(*word)) {
-            escape_bytes(word, out);
-        } else {
-            out.extend_from_slice(word);
-        }
-    }
-    let mut padded = [b' '; 8];
-    padded[..rest.len()].copy_from_slice(rest);
-    if needs_escape(u64::from_le_bytes(padded)) {
-        escape_bytes(rest, out);
-    } else {
-        out.extend_from_slice(rest);
-    }
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().all(|word| !needs_escape(u64::from_le_bytes(*word)))
+        && !needs_escape(u64::from_le_bytes(last))
 }
 
-fn escape_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
-            escape_one(*byte, out);
-        } else {
-            out.push(*byte);
-        }
-    }
-}
-
-fn escape_one(byte: u8, out: &mut Vec<u8>) {
+fn escape(text: &str, out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        _ => {
-            out.extend_from_slice(b"\\u00");
-            out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-            return;
+    let mut done = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let short = match byte {
+            b'"' | b'\\' => byte,
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0x08 => b'b',
+            0x0c => b'f',
+            0..0x20 => b'u',
+            _ => continue,
+        };
+        // What is escaped is ASCII, and so are the bounds of what lies between.
+        out.push_str(&text[done..at]);
+        done = at + 1;
+        out.push('\\');
+        out.push(char::from(short));
+        if short == b'u' {
+            out.push_str("00");
+            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            out.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
-    };
-    out.extend([b'\\', short]);
+    }
+    out.push_str(&text[done..]);
 }
 
 #[cfg(test)]
@@ -234,7 +221,7 @@ mod tests {
 
     #[test]
     fn lists_objects_and_numbers() {
-        let mut out = Vec::new();
+        let mut out = String::new();
         list(&mut out, [1_i64, -2]);
         list(&mut out, Vec::<bool>::new());
         object(&mut out, [("a\"", 1.5_f64)]);
@@ -246,10 +233,7 @@ mod tests {
         fields.put_true(name!("yes"), true);
         fields.end();
         Fields::begin(&mut out).end();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            r#"[1,-2][]{"a\"":1.5}{}{"n":18446744073709551615,"yes":true}{}"#
-        );
+        assert_eq!(out, r#"[1,-2][]{"a\"":1.5}{}{"n":18446744073709551615,"yes":true}{}"#);
     }
 
     proptest! {

@@ -68,7 +68,7 @@ fn attributes<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
         return;
     }
     // What a block has put there is the better form of the same.
-    let earlier = document.metadata.entry("default");
+    let earlier = &mut document.metadata.default;
     for (name, value) in std::mem::take(earlier).into_iter() {
         default.set(name, value);
     }
@@ -88,7 +88,7 @@ fn user_namespace<'a>(namespace: &'a str, attribute: &'a KeyValue, document: &mu
     };
     // Names that begin with `AWS.` are X-Ray's own (META-1).
     let prefix = if namespace.starts_with("AWS.") { "user." } else { "" };
-    let object = document.metadata.entry(format!("{prefix}{namespace}"));
+    let object = document.metadata.space(format!("{prefix}{namespace}").into());
     for (key, value) in entries {
         object.set(key, Meta::Json(value));
     }

@@ -88,7 +88,7 @@ pub struct Translated {
 #[derive(Debug, Default)]
 pub struct Translator {
     memory: Memory,
-    buffer: Vec<u8>,
+    buffer: String,
 }
 
 impl Translator {
@@ -148,7 +148,7 @@ impl Translator {
 fn translate_one(
     (one, at, function, detail): (&Planned<'_>, usize, &Function, Detail),
     state: &mut TraceState,
-    buffer: &mut Vec<u8>,
+    buffer: &mut String,
     accounts: &mut Accounts,
     ready: &mut Vec<Ready>,
 ) -> Result<(), Reason> {

@@ -3,7 +3,7 @@
 use super::compose::Composed;
 use super::derive::{self, Purpose};
 use super::document::{Cause, Document, Frame, Micros, TranslatedDocument};
-use super::fields::{Field, Meta, Object, cut_chars};
+use super::fields::{Field, Meta, Metadata, Object, cut_chars};
 use super::json::{self, Json as _};
 use super::value::Scalar;
 use crate::accounts::{Accounts, Reason, Trim};
@@ -33,7 +33,7 @@ const AFTER_OVERFLOW: &[Step] = &[|document| cut_texts(document, 500), |document
 /// Hands out the document, with others for the metadata that did not fit.
 pub(super) fn fit(
     composed: Composed<'_>,
-    buffer: &mut Vec<u8>,
+    buffer: &mut String,
     accounts: &mut Accounts,
     emit: &mut impl FnMut(TranslatedDocument),
 ) -> Result<(), Reason> {
@@ -61,13 +61,13 @@ pub(super) fn fit(
 }
 
 /// Writes into a buffer that is used again and again.
-fn write(document: &Document<'_>, buffer: &mut Vec<u8>) {
+fn write(document: &Document<'_>, buffer: &mut String) {
     buffer.clear();
     document.write(buffer);
 }
 
 /// Takes one step after the other until the document fits.
-fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut Vec<u8>) -> bool {
+fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut String) -> bool {
     steps.iter().any(|step| {
         step(document);
         write(document, buffer);
@@ -75,11 +75,10 @@ fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut Vec<u8>) 
     })
 }
 
-fn translated(document: &Document<'_>, spans: u64, json: &[u8]) -> TranslatedDocument {
+fn translated(document: &Document<'_>, spans: u64, json: &str) -> TranslatedDocument {
     TranslatedDocument {
         id: document.id.to_text().as_str().to_owned(),
-        // What serialisation writes is UTF-8.
-        json: std::str::from_utf8(json).unwrap_or_default().to_owned(),
+        json: json.to_owned(),
         spans,
         is_segment: document.is_segment(),
         start_micros: document.start_time.0,
@@ -89,7 +88,7 @@ fn translated(document: &Document<'_>, spans: u64, json: &[u8]) -> TranslatedDoc
 impl Document<'_> {
     /// Ids, times, flags, `http`, `aws` and the name; and a mark that the rest is missing.
     pub(super) fn minimise(&mut self) {
-        self.metadata.clear();
+        self.metadata = Metadata::default();
         self.annotations.clear();
         self.annotations.push("truncated", Scalar::Flag(true));
         self.links.clear();
@@ -124,7 +123,7 @@ fn drop_library_frames(document: &mut Document<'_>) {
 }
 
 fn cut_metadata(document: &mut Document<'_>, chars: usize) {
-    for entry in document.metadata.values_mut().flat_map(Object::values_mut) {
+    for entry in document.metadata.spaces_mut().flat_map(Object::values_mut) {
         let mut value = json::to_value(&*entry);
         cut_value(&mut value, chars);
         *entry = Meta::Json(value);
@@ -163,18 +162,18 @@ fn cut_texts(document: &mut Document<'_>, chars: usize) {
 }
 
 /// Moves metadata into subsegments that have nothing else, the largest namespace first, until the document fits.
-fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut Vec<u8>) -> Vec<Document<'a>> {
-    let mut spaces: Vec<_> = std::mem::take(&mut document.metadata).into_iter().collect();
+fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut String) -> Vec<Document<'a>> {
+    let mut spaces: Vec<_> = std::mem::take(&mut document.metadata).into_spaces().collect();
     write(document, buffer);
     spaces.sort_by_cached_key(|(_, entries)| json::written(entries).len());
     let mut bytes = buffer.len() + "\"metadata\":{},".len();
-    let mut parts: Vec<Object<'a, Object<'a, Meta<'a>>>> = Vec::new();
+    let mut parts: Vec<Metadata<'a>> = Vec::new();
     let mut part_bytes = usize::MAX;
     for (space, entries) in spaces {
         let size = json::written(&entries).len() + space.len() * 6 + 4;
         if bytes + size <= MAX_DOCUMENT_BYTES {
             bytes += size;
-            document.metadata.push(space, entries);
+            *document.metadata.space(space) = entries;
             continue;
         }
         for (name, mut entry) in entries.into_iter() {
@@ -187,13 +186,13 @@ fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut Vec<u8>) -> Vec<Doc
                 size = MAX_ENTRY_BYTES.min(size);
             }
             if part_bytes.saturating_add(size) > MAX_DOCUMENT_BYTES - OVERFLOW_FRAME_BYTES {
-                parts.push(Object::default());
+                parts.push(Metadata::default());
                 part_bytes = 0;
             }
             part_bytes += size;
             if let Some(part) = parts.last_mut() {
                 let name = cut_chars(name, 500);
-                part.entry(space.clone()).push(name, entry);
+                part.space(space.clone()).push(name, entry);
             }
         }
     }
@@ -201,12 +200,7 @@ fn overflow_of<'a>(document: &mut Document<'a>, buffer: &mut Vec<u8>) -> Vec<Doc
     parts.into_iter().enumerate().map(|(index, part)| overflow(document, part, index, count)).collect()
 }
 
-fn overflow<'a>(
-    of: &Document<'_>,
-    metadata: Object<'a, Object<'a, Meta<'a>>>,
-    index: usize,
-    count: usize,
-) -> Document<'a> {
+fn overflow<'a>(of: &Document<'_>, metadata: Metadata<'a>, index: usize, count: usize) -> Document<'a> {
     let Micros(start) = of.start_time;
     let end = of.end_time.unwrap_or(of.start_time).0;
     let id = derive::id(of.trace_id, of.id, Purpose::Overflow(index));

@@ -73,8 +73,13 @@ fn url(subject: &Subject<'_>, system: &str) -> Option<String> {
     let attributes = &subject.attributes;
     let host =
         attributes.text(&[Key::ServerAddress, Key::NetPeerName, Key::NetworkPeerAddress, Key::NetPeerIp])?;
-    let port = attributes.integer(key::CLIENT_PORT).map_or_else(String::new, |port| format!(":{port}"));
-    let database =
-        attributes.text(key::DB_NAMESPACE).map_or_else(String::new, |database| format!("/{database}"));
-    Some(mask::url(&[system, "://", &host, &port, &database].concat()).into_owned())
+    let port = attributes.text(key::CLIENT_PORT);
+    let database = attributes.text(key::DB_NAMESPACE);
+    let (colon, port) = port.as_deref().map_or(("", ""), |port| (":", port));
+    let (slash, database) = database.as_deref().map_or(("", ""), |database| ("/", database));
+    let url = [system, "://", &host, colon, port, slash, database].concat();
+    Some(match mask::url(&url) {
+        Cow::Borrowed(_) => url,
+        Cow::Owned(masked) => masked,
+    })
 }

@@ -1,6 +1,6 @@
 //! Attribute values as JSON (BET-8): what JSON numbers can't hold exactly becomes text, bytes become base64.
 
-use super::json::{Json, list, object, raw};
+use super::json::{Json, list, object};
 use super::mask;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -28,21 +28,21 @@ struct Nested<'a> {
 }
 
 impl Json for Shown<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         Nested { name: &self.0.key, value: self.0.value.as_ref(), depth: 0 }.write(out);
     }
 }
 
 impl Json for ShownAll<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         entries(self.0, 0, out);
     }
 }
 
 impl Json for Nested<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         let Some(value) = self.value.and_then(|value| value.value.as_ref()) else {
-            return raw(out, "null");
+            return out.push_str("null");
         };
         match value {
             _ if self.depth > MAX_DEPTH => TOO_DEEP.write(out),
@@ -65,12 +65,12 @@ impl Json for Nested<'_> {
                 }),
             ),
             Any::KvlistValue(list) => entries(&list.values, self.depth + 1, out),
-            Any::StringValueStrindex(_) => raw(out, "null"),
+            Any::StringValueStrindex(_) => out.push_str("null"),
         }
     }
 }
 
-fn entries(list: &[KeyValue], depth: usize, out: &mut Vec<u8>) {
+fn entries(list: &[KeyValue], depth: usize, out: &mut String) {
     if depth > MAX_DEPTH {
         return TOO_DEEP.write(out);
     }
@@ -120,7 +120,7 @@ impl<'a> Scalar<'a> {
 }
 
 impl Json for Scalar<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut String) {
         match self {
             Self::Text(text) => text.write(out),
             Self::Integer(number) => number.write(out),

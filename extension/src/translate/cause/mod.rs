@@ -15,7 +15,7 @@ use super::attributes::Attributes;
 use super::compose::Subject;
 use super::derive::{self, Purpose};
 use super::document::{Cause, Exception, Frame};
-use super::fields::cut_250;
+use super::fields::{cut_250, cut_chars};
 use super::key::{self, Key};
 use super::mask;
 use super::name::Remote;
@@ -61,8 +61,10 @@ pub(super) fn block(subject: &Subject<'_>, remote: Remote) -> Option<Cause> {
             let id = |index: usize| exception_id(subject, first + index);
             exceptions.push(Exception {
                 id: id(offset),
-                kind: parsed.kind.map(|kind| kind.chars().take(250).collect()),
-                message: parsed.message.map(|message| message.chars().take(MAX_MESSAGE_CHARS).collect()),
+                kind: parsed.kind.map(|kind| cut_250(kind.into()).into_owned()),
+                message: parsed
+                    .message
+                    .map(|message| cut_chars(message.into(), MAX_MESSAGE_CHARS).into_owned()),
                 remote: remote != Remote::No,
                 truncated: parsed.truncated + parsed.stack.len().saturating_sub(MAX_FRAMES),
                 skipped: 0,
