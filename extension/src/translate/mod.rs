@@ -118,7 +118,7 @@ impl Translator {
             ready = self.within_budget(ready, &planned, function, &mut accounts);
         }
         self.memory.shrink();
-        Translated { documents: nest::nest(ready), accounts }
+        Translated { documents: nest::nest(ready, &planned), accounts }
     }
 
     /// The same documents again, with as much in them as their traces have room for.

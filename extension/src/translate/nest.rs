@@ -2,7 +2,9 @@
 
 use super::budget::Ready;
 use super::document::TranslatedDocument;
+use super::plan::Planned;
 use super::splice;
+use crate::invocation::trace_header::{SpanId, TraceId};
 use rustc_hash::FxHashMap;
 
 /// Documents of one request (LIM-3): up to here nothing is gained.
@@ -13,11 +15,11 @@ const MAX_NESTED_BYTES: usize = 32_000;
 const MAX_DEPTH: usize = 30;
 
 /// The documents in their order, nested where there are more than one request takes.
-pub(super) fn nest(ready: Vec<Ready>) -> Vec<TranslatedDocument> {
-    if ready.len() <= MAX_FLAT {
+pub(super) fn nest(ready: Vec<Ready>, planned: &[Planned<'_>]) -> Vec<TranslatedDocument> {
+    if ready.len() <= MAX_FLAT || !ready.iter().any(|one| one.facts.is_local) {
         return ready.into_iter().map(|one| one.document).collect();
     }
-    let children = choose(&ready);
+    let children = choose(&ready, planned);
     let mut is_nested = vec![false; ready.len()];
     for child in children.iter().flatten() {
         is_nested[*child] = true;
@@ -42,20 +44,28 @@ pub(super) fn nest(ready: Vec<Ready>) -> Vec<TranslatedDocument> {
 }
 
 /// For each document those that go into it.
-fn choose(ready: &[Ready]) -> Vec<Vec<usize>> {
-    let index: FxHashMap<(&str, &str), usize> =
-        ready.iter().enumerate().map(|(at, one)| (splice::ids(&one.document), at)).collect();
+fn choose(ready: &[Ready], planned: &[Planned<'_>]) -> Vec<Vec<usize>> {
+    let mut index: FxHashMap<(TraceId, SpanId), usize> = FxHashMap::default();
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); ready.len()];
     let mut bytes: Vec<usize> = ready.iter().map(|one| one.document.json.len()).collect();
     let mut depth = vec![0_usize; ready.len()];
-    let mut children: Vec<Vec<usize>> = vec![Vec::new(); ready.len()];
+    for (at, one) in ready.iter().enumerate() {
+        let may_hold = one.facts.is_finished && (one.facts.is_local || one.document.is_segment);
+        if may_hold && one.document.spans > 0 {
+            let span = &planned[one.facts.planned];
+            index.insert((span.trace_id, span.id), at);
+        }
+    }
     // Children come behind their parents, so that from the end each is complete when its parent's turn comes.
-    for at in (0..ready.len()).rev() {
-        let parent = splice::parent(&ready[at].document).and_then(|parent| index.get(&parent)).copied();
-        let Some(parent) = parent.filter(|parent| *parent < at) else { continue };
-        let is_local =
-            ready[at].facts.is_local && (ready[parent].facts.is_local || ready[parent].document.is_segment);
-        let fits = bytes[parent] + bytes[at] <= MAX_NESTED_BYTES && depth[at] < MAX_DEPTH;
-        if is_local && ready[parent].facts.is_finished && fits {
+    for at in (0..ready.len()).rev().filter(|at| ready[*at].facts.is_local && ready[*at].document.spans > 0) {
+        let Some((_, parent)) = splice::parent(&ready[at].document) else { continue };
+        let parent = SpanId::parse(parent).map(|parent| (planned[ready[at].facts.planned].trace_id, parent));
+        let Some(parent) =
+            parent.and_then(|parent| index.get(&parent).copied()).filter(|parent| *parent < at)
+        else {
+            continue;
+        };
+        if bytes[parent] + bytes[at] <= MAX_NESTED_BYTES && depth[at] < MAX_DEPTH {
             bytes[parent] += bytes[at];
             depth[parent] = depth[parent].max(depth[at] + 1);
             children[parent].push(at);

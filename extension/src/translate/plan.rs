@@ -38,6 +38,8 @@ type Index = HashMap<(TraceId, SpanId), usize, FxBuildHasher>;
 
 struct Candidate<'a> {
     collected: &'a Collected,
+    start_unix_nano: u64,
+    says: Says,
     trace_id: TraceId,
     id: SpanId,
     parent_id: Option<SpanId>,
@@ -70,7 +72,7 @@ pub(super) fn plan<'a>(
             Place::Segment { parent } => parent,
             Place::Subsegment { parent } => Some(parent),
         };
-        let explicit = explicit_annotations(one.collected, function);
+        let explicit = explicit_annotations(one, function);
         if explicit > 0 {
             memory.trace(one.trace_id).explicit_to_come += explicit;
         }
@@ -121,7 +123,18 @@ fn candidate<'a>(collected: &'a Collected, invocations: &'a [Invocation]) -> Opt
         bytes => Some(SpanId::from_bytes(bytes)?),
     };
     let invocation = invocation_of(collected, trace_id, invocations);
-    Some(Candidate { collected, trace_id, id, parent_id, invocation, original_trace: None })
+    let start_unix_nano = span.start_time_unix_nano;
+    let says = says(span);
+    Some(Candidate {
+        collected,
+        start_unix_nano,
+        says,
+        trace_id,
+        id,
+        parent_id,
+        invocation,
+        original_trace: None,
+    })
 }
 
 /// The invocation a span belongs to: the one its agent named, else the one with its trace, else the newest (row 10).
@@ -226,6 +239,39 @@ fn settle(
     }
 }
 
+/// What a span says of itself, beside its fields.
+#[derive(Debug, Clone, Copy, Default)]
+struct Says {
+    /// `aws.span.kind` is `LOCAL_ROOT` (BET-11).
+    local_root: bool,
+    /// `aws.trace.flag.sampled` is false (OTL-6).
+    unsampled: bool,
+    /// The names in `aws.xray.annotations`.
+    annotations: usize,
+}
+
+fn says(span: &Span) -> Says {
+    let mut says = Says::default();
+    for attribute in &span.attributes {
+        let value = || attribute.value.as_ref().and_then(|value| value.value.as_ref());
+        match attribute.key.as_str() {
+            "aws.span.kind" => {
+                says.local_root = matches!(value(), Some(Any::StringValue(kind)) if kind == "LOCAL_ROOT");
+            }
+            "aws.trace.flag.sampled" => says.unsampled = matches!(value(), Some(Any::BoolValue(false))),
+            "aws.xray.annotations" => {
+                says.annotations = match value() {
+                    Some(Any::StringValue(_)) => 1,
+                    Some(Any::ArrayValue(array)) => array.values.len(),
+                    _ => 0,
+                };
+            }
+            _ => {}
+        }
+    }
+    says
+}
+
 fn parent_of(one: &Candidate<'_>, batch: &Batch, index: &Index, memory: &Memory) -> Parent {
     let Some(parent) = one.parent_id else { return Parent::Known };
     let header = one.invocation.and_then(|invocation| invocation.header);
@@ -244,18 +290,6 @@ fn parent_of(one: &Candidate<'_>, batch: &Batch, index: &Index, memory: &Memory)
 
 fn facts(one: &Candidate<'_>, function: &Function, failed: &HashSet<TraceId>, parent: Parent) -> Facts {
     let span = &*one.collected.span;
-    let mut says_local_root = false;
-    let mut says_unsampled = false;
-    for attribute in &span.attributes {
-        let value = || attribute.value.as_ref().and_then(|value| value.value.as_ref());
-        match attribute.key.as_str() {
-            "aws.span.kind" => {
-                says_local_root = matches!(value(), Some(Any::StringValue(kind)) if kind == "LOCAL_ROOT");
-            }
-            "aws.trace.flag.sampled" => says_unsampled = matches!(value(), Some(Any::BoolValue(false))),
-            _ => {}
-        }
-    }
     Facts {
         header: one.invocation.and_then(|invocation| invocation.header),
         mode: one.invocation.map_or(Mode::Unknown, |invocation| invocation.mode),
@@ -264,8 +298,8 @@ fn facts(one: &Candidate<'_>, function: &Function, failed: &HashSet<TraceId>, pa
         parent,
         kind: span.kind(),
         flags: span.flags,
-        says_local_root,
-        says_unsampled,
+        says_local_root: one.says.local_root,
+        says_unsampled: one.says.unsampled,
         keep: match function.keep {
             Keep::Nothing => false,
             Keep::Errors => failed.contains(&one.trace_id),
@@ -275,19 +309,10 @@ fn facts(one: &Candidate<'_>, function: &Function, failed: &HashSet<TraceId>, pa
     }
 }
 
-fn explicit_annotations(collected: &Collected, function: &Function) -> usize {
-    let named = collected.span.attributes.iter().find(|attribute| attribute.key == "aws.xray.annotations");
-    let by_span = match named.and_then(|named| named.value.as_ref()?.value.as_ref()) {
-        Some(Any::StringValue(_)) => 1,
-        Some(Any::ArrayValue(array)) => array.values.len(),
-        _ => 0,
-    };
-    let configured = function
-        .annotations
-        .iter()
-        .filter(|name| collected.span.attributes.iter().any(|attribute| attribute.key == **name))
-        .count();
-    by_span + configured
+/// Annotations asked for by name, at most.
+fn explicit_annotations(one: &Candidate<'_>, function: &Function) -> usize {
+    let has = |name: &String| one.collected.span.attributes.iter().any(|attribute| attribute.key == *name);
+    one.says.annotations + function.annotations.iter().filter(|name| has(name)).count()
 }
 
 /// Type and message of the first exception a span has recorded.
@@ -347,12 +372,13 @@ fn exceptions_of_children(candidates: &[Candidate<'_>], index: &Index) -> HashMa
 
 /// The order of begin, but no child before its parent, whatever the clocks say (BET-28).
 fn parents_first(candidates: &[Candidate<'_>], index: &Index) -> Vec<usize> {
-    let mut by_start: Vec<usize> = (0..candidates.len()).collect();
-    by_start.sort_by_key(|at| candidates[*at].collected.span.start_time_unix_nano);
+    let mut by_start: Vec<(u64, usize)> =
+        candidates.iter().enumerate().map(|(at, one)| (one.start_unix_nano, at)).collect();
+    by_start.sort_unstable();
     let mut taken = vec![false; candidates.len()];
     let mut order = Vec::with_capacity(candidates.len());
     let mut chain = Vec::new();
-    for at in by_start {
+    for (_, at) in by_start {
         let mut next = Some(at);
         while let Some(at) = next.filter(|at| !taken[*at]) {
             taken[at] = true;
