@@ -52,7 +52,7 @@ pub fn check(machine: &mut Machine, translator: &mut Translator, function: &Func
             Ok(accepted) => accepted,
             Err(rejection) => panic!("{rejection}\n{}", document.json),
         };
-        assert_eq!(accepted.id, document.id);
+        assert_eq!(accepted.id, document.id.to_string());
         assert_eq!(accepted.is_segment, document.is_segment);
         assert!(document.json.len() <= MAX_DOCUMENT_BYTES, "{} bytes", document.json.len());
         check_cause(&accepted.body);

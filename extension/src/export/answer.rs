@@ -27,7 +27,7 @@ pub(super) fn sort(documents: Vec<Outgoing>, entries: Vec<Refusal>) -> Sorted {
     let mut rest: Vec<Option<Outgoing>> = documents.into_iter().map(Some).collect();
     let mut unnamed = Vec::new();
     for refusal in entries {
-        let named = |document: &Outgoing| refusal.id.as_deref() == Some(document.id());
+        let named = |document: &Outgoing| refusal.id.as_deref() == Some(&*document.id());
         match rest.iter_mut().find(|document| document.as_ref().is_some_and(named)) {
             Some(found) => sorted.refused.extend(found.take().map(|document| (document, refusal))),
             // Named twice: one document is refused once.
@@ -69,7 +69,7 @@ mod tests {
     }
 
     fn ids(documents: &[Outgoing]) -> Vec<u64> {
-        documents.iter().map(|document| u64::from_str_radix(document.id(), 16).unwrap()).collect()
+        documents.iter().map(|document| u64::from_str_radix(&document.id(), 16).unwrap()).collect()
     }
 
     fn sorted(documents: u64, refused: &[Option<u64>]) -> (Vec<u64>, Vec<u64>, Vec<u64>, usize) {
@@ -101,7 +101,7 @@ mod tests {
         documents[1].document.json = "{".into();
         let sorted = sort(documents, vec![refusal(None)]);
         assert_eq!(ids(&sorted.taken), [1, 3]);
-        assert_eq!(sorted.refused[0].0.id(), format!("{:016x}", 2));
+        assert_eq!(*sorted.refused[0].0.id(), *format!("{:016x}", 2));
         assert!(sorted.doubtful.is_empty());
     }
 }

@@ -31,7 +31,7 @@ mod tests {
 
     fn documents(sizes: &[usize]) -> Vec<Outgoing> {
         let document = |(index, size): (usize, &usize)| {
-            let mut document = outgoing(index as u64);
+            let mut document = outgoing(index as u64 + 1);
             document.document.json = "x".repeat(*size);
             document
         };
@@ -49,7 +49,7 @@ mod tests {
         fn nothing_is_lost_reordered_or_over_a_limit(sizes in proptest::collection::vec(1_usize..64_000, 0..200)) {
             let given = documents(&sizes);
             let batches = batches(given.clone());
-            let ids = |documents: &[Outgoing]| documents.iter().map(|d| d.id().to_owned()).collect::<Vec<_>>();
+            let ids = |documents: &[Outgoing]| documents.iter().map(|d| d.id().as_str().to_owned()).collect::<Vec<_>>();
             for batch in &batches {
                 prop_assert!(batch.len() <= MAX_DOCUMENTS);
                 prop_assert!(batch.iter().map(Outgoing::bytes).sum::<usize>() <= MAX_REQUEST_BYTES);

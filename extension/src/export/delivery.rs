@@ -156,7 +156,11 @@ impl Delivery {
         } else {
             self.accounts.reject(&refusal.code, document.document.spans);
             let (code, message) = (refusal.code, refusal.message);
-            self.remarks.push(Remark::DocumentRefused { id: document.id().to_owned(), code, message });
+            self.remarks.push(Remark::DocumentRefused {
+                id: document.id().as_str().to_owned(),
+                code,
+                message,
+            });
         }
     }
 
@@ -239,12 +243,12 @@ mod tests {
             let mut refusals = Vec::new();
             for document in documents {
                 let is_repaired = !document.document.json.contains("metadata");
-                let id = u64::from_str_radix(document.id(), 16).unwrap();
+                let id = u64::from_str_radix(&document.id(), 16).unwrap();
                 if self.bad.contains(&id) && !(is_repaired && self.accepts_repaired) {
-                    let id = self.names_them.then(|| document.id().to_owned());
+                    let id = self.names_them.then(|| document.id().as_str().to_owned());
                     refusals.push(Refusal { id, code: "InvalidName".into(), message: String::new() });
                 } else {
-                    *self.taken.entry(document.id().to_owned()).or_default() += 1;
+                    *self.taken.entry(document.id().as_str().to_owned()).or_default() += 1;
                 }
             }
             Outcome::Accepted { refusals }

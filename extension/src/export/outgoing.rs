@@ -2,6 +2,7 @@
 
 use super::buffer::Waits;
 use super::repair::repair;
+use crate::invocation::trace_header::IdText;
 use crate::translate::TranslatedDocument;
 
 /// A document, and what has been tried with it.
@@ -18,14 +19,14 @@ impl Outgoing {
         Self { document, generation, repaired: false }
     }
 
-    pub(super) fn id(&self) -> &str {
-        &self.document.id
+    pub(super) fn id(&self) -> IdText {
+        self.document.id.to_text()
     }
 
     /// Whether X-Ray can find the document's id in its text.
     pub(super) fn names_itself(&self) -> bool {
         serde_json::from_str::<serde_json::Value>(&self.document.json)
-            .is_ok_and(|document| document["id"].as_str() == Some(self.id()))
+            .is_ok_and(|document| document["id"].as_str() == Some(&*self.id()))
     }
 
     /// Its harsher form (BET-31). `None` when it has had its second chance, or there is none.
@@ -61,13 +62,14 @@ pub(super) fn spans_of(documents: &[Outgoing]) -> u64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::invocation::trace_header::SpanId;
     use serde_json::json;
 
     /// A valid document of one span.
     pub(in crate::export) fn outgoing(id: u64) -> Outgoing {
-        let id = format!("{id:016x}");
+        let id = SpanId::from_bytes(&id.to_be_bytes()).unwrap();
         let json = json!({
-            "id": id, "trace_id": "1-581cf771-a006649127e371903a2de979", "parent_id": "00f067aa0ba902b7",
+            "id": id.to_string(), "trace_id": "1-581cf771-a006649127e371903a2de979", "parent_id": "00f067aa0ba902b7",
             "type": "subsegment", "name": "GET", "start_time": 1.0, "end_time": 2.0, "metadata": {"default": {"k": "v"}},
         });
         let json = json.to_string();

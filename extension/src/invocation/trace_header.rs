@@ -66,6 +66,14 @@ impl IdText {
     }
 }
 
+impl std::ops::Deref for IdText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl TraceId {
     /// The X-Ray text form (ID-1, ID-2).
     pub fn to_text(&self) -> IdText {

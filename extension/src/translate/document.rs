@@ -12,7 +12,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TranslatedDocument {
     /// The id X-Ray names when it refuses the document.
-    pub id: String,
+    pub id: SpanId,
     /// The document as compact JSON, within the size limit.
     pub json: String,
     /// The spans it stands for: none when it only completes another document, several when others are nested in it.

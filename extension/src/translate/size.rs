@@ -77,7 +77,7 @@ fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut String) -
 
 fn translated(document: &Document<'_>, spans: u64, json: &str) -> TranslatedDocument {
     TranslatedDocument {
-        id: document.id.to_text().as_str().to_owned(),
+        id: document.id,
         json: json.to_owned(),
         spans,
         is_segment: document.is_segment(),

@@ -41,7 +41,7 @@ mod tests {
         let mut document = Document::new(TraceId::from_bytes(&[7; 16]).unwrap(), id(1), 5, 6);
         document.hang_on(id(2));
         let mut written = TranslatedDocument {
-            id: String::new(),
+            id: id(1),
             json: super::super::json::written(&document),
             spans: 1,
             is_segment: false,

@@ -57,9 +57,10 @@ async fn storm(seed: u64) {
     let mut refused = 0;
     for trace in 1..=FLUSHES {
         for document in documents(&flush_of(seed, trace)) {
-            match refusal(seed, &document.id) {
+            let id = document.id.to_string();
+            match refusal(seed, &id) {
                 Some("InvalidTraceId") => refused += 1,
-                _ => _ = expected.insert(document.id, document.json),
+                _ => _ = expected.insert(id, document.json),
             }
         }
         stage.flush_within(flush_of(seed, trace), Duration::from_secs(1)).await;
