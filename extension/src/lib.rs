@@ -8,14 +8,14 @@
 //!
 //! * [`receive`] turns bytes on local sockets into spans and signals.
 //! * [`invocation`] is a state machine that decides when an invocation is over and what leaves then.
-//! * [`translate`] turns spans into X-Ray documents. It does no I/O and reads no clock.
+//! * [`translate`] turns spans into X-Ray documents. It does no I/O and reads no clock. A crate of its own, because it
+//!   is compiled for speed and everything else for size.
 //! * [`export`] sends documents to X-Ray and keeps the accounts.
 //!
 //! [`lambda`] speaks the Extensions API; [`conductor`] connects the stages and is the only place where clock,
 //! sockets and stages meet. Whatever fails, the function keeps working: every error path ends in asking
 //! Lambda for the next event.
 
-pub mod accounts;
 pub mod conductor;
 pub mod export;
 pub mod invocation;
@@ -24,4 +24,6 @@ pub mod log;
 pub mod losses;
 pub mod receive;
 pub mod settings;
-pub mod translate;
+
+pub use otel_xray_translate as translate;
+pub use otel_xray_translate::accounts;

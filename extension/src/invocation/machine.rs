@@ -1,8 +1,8 @@
 //! When is an invocation over, and what leaves then? A state machine without clock or sockets.
 
-use super::spans::{Collected, Origin, Store};
-use super::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
-use super::{Invocation, Mode};
+use super::spans::{Store, origin_of_agent};
+use super::trace_header::{Sampled, TraceHeader};
+use super::{Batch, Collected, Invocation, Mode, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::lambda::{Invoke, Shutdown};
 use crate::receive::frame::{Done, Entered};
@@ -47,16 +47,6 @@ pub enum Signal {
     Over,
     /// No invocation is held, and what has come should leave soon.
     FlushSoon,
-}
-
-/// What leaves in one flush.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    pub spans: Vec<Collected>,
-    /// The invocations the spans may belong to, newest last.
-    pub invocations: Vec<Invocation>,
-    /// The spans that have begun and not ended.
-    pub open: Vec<(TraceId, SpanId)>,
 }
 
 #[derive(Debug)]
@@ -128,7 +118,7 @@ impl Machine {
             Received::Hello(connection, hello) => {
                 self.agents.insert(
                     connection,
-                    Agent { origin: Arc::new(Origin::of_agent(&hello)), request_id: None },
+                    Agent { origin: Arc::new(origin_of_agent(&hello)), request_id: None },
                 );
                 Signal::Nothing
             }

@@ -1,60 +1,44 @@
 //! Spans on their way through: open ones, and those that wait for the flush.
 
 use super::trace_header::{SpanId, TraceId};
+use super::{Collected, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::receive::Connection;
 use crate::receive::frame::Hello;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::Event, status::StatusCode};
 use prost::Message as _;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-/// Where spans come from: resource and scope, shared by all spans of one batch or one agent.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Origin {
-    pub resource: Resource,
-    pub scope: Option<InstrumentationScope>,
-}
-
-impl Origin {
-    /// The resource that an agent's hello describes.
-    pub fn of_agent(hello: &Hello) -> Self {
-        let mut attributes = vec![
-            text("telemetry.sdk.name", &hello.agent),
-            text("telemetry.sdk.version", &hello.agent_version),
-            text("telemetry.sdk.language", &hello.runtime),
-            text("process.runtime.version", &hello.runtime_version),
-        ];
-        let named = [
-            ("AWS_EXECUTION_ENV", "aws.lambda.execution_env"),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", "aws.log.group.names"),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", "aws.log.stream.names"),
-            ("_HANDLER", "faas.handler"),
-        ];
-        attributes.extend(named.iter().filter_map(|(variable, attribute)| {
-            hello.env.get(*variable).map(|value| text(attribute, value))
-        }));
-        attributes.retain(|attribute| {
-            !matches!(&attribute.value, Some(AnyValue { value: Some(any_value::Value::StringValue(value)) }) if value.is_empty())
-        });
-        Self { resource: Resource { attributes, ..Resource::default() }, scope: None }
-    }
+/// The resource that an agent's hello describes.
+pub(super) fn origin_of_agent(hello: &Hello) -> Origin {
+    let mut attributes = vec![
+        text("telemetry.sdk.name", &hello.agent),
+        text("telemetry.sdk.version", &hello.agent_version),
+        text("telemetry.sdk.language", &hello.runtime),
+        text("process.runtime.version", &hello.runtime_version),
+    ];
+    let named = [
+        ("AWS_EXECUTION_ENV", "aws.lambda.execution_env"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "aws.log.group.names"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "aws.log.stream.names"),
+        ("_HANDLER", "faas.handler"),
+    ];
+    attributes.extend(
+        named
+            .iter()
+            .filter_map(|(variable, attribute)| hello.env.get(*variable).map(|value| text(attribute, value))),
+    );
+    attributes.retain(|attribute| {
+        !matches!(&attribute.value, Some(AnyValue { value: Some(any_value::Value::StringValue(value)) }) if value.is_empty())
+    });
+    Origin { resource: Resource { attributes, ..Resource::default() }, scope: None }
 }
 
 fn text(key: &str, value: &str) -> KeyValue {
     let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) });
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
-}
-
-/// A complete span that waits for the flush.
-#[derive(Debug, Clone)]
-pub struct Collected {
-    pub span: Box<Span>,
-    pub origin: Arc<Origin>,
-    /// The invocation an agent wrote it in.
-    pub request_id: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -187,6 +171,7 @@ fn key(span: &Span) -> Option<(TraceId, SpanId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn collected(id: u8, name: &str) -> Collected {
         let span = Span {

@@ -1,6 +1,6 @@
 //! Ids of what has none of its own, made of what it belongs to, so that a retry uses the same (BET-10).
 
-use crate::invocation::trace_header::{SpanId, TraceId};
+use crate::trace_header::{SpanId, TraceId};
 
 /// What an id is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::memory::Memory;
 use super::plan::Planned;
 use super::splice;
 use crate::accounts::{Accounts, Reason, Trim};
-use crate::invocation::trace_header::TraceId;
+use crate::trace_header::TraceId;
 use std::collections::{HashMap, HashSet};
 
 /// Up to here documents are sent whole.

@@ -10,6 +10,10 @@
 //!
 //! A span whose translation fails never affects another.
 
+pub mod accounts;
+pub mod flush;
+pub mod trace_header;
+
 mod annotations;
 mod attributes;
 mod aws;
@@ -39,10 +43,10 @@ mod value;
 
 pub use document::TranslatedDocument;
 
-use crate::accounts::{Accounts, Reason};
-use crate::invocation::Batch;
+use accounts::{Accounts, Reason};
 use budget::{Facts, Rank, Ready};
 use compose::Detail;
+use flush::Batch;
 use memory::{Memory, TraceState};
 use plan::Planned;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,7 +2,7 @@
 
 use super::frames::number;
 use super::{MAX_FRAMES, Parsed};
-use crate::translate::document::Frame;
+use crate::document::Frame;
 
 const HEAD: &str = "Traceback (most recent call last):";
 const CHAINS: [&str; 2] = [

@@ -10,7 +10,7 @@ use super::place::Place;
 use super::plan::Planned;
 use super::{Function, annotations, aws, cause, flags, http, links, metadata, name, service, sql};
 use crate::accounts::Accounts;
-use crate::invocation::Invocation;
+use crate::flush::Invocation;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::cell::OnceCell;

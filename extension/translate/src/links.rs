@@ -5,7 +5,7 @@ use super::document::Link;
 use super::fields::Meta;
 use super::memory::{MAX_LINKS, TraceState};
 use crate::accounts::{Accounts, Trim};
-use crate::invocation::trace_header::{SpanId, TraceId};
+use crate::trace_header::{SpanId, TraceId};
 use opentelemetry_proto::tonic::trace::v1::span::Link as SpanLink;
 use serde_json::{Value, json};
 

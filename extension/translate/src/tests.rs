@@ -1,6 +1,6 @@
 use super::*;
-use crate::invocation::trace_header::{SpanId, TraceHeader};
-use crate::invocation::{Collected, Invocation, Mode, Origin};
+use crate::flush::{Collected, Invocation, Mode, Origin};
+use crate::trace_header::{SpanId, TraceHeader};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;

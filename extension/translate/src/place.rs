@@ -1,8 +1,8 @@
 //! Segment or subsegment, and under which parent: xray.md section 15, one span at a time.
 
 use crate::accounts::Reason;
-use crate::invocation::Mode;
-use crate::invocation::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
+use crate::flush::Mode;
+use crate::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 /// The function's own segment, or a part of one.

@@ -73,7 +73,7 @@ pub(super) struct Name(pub(super) &'static str);
 
 macro_rules! name {
     ($name:literal) => {
-        $crate::translate::json::Name(concat!(",\"", $name, "\":"))
+        $crate::json::Name(concat!(",\"", $name, "\":"))
     };
 }
 pub(super) use name;

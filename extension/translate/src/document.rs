@@ -5,7 +5,7 @@ use super::http::Http;
 use super::json::{Fields, Json, name};
 use super::name::clean;
 use super::value::Scalar;
-use crate::invocation::trace_header::{SpanId, TraceId};
+use crate::trace_header::{SpanId, TraceId};
 use std::borrow::Cow;
 
 /// A document ready to be sent.

@@ -4,7 +4,7 @@ use super::budget::Ready;
 use super::document::TranslatedDocument;
 use super::plan::Planned;
 use super::splice;
-use crate::invocation::trace_header::{SpanId, TraceId};
+use crate::trace_header::{SpanId, TraceId};
 use rustc_hash::FxHashMap;
 
 /// Documents of one request (LIM-3): up to here nothing is gained.

@@ -1,7 +1,7 @@
 //! What the stack formats share: bounded collection of frames, `path:line` places, `Type: message` heads.
 
 use super::{MAX_FRAMES, Parsed};
-use crate::translate::document::Frame;
+use crate::document::Frame;
 
 /// Exceptions of a text that are read: more than are sent, so that those left out can be counted.
 pub(super) const MAX_CHAIN: usize = 100;

@@ -1,6 +1,6 @@
 //! What later flushes need to know of earlier ones: how much of each trace has left, and under which ids.
 
-use crate::invocation::trace_header::{SpanId, TraceId};
+use crate::trace_header::{SpanId, TraceId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 

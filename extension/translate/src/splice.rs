@@ -33,7 +33,7 @@ pub(super) fn push_nested(document: &TranslatedDocument, out: &mut String) {
 mod tests {
     use super::super::document::Document;
     use super::*;
-    use crate::invocation::trace_header::{SpanId, TraceId};
+    use crate::trace_header::{SpanId, TraceId};
 
     #[test]
     fn doc_5_the_places_are_where_serialisation_puts_the_fields() {

@@ -2,7 +2,7 @@
 
 use super::Parsed;
 use super::frames::{add, number, path_and_line, path_line_column};
-use crate::translate::document::Frame;
+use crate::document::Frame;
 
 /// Whether a text looks like a V8 stack.
 pub(super) fn recognises(text: &str) -> bool {

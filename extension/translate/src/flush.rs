@@ -1,0 +1,62 @@
+//! What one flush holds: the spans, and what is known of the invocations they belong to.
+
+use crate::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use std::sync::Arc;
+
+/// Who writes the function's own segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Lambda does (LAM-1).
+    Active,
+    /// Nobody does (LAM-6).
+    PassThrough,
+    Unknown,
+}
+
+/// What is known of one invocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    pub request_id: String,
+    pub function_arn: String,
+    /// The runtime's trace header where an agent has told it, else the event's.
+    pub header: Option<TraceHeader>,
+    pub mode: Mode,
+    /// Its end has been seen: a parent that has not come by now will not come.
+    pub is_over: bool,
+}
+
+impl Invocation {
+    /// Whether Lambda's own tracing keeps this trace.
+    pub fn is_sampled(&self) -> bool {
+        self.header.is_some_and(|header| header.sampled == Sampled::Yes)
+    }
+}
+
+/// Where spans come from: resource and scope, shared by all spans of one batch or one agent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Origin {
+    pub resource: Resource,
+    pub scope: Option<InstrumentationScope>,
+}
+
+/// A complete span that waits for the flush.
+#[derive(Debug, Clone)]
+pub struct Collected {
+    pub span: Box<Span>,
+    pub origin: Arc<Origin>,
+    /// The invocation an agent wrote it in.
+    pub request_id: Option<Arc<str>>,
+}
+
+/// What leaves in one flush.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub spans: Vec<Collected>,
+    /// The invocations the spans may belong to, newest last.
+    pub invocations: Vec<Invocation>,
+    /// The spans that have begun and not ended.
+    pub open: Vec<(TraceId, SpanId)>,
+}
