@@ -3,6 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+#[path = "rules/documents.rs"]
+mod documents;
+#[path = "rules/flushes.rs"]
+mod flushes;
+#[path = "rules/names.rs"]
+mod names;
+#[path = "laws/stage.rs"]
+#[allow(dead_code, reason = "the laws need more of it")]
+mod stage;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::RangeInclusive;
@@ -79,10 +89,10 @@ fn rust_tests(source: &str, found: &mut BTreeSet<String>) {
     for line in source.lines().map(str::trim_start) {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
-        } else if let Some(rest) = line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")) {
-            if std::mem::take(&mut is_test) {
-                found.insert(rest.split('(').next().unwrap().to_owned());
-            }
+        } else if let Some(rest) = line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn "))
+            && std::mem::take(&mut is_test)
+        {
+            found.insert(rest.split('(').next().unwrap().to_owned());
         }
     }
 }
@@ -114,9 +124,7 @@ fn every_proof_exists() {
     let missing: Vec<String> = lines()
         .into_iter()
         .filter(|(_, proof)| match proof.split_once(':') {
-            Some(("oracle", input)) => {
-                !root().join(format!("tests/oracle/inputs/{input}.json")).is_file()
-            }
+            Some(("oracle", input)) => !root().join(format!("tests/oracle/inputs/{input}.json")).is_file(),
             Some(("none", reason)) => reason.trim().is_empty(),
             _ => !tests.contains(proof),
         })

@@ -1,0 +1,141 @@
+//! Spans of several invocations, over several flushes.
+
+use crate::stage::{START, assert_lawful, batch, dropped, function, invocation, nodes, span, text};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status, status::StatusCode};
+use otel_xray::invocation::trace_header::TraceHeader;
+use otel_xray::invocation::{Batch, Invocation, Mode};
+use otel_xray::translate::{Function, Keep, Translated, Translator};
+use serde_json::{Map, Value, json};
+
+fn translate(batch: &Batch, function: &Function) -> Translated {
+    let translated = Translator::default().translate(batch, function);
+    assert_lawful(batch, &translated);
+    translated
+}
+
+fn bodies(translated: &Translated) -> Vec<Map<String, Value>> {
+    nodes(translated).into_iter().map(|(body, _)| body).collect()
+}
+
+/// An invocation whose trace id and parent are this byte over and over.
+fn invocation_of(byte: u8, mode: Mode) -> Invocation {
+    let header = format!("Root=1-{};Parent={};Sampled=1", dashed(byte), format!("{byte:02x}").repeat(8));
+    Invocation {
+        request_id: format!("request-{byte}"),
+        header: Some(TraceHeader::parse(&header).unwrap()),
+        ..invocation(mode, true)
+    }
+}
+
+fn dashed(byte: u8) -> String {
+    let digits = format!("{byte:02x}").repeat(16);
+    format!("{}-{}", &digits[..8], &digits[8..])
+}
+
+fn handler_of(byte: u8) -> Span {
+    Span {
+        trace_id: vec![byte; 16],
+        parent_span_id: vec![byte; 8],
+        kind: SpanKind::Server.into(),
+        ..span(byte.into(), 0, vec![])
+    }
+}
+
+#[test]
+fn env_4_row_10_spans_belong_to_the_invocation_of_their_trace() {
+    // Three at once, or late: the order of the spans is not that of the invocations.
+    let mut batch = batch(vec![handler_of(3), handler_of(1), handler_of(2)], invocation_of(1, Mode::Active));
+    batch.invocations.push(invocation_of(2, Mode::PassThrough));
+    batch.invocations.push(invocation_of(3, Mode::Active));
+    let translated = translate(&batch, &function());
+    let bodies = bodies(&translated);
+    assert_eq!(bodies.len(), 3);
+    for body in bodies {
+        let byte = u8::from_str_radix(&body["id"].as_str().unwrap()[14..], 16).unwrap();
+        assert_eq!(body["trace_id"], format!("1-{}", dashed(byte)));
+        assert_eq!(body["parent_id"], format!("{byte:02x}").repeat(8));
+        let own = (byte == 2).then(|| format!("request-{byte}"));
+        let told = body.get("aws").and_then(|aws| aws.get("request_id")).and_then(Value::as_str);
+        assert_eq!(told, own.as_deref(), "by the mode of its own invocation");
+    }
+}
+
+#[test]
+fn row_9_a_lost_parent_is_replaced_when_the_invocation_is_over_and_noted() {
+    let spans = || vec![span(1, 0, vec![]), span(3, 99, vec![])];
+    for (mode, is_over, expected) in [
+        (Mode::Active, false, "0000000000000063"),
+        (Mode::Active, true, "5353535353535353"),
+        (Mode::PassThrough, false, "0000000000000063"),
+        (Mode::PassThrough, true, "0000000000000001"),
+    ] {
+        let translated = translate(&batch(spans(), invocation(mode, is_over)), &function());
+        let orphan = bodies(&translated).into_iter().find(|body| body["id"] == "0000000000000003").unwrap();
+        assert_eq!((&orphan["parent_id"], &orphan["type"]), (&json!(expected), &json!("subsegment")));
+        let noted = Value::from(orphan).pointer("/metadata/otel/parent_span_id").cloned();
+        assert_eq!(noted, is_over.then(|| json!("0000000000000063")), "{mode:?}");
+    }
+}
+
+#[test]
+fn row_4_what_nobody_has_sampled_is_kept_where_a_setting_says_so() {
+    let unsampled = |mode| {
+        let header =
+            TraceHeader::parse(&format!("Root=1-{};Parent=5353535353535353;Sampled=0", dashed(0x67)));
+        Invocation { header, ..invocation(mode, true) }
+    };
+    let spans = |fails: bool| {
+        let code = if fails { StatusCode::Error } else { StatusCode::Ok };
+        let status = Some(Status { code: code.into(), message: String::new() });
+        [span(1, 0, vec![]), Span { status, ..span(2, 1, vec![]) }]
+            .map(|span| Span { flags: 0, ..span })
+            .to_vec()
+    };
+    for (keep, fails, kept) in
+        [(Keep::Nothing, true, 0), (Keep::Errors, false, 0), (Keep::Errors, true, 2), (Keep::All, false, 2)]
+    {
+        for (mode, parent) in [(Mode::Active, None), (Mode::PassThrough, Some("5353535353535353"))] {
+            let function = Function { keep, ..function() };
+            let translated = translate(&batch(spans(fails), unsampled(mode)), &function);
+            let bodies = bodies(&translated);
+            assert_eq!((bodies.len(), dropped(&translated, "unsampled")), (kept, 2 - kept as u64));
+            if let Some(top) = bodies.first() {
+                assert_eq!(top.get("type"), None, "Lambda has written no segment");
+                assert_eq!(top.get("parent_id").and_then(Value::as_str), parent, "{mode:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn row_12_a_fresh_trace_is_adopted_where_a_setting_says_so() {
+    let fresh = |number: u64, parent: u64| {
+        let parent_span_id = if parent == 0 { vec![] } else { crate::stage::id(parent) };
+        Span {
+            trace_id: vec![9; 16],
+            parent_span_id,
+            flags: 0x101,
+            ..span(number, parent, vec![text("n", "x")])
+        }
+    };
+    let mut translator = Translator::default();
+    let mut flush = |spans: Vec<Span>, adopt: bool, is_over: bool| {
+        let batch = batch(spans, invocation(Mode::Active, is_over));
+        bodies(&translator.translate(&batch, &Function { adopt, ..function() }))
+    };
+    let own = flush(vec![fresh(1, 0), fresh(2, 1)], false, false);
+    assert_eq!(own[0]["trace_id"], format!("1-{}", dashed(9)));
+    assert_eq!(own[0]["links"][0]["id"], "5353535353535353", "off by default: a link");
+
+    let first = flush(vec![fresh(3, 0), fresh(4, 3)], true, false);
+    let later = flush(vec![Span { start_time_unix_nano: START, ..fresh(5, 3) }], true, true);
+    let parents = ["5353535353535353", "0000000000000003", "0000000000000003"];
+    for (body, parent) in first.iter().chain(&later).zip(parents) {
+        assert_eq!(body["trace_id"], format!("1-{}", dashed(0x67)));
+        assert_eq!((&body["parent_id"], &body["type"]), (&json!(parent), &json!("subsegment")));
+        assert_eq!(body.get("links"), None);
+        assert_eq!(body["metadata"]["otel"]["trace_id"], format!("1-{}", dashed(9)));
+    }
+    assert_eq!(first.len() + later.len(), 3);
+}
