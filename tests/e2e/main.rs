@@ -4,5 +4,6 @@ mod fail_open;
 mod faults;
 mod lifecycle;
 mod main_job;
+mod memory;
 mod otlp;
 mod outlets;
