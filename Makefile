@@ -7,7 +7,7 @@ PYTEST = "$$($(TOOLS) test)/python" -m pytest -q
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
-.PHONY: help demo test bench fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: help demo test bench bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
 .PHONY: test-rust test-fuzz test-layer test-python test-extension test-arm64 test-rie test-moto test-e2e
 
@@ -22,6 +22,10 @@ test: ## everything that CI runs
 
 bench: layer ## start-up, memory, size, and what the agents cost
 	bench/run
+
+bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray exporter (needs go)
+	bench/translate/run
+	python3 bench/figures.py
 
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
 	fuzz/run.sh $(or $(FUZZ_SECONDS),300)
@@ -56,7 +60,7 @@ check-clippy:
 
 check-lint:
 	"$$($(TOOLS) lint)/ruff" check
-	"$$($(TOOLS) lint)/shellcheck" .ci/run wrapper/otel-instrument $$(git ls-files '*.sh')
+	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/translate/run wrapper/otel-instrument $$(git ls-files '*.sh')
 	"$$($(TOOLS) lint)/cfn-lint" template.yaml
 	python3 bench/figures.py --check
 

@@ -15,6 +15,7 @@ def table() -> str:
     machine = json.loads((results / "machine.json").read_text())
     extension = json.loads((results / "extension.json").read_text())
     python = json.loads((results / "python.json").read_text())
+    translate = json.loads((results / "translate.json").read_text())
     lines = [
         f"Medians of {extension[0]['runs']} interleaved runs on {machine['machine']}, {machine['python']}; nothing "
         f"here ran on AWS. The layer's zip has {machine['zip_bytes'] / 1e6:.2f} MB.",
@@ -40,6 +41,20 @@ def table() -> str:
         lines.append(
             f"| {row['function']} | {row['base_init_cpu_ms']:.1f} | {row['extra_init_cpu_ms']:+.1f} "
             f"| {row['base_warm_cpu_ms']:.2f} | {row['extra_warm_cpu_ms']:+.2f} |"
+        )
+    lines += [
+        "",
+        f"Translating {translate['spans']:.0f} spans to documents on one core, {translate['turns']} turns each "
+        f"({translate['machine']}): {translate['ratio']:.1f} times the OpenTelemetry Collector's X-Ray exporter.",
+        "",
+        "| translator | spans a second | allocations of a span | bytes allocated for a span | bytes of its document |",
+        "|---|---|---|---|---|",
+    ]
+    for row in translate["translators"]:
+        name = " ".join(filter(None, (row["translator"], row["version"])))
+        lines.append(
+            f"| {name} | {row['spans_per_s']:,.0f} | {row['allocations_per_span']:.1f} "
+            f"| {row['bytes_per_span']:,.0f} | {row['document_bytes']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
 

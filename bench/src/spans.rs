@@ -6,6 +6,9 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use otel_xray::invocation::{Batch, Collected, Origin};
+use otel_xray::translate::Function;
+use std::sync::Arc;
 
 const SPANS_OF_A_TRACE: usize = 10;
 const BEGIN_UNIX_NANO: u64 = 1_795_224_538_079_123_456;
@@ -44,6 +47,28 @@ pub fn request(traces: usize) -> ExportTraceServiceRequest {
             ..ResourceSpans::default()
         }],
     }
+}
+
+/// The same spans as the extension has them when it flushes, outside any invocation.
+pub fn batch(resource_spans: Vec<ResourceSpans>) -> Batch {
+    let mut spans = Vec::new();
+    for from_resource in resource_spans {
+        let resource = from_resource.resource.unwrap_or_default();
+        for from_scope in from_resource.scope_spans {
+            let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
+            spans.extend(from_scope.spans.into_iter().map(|span| Collected {
+                span: Box::new(span),
+                origin: Arc::clone(&origin),
+                request_id: None,
+            }));
+        }
+    }
+    Batch { spans, ..Batch::default() }
+}
+
+/// The function that left them.
+pub fn function() -> Function {
+    Function { name: "checkout".into(), region: "eu-west-1".into(), ..Function::default() }
 }
 
 fn trace(number: usize) -> Vec<Span> {

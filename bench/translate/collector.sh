@@ -18,6 +18,10 @@ go mod download "$module"
 source=$(go list -m -f '{{.Dir}}' "$module")
 version=$(go list -m -f '{{.Version}}' "$module")
 
+if [ -x "$build/collector" ] && [ -z "$(find go.mod go.sum "$root/bench/translate" -newer "$build/collector")" ]; then
+    exec "$build/collector" -rounds "$rounds" -version "$version" "$file"
+fi
+
 # Only code of the exporter's own module may import its internal packages: the program is built inside a copy of it.
 rm -rf "$build/awsxrayexporter"
 mkdir -p "$build"

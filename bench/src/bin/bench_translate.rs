@@ -5,12 +5,10 @@
 use allocation_counter::measure;
 use anyhow::{Context as _, Result};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otel_xray::invocation::{Batch, Collected, Origin};
-use otel_xray::translate::{Function, Translator};
+use otel_xray::translate::Translator;
 use otel_xray_bench::{median, spans};
 use prost::Message as _;
 use serde_json::json;
-use std::sync::Arc;
 use std::time::Instant;
 
 fn main() -> Result<()> {
@@ -29,14 +27,14 @@ fn main() -> Result<()> {
     if let Some(path) = write {
         std::fs::write(path, &encoded)?;
     }
-    let function = Function { name: "checkout".into(), region: "eu-west-1".into(), ..Function::default() };
+    let function = spans::function();
     let (mut decode_s, mut translate_s) = (Vec::new(), Vec::new());
     let mut last = None;
     for _ in 0..rounds {
         let begin = Instant::now();
         let request = ExportTraceServiceRequest::decode(encoded.as_slice())?;
         decode_s.push(begin.elapsed().as_secs_f64());
-        let batch = batch(request);
+        let batch = spans::batch(request.resource_spans);
         let count = batch.spans.len();
         let begin = Instant::now();
         let documents = Translator::default().translate(&batch, &function).documents;
@@ -58,20 +56,4 @@ fn main() -> Result<()> {
     });
     println!("{row}");
     Ok(())
-}
-
-fn batch(request: ExportTraceServiceRequest) -> Batch {
-    let mut spans = Vec::new();
-    for from_resource in request.resource_spans {
-        let resource = from_resource.resource.unwrap_or_default();
-        for from_scope in from_resource.scope_spans {
-            let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
-            spans.extend(from_scope.spans.into_iter().map(|span| Collected {
-                span: Box::new(span),
-                origin: Arc::clone(&origin),
-                request_id: None,
-            }));
-        }
-    }
-    Batch { spans, ..Batch::default() }
 }
