@@ -32,11 +32,11 @@ fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
 
 layer: ## the layer zips for this machine's architecture, in dist/
 	layer-build/build.sh --arch $(ARCH)
-	layer-build/check.py dist/otel-xray-$(ARCH).zip dist/otel-xray-collector-$(ARCH).zip
+	"$$($(TOOLS) build)/python" layer-build/check.py dist/otel-xray-$(ARCH).zip dist/otel-xray-collector-$(ARCH).zip
 
 layer-$(OTHER_ARCH):
 	layer-build/build.sh --arch $(OTHER_ARCH)
-	layer-build/check.py dist/otel-xray-$(OTHER_ARCH).zip dist/otel-xray-collector-$(OTHER_ARCH).zip
+	"$$($(TOOLS) build)/python" layer-build/check.py dist/otel-xray-$(OTHER_ARCH).zip dist/otel-xray-collector-$(OTHER_ARCH).zip
 
 layers: layer layer-$(OTHER_ARCH) ## the layer zips for both architectures
 

@@ -87,4 +87,4 @@ lambda_dir=$target_dir/lambda/$arch
 cargo lambda build --extension --release --locked --package otel-xray --skip-target-check --disable-optimizations \
     --lambda-dir "$lambda_dir" "$@" >&2
 
-exec python3 layer-build/assemble.py --arch "$arch" --extension "$lambda_dir/extensions/otel-xray" --stage "$target_dir/layer/$arch" --out "$out"
+exec "$(layer-build/tools.sh build)/python" layer-build/assemble.py --arch "$arch" --extension "$lambda_dir/extensions/otel-xray" --stage "$target_dir/layer/$arch" --out "$out"

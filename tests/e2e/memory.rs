@@ -84,8 +84,6 @@ async fn measure(
         }
     });
     stage.config.timeout = Duration::from_secs(30);
-    // Lambda's own segments would find no room beside a trace as large as X-Ray takes.
-    stage.config.facade_sink = None;
     stage.config.runtime = otel_xray_local::lambda::RuntimeKind::Scripted(runtime);
     let environment = LambdaEnvironment::start(stage.config.clone()).await?;
     let answer = environment.invoke("{}", None).await?;

@@ -220,7 +220,7 @@ proptest! {
         let translated = translate(&batch);
         assert_lawful(&batch, &translated);
         let bytes: usize = translated.documents.iter().map(|document| document.json.len()).sum();
-        prop_assert!(bytes <= 500_000, "{} bytes of one trace", bytes);
+        prop_assert!(bytes <= 480_000, "{} bytes of one trace", bytes);
         let nodes = nodes(&translated);
         let ids: BTreeSet<_> = nodes.iter().map(|(node, _)| node["id"].as_str().unwrap().to_owned()).collect();
         for (node, parent) in &nodes {
