@@ -25,9 +25,8 @@ const TEXTS: &[(&str, &[Key])] = &[
 
 /// The block of a call. Where to look is what the call's own attributes say, so the order is that of a reader's
 /// questions: what was called, on what, and how it went.
-pub(super) fn block<'a>(subject: &Subject<'a>, name: &str) -> Block<'a> {
+pub(super) fn fill<'a>(subject: &Subject<'a>, name: &str, block: &mut Block<'a>) {
     let attributes = &subject.attributes;
-    let mut block = Block::with_capacity(8);
     // `rpc.method` comes as `PutItem` and as `DynamoDB/PutItem` (BET-16).
     let operation = attributes.text(key::AWS_OPERATION).map(|operation| after_slash(operation));
     let operation = operation
@@ -54,13 +53,12 @@ pub(super) fn block<'a>(subject: &Subject<'a>, name: &str) -> Block<'a> {
     {
         block.push("queue_url", Field::Text(cut_250(url)));
     }
-    tables(subject, &mut block);
-    messages(subject, &mut block);
-    resources(subject, &mut block);
+    tables(subject, block);
+    messages(subject, block);
+    resources(subject, block);
     if let Some(retries) = attributes.integer(key::AWS_RETRIES).filter(|retries| *retries > 0) {
         block.push("retries", Field::Integer(retries));
     }
-    block
 }
 
 fn after_slash(text: Cow<'_, str>) -> Cow<'_, str> {

@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::derive::{self, Purpose};
 use super::document::Document;
-use super::fields::{Meta, Metadata};
+use super::fields::{Meta, Metadata, Spare};
 use super::memory::TraceState;
 use super::name::Remote;
 use super::place::Place;
@@ -54,7 +54,8 @@ pub(super) fn compose<'a>(
     detail: Detail,
     state: &mut TraceState,
     accounts: &mut Accounts,
-    emit: &mut impl FnMut(Composed<'a>, &mut Accounts),
+    spare: &mut Spare<'a>,
+    emit: &mut impl FnMut(Composed<'a>, &mut Accounts, &mut Spare<'a>),
 ) {
     let span = &*planned.collected.span;
     let subject = Subject {
@@ -69,23 +70,23 @@ pub(super) fn compose<'a>(
     let remote = name::remote_kind(&subject);
     match planned.placement.place {
         Place::Segment { parent } if remote != Remote::No => {
-            let mut segment = new_document(&subject);
+            let mut segment = new_document(&subject, spare);
             segment.id = derive::id(planned.trace_id, planned.id, Purpose::Service);
             segment.parent_id = parent;
             fill_segment(&subject, &mut segment);
             segment.links = links::of(&subject, state, accounts);
             flags::set(&subject, remote, &mut segment);
             metadata::resource(&subject, &mut segment);
-            let mut call = new_document(&subject);
+            let mut call = new_document(&subject, spare);
             call.hang_on(segment.id);
             fill(&subject, remote, &mut call, state, accounts);
             shorten(&mut segment, detail);
             shorten(&mut call, detail);
-            emit(Composed { document: segment, spans: 0 }, accounts);
-            emit(Composed { document: call, spans: 1 }, accounts);
+            emit(Composed { document: segment, spans: 0 }, accounts, spare);
+            emit(Composed { document: call, spans: 1 }, accounts, spare);
         }
         place => {
-            let mut document = new_document(&subject);
+            let mut document = new_document(&subject, spare);
             match place {
                 Place::Segment { parent } => {
                     document.parent_id = parent;
@@ -99,18 +100,19 @@ pub(super) fn compose<'a>(
                 metadata::resource(&subject, &mut document);
             }
             shorten(&mut document, detail);
-            emit(Composed { document, spans: 1 }, accounts);
+            emit(Composed { document, spans: 1 }, accounts, spare);
         }
     }
 }
 
-fn new_document<'a>(subject: &Subject<'a>) -> Document<'a> {
+fn new_document<'a>(subject: &Subject<'a>, spare: &mut Spare<'a>) -> Document<'a> {
     let span = subject.span;
     Document::new(
         subject.planned.trace_id,
         subject.planned.id,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
+        spare,
     )
 }
 
@@ -121,7 +123,7 @@ fn fill_segment<'a>(subject: &Subject<'a>, segment: &mut Document<'a>) {
     segment.user = service::user(subject);
     segment.service = service::block(subject);
     segment.resource_arn = service::resource_arn(subject);
-    segment.aws = service::aws(subject);
+    service::aws(subject, &mut segment.aws);
 }
 
 /// Everything else, the name of a subsegment included. What no block uses goes to metadata, so that comes last.
@@ -136,7 +138,7 @@ fn fill<'a>(
         document.set_name(name::of_subsegment(subject, remote), &subject.span.name);
         document.namespace = remote.namespace();
         if remote == Remote::Aws {
-            document.aws = aws::block(subject, &document.name);
+            aws::fill(subject, &document.name, &mut document.aws);
         }
     }
     http::set(subject, remote, document);

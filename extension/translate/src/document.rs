@@ -1,6 +1,6 @@
 //! The document itself: xray.md section 3.
 
-use super::fields::{Block, Metadata, Object};
+use super::fields::{Block, Metadata, Object, Spare};
 use super::http::Http;
 use super::json::{Fields, Json, name};
 use super::name::clean;
@@ -230,7 +230,13 @@ impl Json for Document<'_> {
 
 impl<'a> Document<'a> {
     /// A document with ids and times, and nothing else.
-    pub(super) fn new(trace_id: TraceId, id: SpanId, start_unix_nano: u64, end_unix_nano: u64) -> Self {
+    pub(super) fn new(
+        trace_id: TraceId,
+        id: SpanId,
+        start_unix_nano: u64,
+        end_unix_nano: u64,
+        spare: &mut Spare<'a>,
+    ) -> Self {
         Self {
             id,
             trace_id,
@@ -250,11 +256,11 @@ impl<'a> Document<'a> {
             fault: false,
             service: Block::default(),
             http: None,
-            aws: Block::default(),
+            aws: spare.block(),
             sql: Block::default(),
             cause: None,
             annotations: Object::default(),
-            metadata: Metadata::default(),
+            metadata: spare.metadata(),
             links: Vec::new(),
         }
     }

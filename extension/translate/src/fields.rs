@@ -166,6 +166,33 @@ impl Json for Meta<'_> {
 /// One namespace of metadata.
 pub(super) type Space<'a> = Object<'a, Meta<'a>>;
 
+/// Objects of documents that have been written, to be filled again: most documents need the same three.
+#[derive(Debug, Default)]
+pub(super) struct Spare<'a> {
+    spaces: Vec<Space<'a>>,
+    blocks: Vec<Block<'a>>,
+}
+
+impl<'a> Spare<'a> {
+    pub(super) fn metadata(&mut self) -> Metadata<'a> {
+        let mut space = || self.spaces.pop().unwrap_or_else(|| Object::with_capacity(8));
+        Metadata { otel: space(), default: space(), others: Object::default() }
+    }
+
+    pub(super) fn block(&mut self) -> Block<'a> {
+        self.blocks.pop().unwrap_or_else(|| Object::with_capacity(8))
+    }
+
+    pub(super) fn take_back(&mut self, metadata: Metadata<'a>, mut block: Block<'a>) {
+        for mut space in [metadata.otel, metadata.default] {
+            space.0.clear();
+            self.spaces.push(space);
+        }
+        block.0.clear();
+        self.blocks.push(block);
+    }
+}
+
 /// Metadata by namespace (META-1).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Metadata<'a> {

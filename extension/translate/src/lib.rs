@@ -46,6 +46,7 @@ pub use document::TranslatedDocument;
 use accounts::{Accounts, Reason};
 use budget::{Facts, Rank, Ready};
 use compose::Detail;
+use fields::Spare;
 use flush::Batch;
 use memory::{Memory, TraceState};
 use plan::Planned;
@@ -102,11 +103,12 @@ impl Translator {
         let planned = plan::plan(batch, function, &mut self.memory, &mut accounts);
         let mut ready = Vec::with_capacity(planned.len());
         let mut is_over_budget = false;
+        let mut spare = Spare::default();
         for (at, one) in planned.iter().enumerate() {
             let before = ready.len();
             let state = self.memory.trace(one.trace_id);
             let what = (one, at, function, Detail::All);
-            match translate_one(what, state, &mut self.buffer, &mut accounts, &mut ready) {
+            match translate_one(what, state, (&mut self.buffer, &mut spare), &mut accounts, &mut ready) {
                 Ok(()) => {
                     state.note_sent(one.id);
                     state.bytes += ready[before..].iter().map(|one| one.document.json.len()).sum::<usize>();
@@ -140,7 +142,8 @@ impl Translator {
             let mut uncounted = Accounts::default();
             let mut state = TraceState::with_room_for(one.annotations, one.links);
             let what = (&planned[one.planned], one.planned, function, detail);
-            match translate_one(what, &mut state, buffer, &mut uncounted, &mut again) {
+            match translate_one(what, &mut state, (buffer, &mut Spare::default()), &mut uncounted, &mut again)
+            {
                 Ok(()) => again.into_iter().map(|one| one.document).collect(),
                 Err(_) => Vec::new(),
             }
@@ -149,18 +152,18 @@ impl Translator {
 }
 
 /// Adds the documents of one span, each within X-Ray's limit.
-fn translate_one(
-    (one, at, function, detail): (&Planned<'_>, usize, &Function, Detail),
+fn translate_one<'a>(
+    (one, at, function, detail): (&'a Planned<'a>, usize, &'a Function, Detail),
     state: &mut TraceState,
-    buffer: &mut String,
+    (buffer, spare): (&mut String, &mut Spare<'a>),
     accounts: &mut Accounts,
     ready: &mut Vec<Ready>,
 ) -> Result<(), Reason> {
     let attempt = catch_unwind(AssertUnwindSafe(|| {
         let mut result = Ok(());
-        compose::compose(one, function, detail, state, accounts, &mut |composed, accounts| {
+        compose::compose(one, function, detail, state, accounts, spare, &mut |composed, accounts, spare| {
             let mut facts = Facts::of(&composed, one.placement.is_top, at);
-            let fitted = size::fit(composed, buffer, accounts, &mut |document| {
+            let fitted = size::fit(composed, spare, buffer, accounts, &mut |document| {
                 ready.push(Ready { document, facts });
                 facts.rank = Rank::Overflow;
             });

@@ -2,7 +2,7 @@
 
 use super::compose::Subject;
 use super::document::Document;
-use super::fields::{Meta, Object};
+use super::fields::Meta;
 use super::json;
 use super::key::Key;
 use super::links;
@@ -52,27 +52,20 @@ fn leave_to_the_segment(subject: &Subject<'_>) {
 fn attributes<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
     let mut seen: HashSet<&str> = HashSet::new();
     let many = subject.attributes.list().len() > FEW;
-    let mut default = Object::with_capacity(subject.attributes.unused().count());
+    // What a block has put there is the better form of the same.
+    let better = document.metadata.default.len();
     for attribute in subject.attributes.unused() {
         let key = attribute.key.as_str();
         if let Some(namespace) = key.strip_prefix(USER_PREFIX).filter(|name| !name.is_empty()) {
             user_namespace(namespace, attribute, document);
         } else if !TOLD_OTHERWISE.iter().any(|told| told.name() == key) {
-            let is_new = if many { seen.insert(key) } else { default.get(key).is_none() };
+            let default = &mut document.metadata.default;
+            let is_new = if many && better == 0 { seen.insert(key) } else { default.get(key).is_none() };
             if is_new {
                 default.push(key, Meta::Attribute(attribute));
             }
         }
     }
-    if default.is_empty() {
-        return;
-    }
-    // What a block has put there is the better form of the same.
-    let earlier = &mut document.metadata.default;
-    for (name, value) in std::mem::take(earlier).into_iter() {
-        default.set(name, value);
-    }
-    *earlier = default;
 }
 
 /// `aws.xray.metadata.<namespace>` holds JSON text that becomes the namespace (MAP-65).

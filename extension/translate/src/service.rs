@@ -9,8 +9,7 @@ use std::borrow::Cow;
 const MAX_LOG_GROUPS: usize = 10;
 
 /// The `aws` block of the function's segment.
-pub(super) fn aws<'a>(subject: &Subject<'a>) -> Block<'a> {
-    let mut block = Block::default();
+pub(super) fn aws<'a>(subject: &Subject<'a>, block: &mut Block<'a>) {
     let (attributes, resource) = (&subject.attributes, subject.resource());
     let account = attributes
         .text(&[Key::AwsAccountId, Key::CloudAccountId])
@@ -34,7 +33,6 @@ pub(super) fn aws<'a>(subject: &Subject<'a>) -> Block<'a> {
         block.push("cloudwatch_logs", Field::Blocks(groups));
     }
     block.push("xray", Field::Block(xray(subject)));
-    block
 }
 
 /// By ARN, which names the group too, else by name (MAP-54); several may be joined with `&`.

@@ -3,7 +3,7 @@
 use super::compose::Composed;
 use super::derive::{self, Purpose};
 use super::document::{Cause, Document, Frame, Micros, TranslatedDocument};
-use super::fields::{Field, Meta, Metadata, Object, cut_chars};
+use super::fields::{Field, Meta, Metadata, Object, Spare, cut_chars};
 use super::json::{self, Json as _};
 use super::value::Scalar;
 use crate::accounts::{Accounts, Reason, Trim};
@@ -31,8 +31,9 @@ const BEFORE_OVERFLOW: &[Step] = &[
 const AFTER_OVERFLOW: &[Step] = &[|document| cut_texts(document, 500), |document| document.minimise()];
 
 /// Hands out the document, with others for the metadata that did not fit.
-pub(super) fn fit(
-    composed: Composed<'_>,
+pub(super) fn fit<'a>(
+    composed: Composed<'a>,
+    spare: &mut Spare<'a>,
     buffer: &mut String,
     accounts: &mut Accounts,
     emit: &mut impl FnMut(TranslatedDocument),
@@ -41,6 +42,7 @@ pub(super) fn fit(
     write(&document, buffer);
     if buffer.len() <= MAX_DOCUMENT_BYTES {
         emit(translated(&document, spans, buffer));
+        spare.take_back(document.metadata, document.aws);
         return Ok(());
     }
     accounts.trim(Trim::DocumentShortened, 1);
@@ -204,8 +206,13 @@ fn overflow<'a>(of: &Document<'_>, metadata: Metadata<'a>, index: usize, count: 
     let Micros(start) = of.start_time;
     let end = of.end_time.unwrap_or(of.start_time).0;
     let id = derive::id(of.trace_id, of.id, Purpose::Overflow(index));
-    let mut document =
-        Document::new(of.trace_id, id, start.saturating_mul(1000), end.max(1).saturating_mul(1000));
+    let mut document = Document::new(
+        of.trace_id,
+        id,
+        start.saturating_mul(1000),
+        end.max(1).saturating_mul(1000),
+        &mut Spare::default(),
+    );
     document.hang_on(of.id);
     let base: String = of.name.chars().take(160).collect();
     document.name = format!("{base} metadata {}/{count}", index + 1).into();

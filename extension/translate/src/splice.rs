@@ -32,13 +32,15 @@ pub(super) fn push_nested(document: &TranslatedDocument, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::super::document::Document;
+    use super::super::fields::Spare;
     use super::*;
     use crate::trace_header::{SpanId, TraceId};
 
     #[test]
     fn doc_5_the_places_are_where_serialisation_puts_the_fields() {
         let id = |byte| SpanId::from_bytes(&[byte; 8]).unwrap();
-        let mut document = Document::new(TraceId::from_bytes(&[7; 16]).unwrap(), id(1), 5, 6);
+        let mut document =
+            Document::new(TraceId::from_bytes(&[7; 16]).unwrap(), id(1), 5, 6, &mut Spare::default());
         document.hang_on(id(2));
         let mut written = TranslatedDocument {
             id: id(1),
