@@ -11,8 +11,9 @@ OURS, THEIRS = "otel-xray", "awsxrayexporter"
 FIGURES = ("spans_per_s", "decode_spans_per_s", "allocations_per_span", "bytes_per_span", "document_bytes")
 
 
-def summary(turns: list[dict[str, object]], machine: str) -> dict[str, object]:
+def summary(turns: list[dict[str, object]], allocations: dict[str, object], machine: str) -> dict[str, object]:
     """One row for each translator. The ratio is that of the spans per second, turn by turn."""
+    turns = [{**allocations, **turn} if turn["translator"] == OURS else turn for turn in turns]
     by_name = {name: [turn for turn in turns if turn["translator"] == name] for name in (OURS, THEIRS)}
     ours, theirs = by_name[OURS], by_name[THEIRS]
     if not ours or len(ours) != len(theirs):
@@ -37,11 +38,12 @@ def summary(turns: list[dict[str, object]], machine: str) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("turns", type=Path, help="a line of JSON for each turn")
+    parser.add_argument("--allocations", type=json.loads, required=True, help="what ours allocates, as JSON")
     parser.add_argument("--machine", required=True)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     turns = [json.loads(line) for line in arguments.turns.read_text().splitlines()]
-    result = summary(turns, arguments.machine)
+    result = summary(turns, arguments.allocations, arguments.machine)
     arguments.json.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
     print(f"{result['spans']:.0f} spans, {result['turns']} turns of {result['rounds']} rounds, {result['machine']}")
     print(

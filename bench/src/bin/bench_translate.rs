@@ -1,8 +1,8 @@
-//! Spans a second through decode and translate (documents encoded), on one core, with what is allocated for them.
+//! Spans a second through decode and translate (documents encoded), on one core. What is allocated for them is counted
+//! by `bench-allocations`, because counting takes time.
 //!
 //! `bench-translate [--traces N] [--rounds N] [--write FILE]`; `--write` stores the input for another translator.
 
-use allocation_counter::measure;
 use anyhow::{Context as _, Result};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otel_xray::translate::Translator;
@@ -39,19 +39,16 @@ fn main() -> Result<()> {
         let begin = Instant::now();
         let documents = Translator::default().translate(&batch, &function).documents;
         translate_s.push(begin.elapsed().as_secs_f64());
-        let allocated = measure(|| drop(Translator::default().translate(&batch, &function)));
         let told: u64 = documents.iter().map(|document| document.spans).sum();
         anyhow::ensure!(told == count as u64, "{told} of {count} spans are in the documents");
         let bytes: usize = documents.iter().map(|document| document.json.len()).sum();
-        last = Some((count as f64, allocated.count_total as f64, allocated.bytes_total as f64, bytes as f64));
+        last = Some((count as f64, bytes as f64));
     }
-    let (count, allocations, bytes, json_bytes) = last.context("give at least one round")?;
+    let (count, json_bytes) = last.context("give at least one round")?;
     let row = json!({
         "translator": "otel-xray", "spans": count, "rounds": rounds,
         "decode_spans_per_s": (count / median(&mut decode_s)).round(),
         "spans_per_s": (count / median(&mut translate_s)).round(),
-        "allocations_per_span": (allocations / count * 10.0).round() / 10.0,
-        "bytes_per_span": (bytes / count).round(),
         "document_bytes": (json_bytes / count).round(),
     });
     println!("{row}");

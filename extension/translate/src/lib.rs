@@ -100,15 +100,38 @@ impl Translator {
     /// Translates everything in the batch.
     pub fn translate(&mut self, batch: &Batch, function: &Function) -> Translated {
         let mut accounts = Accounts::default();
-        let planned = plan::plan(batch, function, &mut self.memory, &mut accounts);
-        let mut ready = Vec::with_capacity(planned.len());
+        let mut planned = Vec::with_capacity(batch.spans.len());
+        let mut ready = Vec::with_capacity(batch.spans.len());
+        let mut is_over_budget = false;
+        for spans in plan::groups(&batch.spans) {
+            let mut group = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
+            is_over_budget |= self.compose(&group, planned.len(), function, &mut accounts, &mut ready);
+            planned.append(&mut group);
+        }
+        if is_over_budget {
+            ready = self.within_budget(ready, &planned, function, &mut accounts);
+        }
+        self.memory.shrink();
+        Translated { documents: nest::nest(ready, &planned), accounts }
+    }
+
+    /// Adds the documents of some spans, whose places in the plan begin at `first`. Returns whether one of their traces
+    /// has grown over its budget.
+    fn compose(
+        &mut self,
+        planned: &[Planned<'_>],
+        first: usize,
+        function: &Function,
+        accounts: &mut Accounts,
+        ready: &mut Vec<Ready>,
+    ) -> bool {
         let mut is_over_budget = false;
         let mut spare = Spare::default();
         for (at, one) in planned.iter().enumerate() {
             let before = ready.len();
             let state = self.memory.trace(one.trace_id);
-            let what = (one, at, function, Detail::All);
-            match translate_one(what, state, (&mut self.buffer, &mut spare), &mut accounts, &mut ready) {
+            let what = (one, first + at, function, Detail::All);
+            match translate_one(what, state, (&mut self.buffer, &mut spare), accounts, ready) {
                 Ok(()) => {
                     state.note_sent(one.id);
                     state.bytes += ready[before..].iter().map(|one| one.document.json.len()).sum::<usize>();
@@ -120,11 +143,7 @@ impl Translator {
                 }
             }
         }
-        if is_over_budget {
-            ready = self.within_budget(ready, &planned, function, &mut accounts);
-        }
-        self.memory.shrink();
-        Translated { documents: nest::nest(ready, &planned), accounts }
+        is_over_budget
     }
 
     /// The same documents again, with as much in them as their traces have room for.

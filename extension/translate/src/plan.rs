@@ -47,14 +47,36 @@ struct Candidate<'a> {
     original_trace: Option<TraceId>,
 }
 
+/// Spans that are planned and composed together, while they are in the processor's cache.
+const GROUP: usize = 512;
+
+/// The spans in groups that hold whole traces. A few spans are one group, as they are.
+pub(super) fn groups(spans: &[Collected]) -> Vec<Vec<&Collected>> {
+    let mut spans: Vec<&Collected> = spans.iter().collect();
+    if spans.len() <= GROUP {
+        return vec![spans];
+    }
+    // Stable: of a trace, what came first stays first.
+    spans.sort_by(|a, b| a.span.trace_id.cmp(&b.span.trace_id));
+    let mut groups: Vec<Vec<&Collected>> = Vec::with_capacity(spans.len() / GROUP + 1);
+    for trace in spans.chunk_by(|a, b| a.span.trace_id == b.span.trace_id) {
+        match groups.last_mut().filter(|group| group.len() + trace.len() <= GROUP) {
+            Some(group) => group.extend_from_slice(trace),
+            None => groups.push(trace.to_vec()),
+        }
+    }
+    groups
+}
+
 /// The spans to translate, parents before their children; what is not to be sent is counted.
 pub(super) fn plan<'a>(
+    spans: &[&'a Collected],
     batch: &'a Batch,
     function: &Function,
     memory: &mut Memory,
     accounts: &mut Accounts,
 ) -> Vec<Planned<'a>> {
-    let (mut candidates, mut index) = unique(batch, accounts);
+    let (mut candidates, mut index) = unique(spans, batch, accounts);
     if function.adopt && adopt(&mut candidates, memory) {
         index = candidates.iter().enumerate().map(|(at, one)| ((one.trace_id, one.id), at)).collect();
     }
@@ -92,10 +114,14 @@ pub(super) fn plan<'a>(
 }
 
 /// The spans with usable ids, the last of several with the same (BET-9, ID-4, ID-8).
-fn unique<'a>(batch: &'a Batch, accounts: &mut Accounts) -> (Vec<Candidate<'a>>, Index) {
-    let mut unique: Vec<Candidate<'a>> = Vec::with_capacity(batch.spans.len());
-    let mut seen = Index::with_capacity_and_hasher(batch.spans.len(), FxBuildHasher);
-    for collected in &batch.spans {
+fn unique<'a>(
+    spans: &[&'a Collected],
+    batch: &'a Batch,
+    accounts: &mut Accounts,
+) -> (Vec<Candidate<'a>>, Index) {
+    let mut unique: Vec<Candidate<'a>> = Vec::with_capacity(spans.len());
+    let mut seen = Index::with_capacity_and_hasher(spans.len(), FxBuildHasher);
+    for collected in spans {
         let Some(candidate) = candidate(collected, &batch.invocations) else {
             accounts.drop(Reason::InvalidId, 1);
             continue;
