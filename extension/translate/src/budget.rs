@@ -46,8 +46,8 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(composed: &Composed<'_>, is_top: bool, planned: usize) -> Self {
-        let document = &composed.document;
+    pub(super) fn of(composed: &Composed<'_, '_>, is_top: bool, planned: usize) -> Self {
+        let document = &*composed.document;
         let rank = if document.is_segment() || is_top {
             Rank::Segment
         } else if document.fault || document.error {

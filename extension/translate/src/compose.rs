@@ -42,8 +42,9 @@ impl<'a> Subject<'a> {
 }
 
 /// A document, and how many spans it stands for.
-pub(super) struct Composed<'a> {
-    pub(super) document: Document<'a>,
+pub(super) struct Composed<'d, 'a> {
+    /// Lent, because it is large and moving it takes time.
+    pub(super) document: &'d mut Document<'a>,
     pub(super) spans: u64,
 }
 
@@ -55,7 +56,7 @@ pub(super) fn compose<'a>(
     state: &mut TraceState,
     accounts: &mut Accounts,
     spare: &mut Spare<'a>,
-    emit: &mut impl FnMut(Composed<'a>, &mut Accounts, &mut Spare<'a>),
+    emit: &mut impl FnMut(Composed<'_, 'a>, &mut Accounts, &mut Spare<'a>),
 ) {
     let span = &*planned.collected.span;
     let subject = Subject {
@@ -82,8 +83,8 @@ pub(super) fn compose<'a>(
             fill(&subject, remote, &mut call, state, accounts);
             shorten(&mut segment, detail);
             shorten(&mut call, detail);
-            emit(Composed { document: segment, spans: 0 }, accounts, spare);
-            emit(Composed { document: call, spans: 1 }, accounts, spare);
+            emit(Composed { document: &mut segment, spans: 0 }, accounts, spare);
+            emit(Composed { document: &mut call, spans: 1 }, accounts, spare);
         }
         place => {
             let mut document = new_document(&subject, spare);
@@ -100,7 +101,7 @@ pub(super) fn compose<'a>(
                 metadata::resource(&subject, &mut document);
             }
             shorten(&mut document, detail);
-            emit(Composed { document, spans: 1 }, accounts, spare);
+            emit(Composed { document: &mut document, spans: 1 }, accounts, spare);
         }
     }
 }

@@ -100,38 +100,38 @@ impl Translator {
     /// Translates everything in the batch.
     pub fn translate(&mut self, batch: &Batch, function: &Function) -> Translated {
         let mut accounts = Accounts::default();
-        let mut planned = Vec::with_capacity(batch.spans.len());
-        let mut ready = Vec::with_capacity(batch.spans.len());
-        let mut is_over_budget = false;
+        let mut documents = Vec::with_capacity(batch.spans.len());
         for spans in plan::groups(&batch.spans) {
-            let mut group = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
-            is_over_budget |= self.compose(&group, planned.len(), function, &mut accounts, &mut ready);
-            planned.append(&mut group);
-        }
-        if is_over_budget {
-            ready = self.within_budget(ready, &planned, function, &mut accounts);
+            let planned = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
+            let (mut ready, is_over_budget) = self.compose(&planned, function, &mut accounts);
+            if is_over_budget {
+                ready = self.within_budget(ready, &planned, function, &mut accounts);
+            }
+            if nest::is_worth_it(batch.spans.len()) {
+                nest::nest(ready, &planned, &mut documents);
+            } else {
+                documents.extend(ready.into_iter().map(|one| one.document));
+            }
         }
         self.memory.shrink();
-        Translated { documents: nest::nest(ready, &planned), accounts }
+        Translated { documents, accounts }
     }
 
-    /// Adds the documents of some spans, whose places in the plan begin at `first`. Returns whether one of their traces
-    /// has grown over its budget.
+    /// The documents of some spans, and whether one of their traces has grown over its budget.
     fn compose(
         &mut self,
         planned: &[Planned<'_>],
-        first: usize,
         function: &Function,
         accounts: &mut Accounts,
-        ready: &mut Vec<Ready>,
-    ) -> bool {
+    ) -> (Vec<Ready>, bool) {
+        let mut ready = Vec::with_capacity(planned.len());
         let mut is_over_budget = false;
         let mut spare = Spare::default();
         for (at, one) in planned.iter().enumerate() {
             let before = ready.len();
             let state = self.memory.trace(one.trace_id);
-            let what = (one, first + at, function, Detail::All);
-            match translate_one(what, state, (&mut self.buffer, &mut spare), accounts, ready) {
+            let what = (one, at, function, Detail::All);
+            match translate_one(what, state, (&mut self.buffer, &mut spare), accounts, &mut ready) {
                 Ok(()) => {
                     state.note_sent(one.id);
                     state.bytes += ready[before..].iter().map(|one| one.document.json.len()).sum::<usize>();
@@ -143,7 +143,7 @@ impl Translator {
                 }
             }
         }
-        is_over_budget
+        (ready, is_over_budget)
     }
 
     /// The same documents again, with as much in them as their traces have room for.

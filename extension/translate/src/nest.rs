@@ -14,11 +14,13 @@ const MAX_NESTED_BYTES: usize = 32_000;
 /// How deep documents are put into each other.
 const MAX_DEPTH: usize = 30;
 
-/// The documents in their order, nested where there are more than one request takes.
-pub(super) fn nest(ready: Vec<Ready>, planned: &[Planned<'_>]) -> Vec<TranslatedDocument> {
-    if ready.len() <= MAX_FLAT || !ready.iter().any(|one| one.facts.is_local) {
-        return ready.into_iter().map(|one| one.document).collect();
-    }
+/// Whether a flush of so many spans would take more than one request.
+pub(super) fn is_worth_it(spans: usize) -> bool {
+    spans > MAX_FLAT
+}
+
+/// Adds the documents in their order, local ones inside their parents.
+pub(super) fn nest(ready: Vec<Ready>, planned: &[Planned<'_>], documents: &mut Vec<TranslatedDocument>) {
     let children = choose(&ready, planned);
     let mut is_nested = vec![false; ready.len()];
     for child in children.iter().flatten() {
@@ -35,12 +37,10 @@ pub(super) fn nest(ready: Vec<Ready>, planned: &[Planned<'_>]) -> Vec<Translated
         }));
     }
     let whole = ready.into_iter().zip(is_nested).zip(with_children).filter(|((_, is_nested), _)| !is_nested);
-    whole
-        .map(|((one, _), nested)| match nested {
-            Some((json, spans)) => TranslatedDocument { json, spans, ..one.document },
-            None => one.document,
-        })
-        .collect()
+    documents.extend(whole.map(|((one, _), nested)| match nested {
+        Some((json, spans)) => TranslatedDocument { json, spans, ..one.document },
+        None => one.document,
+    }));
 }
 
 /// For each document those that go into it.

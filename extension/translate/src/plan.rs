@@ -58,7 +58,7 @@ pub(super) fn groups(spans: &[Collected]) -> Vec<Vec<&Collected>> {
     }
     // Stable: of a trace, what came first stays first.
     spans.sort_by(|a, b| a.span.trace_id.cmp(&b.span.trace_id));
-    let mut groups: Vec<Vec<&Collected>> = Vec::with_capacity(spans.len() / GROUP + 1);
+    let mut groups: Vec<Vec<&Collected>> = Vec::new();
     for trace in spans.chunk_by(|a, b| a.span.trace_id == b.span.trace_id) {
         match groups.last_mut().filter(|group| group.len() + trace.len() <= GROUP) {
             Some(group) => group.extend_from_slice(trace),

@@ -32,29 +32,29 @@ const AFTER_OVERFLOW: &[Step] = &[|document| cut_texts(document, 500), |document
 
 /// Hands out the document, with others for the metadata that did not fit.
 pub(super) fn fit<'a>(
-    composed: Composed<'a>,
+    composed: Composed<'_, 'a>,
     spare: &mut Spare<'a>,
     buffer: &mut String,
     accounts: &mut Accounts,
     emit: &mut impl FnMut(TranslatedDocument),
 ) -> Result<(), Reason> {
-    let Composed { mut document, spans } = composed;
-    write(&document, buffer);
+    let Composed { document, spans } = composed;
+    write(document, buffer);
     if buffer.len() <= MAX_DOCUMENT_BYTES {
-        emit(translated(&document, spans, buffer));
-        spare.take_back(document.metadata, document.aws);
+        emit(translated(document, spans, buffer));
+        spare.take_back(std::mem::take(&mut document.metadata), std::mem::take(&mut document.aws));
         return Ok(());
     }
     accounts.trim(Trim::DocumentShortened, 1);
     let mut overflow = Vec::new();
-    if !steps_fit(&mut document, BEFORE_OVERFLOW, buffer) {
-        overflow = overflow_of(&mut document, buffer);
-        write(&document, buffer);
-        if buffer.len() > MAX_DOCUMENT_BYTES && !steps_fit(&mut document, AFTER_OVERFLOW, buffer) {
+    if !steps_fit(document, BEFORE_OVERFLOW, buffer) {
+        overflow = overflow_of(document, buffer);
+        write(document, buffer);
+        if buffer.len() > MAX_DOCUMENT_BYTES && !steps_fit(document, AFTER_OVERFLOW, buffer) {
             return Err(Reason::Oversize);
         }
     }
-    emit(translated(&document, spans, buffer));
+    emit(translated(document, spans, buffer));
     for more in overflow {
         write(&more, buffer);
         emit(translated(&more, 0, buffer));
