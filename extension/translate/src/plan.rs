@@ -52,17 +52,19 @@ const GROUP: usize = 512;
 
 /// The spans in groups that hold whole traces. A few spans are one group, as they are.
 pub(super) fn groups(spans: &[Collected]) -> Vec<Vec<&Collected>> {
-    let mut spans: Vec<&Collected> = spans.iter().collect();
     if spans.len() <= GROUP {
-        return vec![spans];
+        return vec![spans.iter().collect()];
     }
+    let mut by_trace: Vec<([u8; 16], &Collected)> =
+        spans.iter().map(|one| (one.span.trace_id.as_slice().try_into().unwrap_or_default(), one)).collect();
     // Stable: of a trace, what came first stays first.
-    spans.sort_by(|a, b| a.span.trace_id.cmp(&b.span.trace_id));
+    by_trace.sort_by_key(|(trace_id, _)| *trace_id);
     let mut groups: Vec<Vec<&Collected>> = Vec::new();
-    for trace in spans.chunk_by(|a, b| a.span.trace_id == b.span.trace_id) {
+    for trace in by_trace.chunk_by(|(a, _), (b, _)| a == b) {
+        let trace_spans = trace.iter().map(|(_, one)| *one);
         match groups.last_mut().filter(|group| group.len() + trace.len() <= GROUP) {
-            Some(group) => group.extend_from_slice(trace),
-            None => groups.push(trace.to_vec()),
+            Some(group) => group.extend(trace_spans),
+            None => groups.push(trace_spans.collect()),
         }
     }
     groups
