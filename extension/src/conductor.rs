@@ -258,6 +258,7 @@ impl Conductor {
             Ok((outlets, flushed)) => {
                 for Flushed { outlet, accounts } in flushed {
                     self.note_flushed(outlet, &accounts, flush.spans, &outlets);
+                    self.explain_unsampled(&accounts);
                     self.ledger(outlet).add(accounts);
                 }
                 self.outlets = Some(outlets);
@@ -278,6 +279,19 @@ impl Conductor {
         }
         if let Some(finished) = flush.finished {
             let _ = finished.send(());
+        }
+    }
+
+    /// Says once why nothing arrives, where so far nothing has been sampled (xray.md section 15, row 4; OTL-4).
+    fn explain_unsampled(&self, accounts: &Accounts) {
+        let nothing_sent = accounts.sent() == 0 && self.ledgers.iter().all(|(_, ledger)| ledger.sent() == 0);
+        if nothing_sent && accounts.dropped(Reason::Unsampled) > 0 {
+            self.log.once(
+                "unsampled",
+                Level::Warn,
+                "nobody has sampled this trace, so it is not sent: turn on active tracing for the function, or set \
+                 OTEL_XRAY_KEEP to errors or all",
+            );
         }
     }
 

@@ -110,7 +110,24 @@ async fn t_18_an_unsampled_trace_costs_no_request() -> Result<()> {
     assert_eq!(stage.xray.requests(), []);
     let accounts = run.accounts();
     assert_eq!(accounts["dropped"], json!({"unsampled": 2}));
-    assert_eq!(run.complaints(), Vec::<&String>::new());
+    let complaints = run.complaints();
+    assert_eq!(complaints.len(), 1, "said once for the environment: {complaints:?}");
+    assert!(complaints[0].contains("OTEL_XRAY_KEEP"), "{complaints:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_4_errors_of_unsampled_traces_are_kept_when_asked_for() -> Result<()> {
+    let mut stage = Stage::python(FUNCTION).await?;
+    stage.pass_through();
+    stage.set("OTEL_XRAY_KEEP", "errors");
+    let run = stage.run(&[json!({}), json!({"fail": true})]).await?;
+    let traces = stage.traces();
+    assert_eq!(traces.len(), 1, "the failed one: {traces:?}");
+    let segment = &traces[0].roots[0];
+    assert_eq!(segment.text("/origin"), "AWS::Lambda::Function");
+    assert_eq!(segment.value("/fault"), &json!(true));
+    assert_eq!(run.accounts()["dropped"], json!({"unsampled": 1}));
     Ok(())
 }
 

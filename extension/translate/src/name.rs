@@ -57,6 +57,10 @@ fn queue_service(subject: &Subject<'_>) -> Option<&'static str> {
 pub(super) fn of_subsegment<'a>(subject: &Subject<'a>, remote: Remote) -> Cow<'a, str> {
     let attributes = &subject.attributes;
     let span_name = || Cow::Borrowed(subject.span.name.as_str());
+    if remote == Remote::Aws {
+        // The namespace says it.
+        attributes.spend(key::RPC_SYSTEM);
+    }
     match remote {
         Remote::No => span_name(),
         Remote::Aws => attributes
