@@ -28,7 +28,7 @@ bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray e
 	python3 bench/figures.py
 
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
-	fuzz/run.sh $(or $(FUZZ_SECONDS),300)
+	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),300)
 
 layer: ## the layer zips for this machine's architecture, in dist/
 	layer-build/build.sh --arch $(ARCH)
@@ -45,14 +45,14 @@ local: ## otel-xray-local: Lambda and X-Ray on this machine
 
 fmt: ## formats Rust and Python
 	cargo fmt --all
-	cargo fmt --manifest-path fuzz/Cargo.toml
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml
 	"$$($(TOOLS) lint)/ruff" format
 
 lint: check-format check-clippy check-lint ## what the tools say of the sources
 
 check-format:
 	cargo fmt --all --check
-	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	"$$($(TOOLS) lint)/ruff" format --check
 
 check-clippy:
@@ -76,7 +76,7 @@ test-rust:
 
 # A seed, so that a fresh checkout tries the same inputs every time.
 test-fuzz:
-	OTEL_XRAY_FUZZ_SEED=1 fuzz/run.sh 10
+	OTEL_XRAY_FUZZ_SEED=1 tests/fuzz/run.sh 10
 
 test-layer:
 	$(PYTEST) tests/layer

@@ -1,22 +1,22 @@
 #!/bin/sh
 # Compiles the fuzz targets, replays the corpus, then fuzzes each target for that many seconds, two at a time.
 #
-#   fuzz/run.sh SECONDS [TARGET...]
+#   tests/fuzz/run.sh SECONDS [TARGET...]
 #
 # A finding fails the run; its input is written to target/fuzz/findings/, and
 # `target/fuzz/TRIPLE/debug/TARGET FILE` repeats it. What widens the coverage is kept in target/fuzz/corpus/.
 # OTEL_XRAY_FUZZ_SEED makes two runs alike; 0, the default, draws one.
 set -eu
 
-seconds=${1:?"usage: fuzz/run.sh SECONDS [TARGET...]"}
+seconds=${1:?"usage: tests/fuzz/run.sh SECONDS [TARGET...]"}
 shift
 [ $# -gt 0 ] || set -- otlp_decode frames stacks trace_header translate
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-cd "$root/fuzz"
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
+cd "$root/tests/fuzz"
 out=${CARGO_TARGET_DIR:-$root/target}/fuzz
 triple=$(rustc -vV | sed -n 's/^host: //p')
 
-# Not --locked: a dependency that the extension gains or loses is entered in fuzz/Cargo.lock by this.
+# Not --locked: a dependency that the extension gains or loses is entered in tests/fuzz/Cargo.lock by this.
 # The flags are what cargo-fuzz passes with `--sanitizer none`: all of it is stable. A triple keeps it away from build scripts.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
