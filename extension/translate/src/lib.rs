@@ -47,7 +47,7 @@ use accounts::{Accounts, Reason};
 use budget::{Facts, Rank, Ready};
 use compose::Detail;
 use fields::Spare;
-use flush::Batch;
+use flush::{Batch, Collected};
 use memory::{Memory, TraceState};
 use plan::Planned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -168,6 +168,14 @@ impl Translator {
             }
         })
     }
+}
+
+/// The spans of a batch that are sent at all, parents before their children. Left out, and counted, are unsampled ones
+/// (xray.md section 15, rows 4 and 6), those with bad ids (ID-4, ID-8), and all but the last of one id (BET-9).
+pub fn select<'a>(batch: &'a Batch, function: &Function, accounts: &mut Accounts) -> Vec<&'a Collected> {
+    let spans: Vec<_> = batch.spans.iter().collect();
+    let planned = plan::plan(&spans, batch, function, &mut Memory::default(), accounts);
+    planned.into_iter().map(|one| one.collected).collect()
 }
 
 /// Adds the documents of one span, each within X-Ray's limit.

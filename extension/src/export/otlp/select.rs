@@ -1,20 +1,15 @@
 //! Which spans of a batch leave by OTLP, and what their resource says of the function. Pure.
 
-use crate::accounts::{Accounts, Reason};
+use crate::accounts::Accounts;
 use crate::export::buffer::Waits;
-use crate::invocation::trace_header::{Sampled, SpanId, TraceId};
-use crate::invocation::{Batch, Collected, Invocation, Origin};
-use crate::translate::{Function, Keep};
+use crate::invocation::{Batch, Origin};
+use crate::translate::{self, Function};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
-
-/// The W3C flags are in the low byte of `Span.flags` (OTL-5). Some SDKs leave all of them empty, which says nothing.
-const FLAGS_W3C: u32 = 0xff;
-const FLAG_SAMPLED: u32 = 0x01;
 
 /// A span on its way out.
 #[derive(Debug, Clone)]
@@ -40,85 +35,28 @@ impl Waits for OutgoingSpan {
     }
 }
 
-/// The spans to send, as they came. Left out are those that the same rules keep from X-Ray: unsampled ones (xray.md
-/// section 15, rows 4 and 6), those with bad ids, and all but the last of one id (BET-9).
+/// The spans to send: those that X-Ray would get too.
 pub(super) fn select(
     batch: &Batch,
     function: &Function,
     generation: u64,
     accounts: &mut Accounts,
 ) -> Vec<OutgoingSpan> {
-    let failed = match function.keep {
-        Keep::Errors => {
-            batch.spans.iter().filter(|one| failed(&one.span)).map(|one| &*one.span.trace_id).collect()
-        }
-        Keep::Nothing | Keep::All => HashSet::new(),
-    };
-    let keeps = |span: &Span| match function.keep {
-        Keep::Nothing => false,
-        Keep::Errors => failed.contains(&*span.trace_id),
-        Keep::All => true,
-    };
-    let mut places: HashMap<(TraceId, SpanId), usize> = HashMap::new();
     let mut origins: HashMap<*const Origin, Arc<Origin>> = HashMap::new();
-    let mut selected: Vec<OutgoingSpan> = Vec::with_capacity(batch.spans.len());
-    for collected in &batch.spans {
-        let id = match id(collected, &batch.invocations, keeps(&collected.span)) {
-            Ok(id) => id,
-            Err(reason) => {
-                accounts.drop(reason, 1);
-                continue;
+    translate::select(batch, function, accounts)
+        .into_iter()
+        .map(|collected| {
+            let origin = origins
+                .entry(Arc::as_ptr(&collected.origin))
+                .or_insert_with(|| Arc::new(completed(&collected.origin, function)));
+            OutgoingSpan {
+                span: collected.span.clone(),
+                origin: Arc::clone(origin),
+                bytes: collected.span.encoded_len(),
+                generation,
             }
-        };
-        let origin = origins
-            .entry(Arc::as_ptr(&collected.origin))
-            .or_insert_with(|| Arc::new(completed(&collected.origin, function)));
-        let outgoing = OutgoingSpan {
-            span: collected.span.clone(),
-            origin: Arc::clone(origin),
-            bytes: collected.span.encoded_len(),
-            generation,
-        };
-        if let Some(earlier) = places.get(&id) {
-            accounts.drop(Reason::Duplicate, 1);
-            selected[*earlier] = outgoing;
-        } else {
-            places.insert(id, selected.len());
-            selected.push(outgoing);
-        }
-    }
-    selected
-}
-
-/// The ids of a span that is to be sent. `keep`: its trace is kept though nobody has sampled it.
-fn id(collected: &Collected, invocations: &[Invocation], keep: bool) -> Result<(TraceId, SpanId), Reason> {
-    let span = &collected.span;
-    let trace_id = TraceId::from_bytes(&span.trace_id).ok_or(Reason::InvalidId)?;
-    let id = SpanId::from_bytes(&span.span_id).ok_or(Reason::InvalidId)?;
-    let w3c_flags = span.flags & FLAGS_W3C;
-    let flags_say_no = w3c_flags != 0 && w3c_flags & FLAG_SAMPLED == 0;
-    if flags_say_no || value(span, "aws.trace.flag.sampled") == Some(&Value::BoolValue(false)) {
-        return Err(Reason::Unsampled); // row 6
-    }
-    let of_trace = |invocation: &&Invocation| invocation.header.is_some_and(|header| header.root == trace_id);
-    let named = collected.request_id.as_deref();
-    let by_request = invocations.iter().rev().find(|invocation| named == Some(&*invocation.request_id));
-    let invocation = by_request.or_else(|| invocations.iter().rev().find(of_trace)).filter(of_trace);
-    match invocation.and_then(|invocation| invocation.header) {
-        Some(header) if header.sampled != Sampled::Yes && !keep => Err(Reason::Unsampled), // row 4
-        _ => Ok((trace_id, id)),
-    }
-}
-
-/// Whether the span is a reason to keep its trace.
-fn failed(span: &Span) -> bool {
-    let status = ["http.response.status_code", "http.status_code"].iter().find_map(|key| value(span, key));
-    span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
-        || matches!(status, Some(Value::IntValue(500..=599)))
-}
-
-fn value<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
-    span.attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
+        })
+        .collect()
 }
 
 /// The origin with what is known of the function, where it does not say that itself.
@@ -154,8 +92,9 @@ fn completed(origin: &Origin, function: &Function) -> Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invocation::Mode;
     use crate::invocation::trace_header::TraceHeader;
+    use crate::invocation::{Collected, Invocation, Mode};
+    use crate::translate::Keep;
 
     const ROOT: [u8; 16] = [0x65; 16];
 
