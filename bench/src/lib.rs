@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod platform;
 pub mod process;
+#[cfg(feature = "translate")]
 pub mod spans;
 
 /// The middle value; of an even number, the lower of the two.
