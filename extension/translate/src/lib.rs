@@ -2,7 +2,7 @@
 //!
 //! A flush goes through four steps:
 //!
-//! 1. [`plan`] looks at the flush as a whole: which spans are sent, where each hangs ([`place`]), in which order.
+//! 1. [`plan`] looks at whole traces: which spans are sent, where each hangs ([`place`]), in which order.
 //! 2. [`compose`] makes the document of one span, one file for each block: [`name`], [`http`], [`aws`], [`sql`],
 //!    [`flags`], [`cause`], [`annotations`], [`links`], [`service`], and [`metadata`] for all that is left.
 //! 3. [`size`] makes it fit X-Ray's limit for one document, [`budget`] all of them the limit for one trace.

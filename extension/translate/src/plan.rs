@@ -1,4 +1,4 @@
-//! Which spans become documents, where each goes, and in which order: what needs a look at the whole flush.
+//! Which spans become documents, where each goes, and in which order: what needs a look at whole traces.
 
 use super::derive::{self, Purpose};
 use super::memory::Memory;
