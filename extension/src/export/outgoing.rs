@@ -73,7 +73,7 @@ pub(super) mod tests {
             "type": "subsegment", "name": "GET", "start_time": 1.0, "end_time": 2.0, "metadata": {"default": {"k": "v"}},
         });
         let json = json.to_string();
-        Outgoing::new(TranslatedDocument { id, json, spans: 1, is_segment: false, start_micros: 0 }, 1)
+        Outgoing::new(TranslatedDocument { id, json, spans: 1, is_segment: false }, 1)
     }
 
     #[test]

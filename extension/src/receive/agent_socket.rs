@@ -1,6 +1,6 @@
 //! The socket on which agents write frames.
 
-use super::frame::{Decoder, Frame};
+use super::frame::Decoder;
 use super::{Connection, Received};
 use crate::log::{Level, Log};
 use std::io;
@@ -80,17 +80,10 @@ async fn read_frames(
             Ok(_) => {}
         }
         while let Some(frame) = decoder.next_frame() {
-            let received = match frame {
-                Ok(Frame::Hello(hello)) => Received::Hello(connection, hello),
-                Ok(Frame::Entered(entered)) => Received::Entered(connection, entered),
-                Ok(Frame::Started(span)) => Received::Started(connection, span),
-                Ok(Frame::Ended(span)) => Received::Ended(connection, span),
-                Ok(Frame::Done(done)) => Received::Done(connection, done),
-                Err(error) => {
-                    log.once("agent-frame", Level::Warn, format_args!("from the agent: {error}"));
-                    Received::Unreadable { spans: error.spans_lost() }
-                }
-            };
+            if let Err(error) = &frame {
+                log.once("agent-frame", Level::Warn, format_args!("from the agent: {error}"));
+            }
+            let received = Received::of_frame(connection, frame);
             if out.send(received).await.is_err() {
                 return;
             }

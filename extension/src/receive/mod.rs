@@ -5,7 +5,7 @@ pub mod frame;
 pub mod otlp_decode;
 pub mod otlp_http;
 
-use frame::{Done, Entered, Hello};
+use frame::{Done, Entered, Frame, FrameError, Hello};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 
 /// One connection of an agent, numbered in the order of arrival.
@@ -27,4 +27,18 @@ pub enum Received {
     Unreadable {
         spans: u64,
     },
+}
+
+impl Received {
+    /// What an agent's frame says, or what is lost with one that could not be used.
+    pub fn of_frame(connection: Connection, frame: Result<Frame, FrameError>) -> Self {
+        match frame {
+            Ok(Frame::Hello(hello)) => Self::Hello(connection, hello),
+            Ok(Frame::Entered(entered)) => Self::Entered(connection, entered),
+            Ok(Frame::Started(span)) => Self::Started(connection, span),
+            Ok(Frame::Ended(span)) => Self::Ended(connection, span),
+            Ok(Frame::Done(done)) => Self::Done(connection, done),
+            Err(error) => Self::Unreadable { spans: error.spans_lost() },
+        }
+    }
 }

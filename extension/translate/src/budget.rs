@@ -89,7 +89,7 @@ pub(super) fn fit(
             slots[at] = Some(one);
             continue;
         }
-        if let Some(document) = shortest_that_fits(&mut one, memory, trace, accounts, &mut shorten) {
+        if let Some(document) = shortest_that_fits(&one, memory, trace, accounts, &mut shorten) {
             memory.trace(trace).bytes += document.json.len();
             one.document = document;
             slots[at] = Some(one);
@@ -109,7 +109,7 @@ pub(super) fn fit(
 }
 
 fn shortest_that_fits(
-    one: &mut Ready,
+    one: &Ready,
     memory: &mut Memory,
     trace: TraceId,
     accounts: &mut Accounts,

@@ -18,8 +18,6 @@ pub struct TranslatedDocument {
     /// The spans it stands for: none when it only completes another document, several when others are nested in it.
     pub spans: u64,
     pub is_segment: bool,
-    /// Begin of the span, in microseconds since 1970.
-    pub start_micros: u64,
 }
 
 /// The fields in the order in which they are written. The first four tell a nested subsegment from an independent

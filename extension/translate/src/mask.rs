@@ -72,6 +72,15 @@ pub(super) fn url(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A message with the URLs in it masked: messages quote URLs, and URLs carry secrets.
+pub(super) fn urls_in(message: &str) -> Cow<'_, str> {
+    if !message.contains("://") {
+        return message.into();
+    }
+    let mask = |word| if str::contains(word, "://") { url(word) } else { word.into() };
+    message.split(' ').map(mask).collect::<Vec<_>>().join(" ").into()
+}
+
 /// A connection string without password: a URL, or `key=value` pairs between semicolons or blanks.
 pub(super) fn connection_string(text: &str) -> String {
     if text.contains("://") {

@@ -78,13 +78,7 @@ fn steps_fit(document: &mut Document<'_>, steps: &[Step], buffer: &mut String) -
 }
 
 fn translated(document: &Document<'_>, spans: u64, json: &str) -> TranslatedDocument {
-    TranslatedDocument {
-        id: document.id,
-        json: json.to_owned(),
-        spans,
-        is_segment: document.is_segment(),
-        start_micros: document.start_time.0,
-    }
+    TranslatedDocument { id: document.id, json: json.to_owned(), spans, is_segment: document.is_segment() }
 }
 
 impl Document<'_> {

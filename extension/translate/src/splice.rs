@@ -47,7 +47,6 @@ mod tests {
             json: super::super::json::written(&document),
             spans: 1,
             is_segment: false,
-            start_micros: 0,
         };
         assert_eq!(ids(&written), ("1-07070707-070707070707070707070707", "0101010101010101"));
         assert_eq!(parent(&written).unwrap().1, "0202020202020202");

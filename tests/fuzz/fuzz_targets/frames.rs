@@ -18,15 +18,7 @@ fuzz_target!(|input: &[u8]| {
     let mut machine = machine(TracingMode::PassThrough, "", false);
     let connection = Connection(1);
     for frame in whole {
-        let received = match frame {
-            Ok(Frame::Hello(hello)) => Received::Hello(connection, hello),
-            Ok(Frame::Entered(entered)) => Received::Entered(connection, entered),
-            Ok(Frame::Started(span)) => Received::Started(connection, span),
-            Ok(Frame::Ended(span)) => Received::Ended(connection, span),
-            Ok(Frame::Done(done)) => Received::Done(connection, done),
-            Err(error) => Received::Unreadable { spans: error.spans_lost() },
-        };
-        machine.receive(received, NOW_UNIX_NANO);
+        machine.receive(Received::of_frame(connection, frame), NOW_UNIX_NANO);
     }
     machine.receive(Received::Closed(connection), NOW_UNIX_NANO);
     check(&mut machine, &mut Translator::default(), &hostile::function());

@@ -114,7 +114,7 @@ fn http_failure(event: &Event, attributes: &Attributes<'_>) -> Parsed {
         (event.time_unix_nano / 1_000_000_000, event.time_unix_nano % 1_000_000_000 / 1000);
     Parsed {
         kind: Some("aws.http.error.event".to_owned()),
-        message: Some(format!("{code}@{seconds}.{micros:06}@{}", mask_urls(message))),
+        message: Some(format!("{code}@{seconds}.{micros:06}@{}", mask::urls_in(message))),
         ..Parsed::default()
     }
 }
@@ -124,7 +124,7 @@ fn of_status(subject: &Subject<'_>, remote: Remote) -> Option<Exception> {
     if status.message.is_empty() {
         return None;
     }
-    let message = mask_urls(&status.message).chars().take(MAX_MESSAGE_CHARS).collect();
+    let message = cut_chars(mask::urls_in(&status.message), MAX_MESSAGE_CHARS).into_owned();
     Some(Exception {
         id: exception_id(subject, 0),
         message: Some(message),
@@ -150,19 +150,10 @@ fn chain(attributes: &Attributes<'_>, language: Option<&str>) -> Vec<Parsed> {
     chain[0].message = message.or(chain[0].message.take());
     for parsed in &mut chain {
         if let Some(message) = &mut parsed.message {
-            *message = mask_urls(message).into_owned();
+            *message = mask::urls_in(message).into_owned();
         }
     }
     chain
-}
-
-/// Messages quote URLs, and URLs carry secrets.
-pub(super) fn mask_urls(message: &str) -> Cow<'_, str> {
-    if !message.contains("://") {
-        return message.into();
-    }
-    let mask = |word: &str| if word.contains("://") { mask::url(word).into_owned() } else { word.to_owned() };
-    message.split(' ').map(mask).collect::<Vec<_>>().join(" ").into()
 }
 
 fn exception_id(subject: &Subject<'_>, index: usize) -> String {
