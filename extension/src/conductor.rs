@@ -20,7 +20,10 @@ const SHUTDOWN_BUDGET: Duration = Duration::from_millis(1300);
 /// What is left of a shutdown's time for the process to end in.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
 
+/// Turns of the runtime without anything new that show that nothing was on its way.
 const CATCH_UP_TURNS: usize = 4;
+/// Whoever never stops writing is not waited for.
+const MAX_CATCH_UP_TURNS: usize = 2000;
 
 /// Everything between the sockets and X-Ray.
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl Conductor {
             keeps_unsampled: settings.keep != Keep::Nothing,
         });
         let ledgers = settings.outlets.iter().map(|outlet| (*outlet, Accounts::default())).collect();
+        let daemon = DaemonAddress::other_than(settings.daemon);
         let mut conductor = Self {
             settings,
             machine,
@@ -77,7 +81,7 @@ impl Conductor {
             clients,
             outlets: None,
             flush_left_behind: false,
-            daemon: DaemonAddress::default(),
+            daemon,
             log,
         };
         conductor.outlets = Some(conductor.new_outlets());
@@ -103,6 +107,7 @@ impl Conductor {
                         Signal::Nothing => {}
                         Signal::FlushSoon => flush_soon = true,
                         Signal::Over => {
+                            self.catch_up(&mut received).await;
                             if let Some(held) = held.take() {
                                 self.finish_after(flush.take(), &mut flush, held).await;
                             }
@@ -167,13 +172,19 @@ impl Conductor {
         self.machine.receive(arrived, unix_nanos())
     }
 
-    /// Takes in what was written before an event came: each turn of the runtime moves it one hop, from the socket to
-    /// a connection's task to the queue. Nothing is held while this runs, and a flush follows the event anyway.
+    /// Takes in what was written before an event came, or before an invocation was over (DMN-15): each turn of the
+    /// runtime moves it one hop, from the socket to a connection's task to the queue. A flush follows anyway.
     async fn catch_up(&mut self, received: &mut mpsc::Receiver<Received>) {
-        for _ in 0..CATCH_UP_TURNS {
+        let mut quiet_turns = 0;
+        for _ in 0..MAX_CATCH_UP_TURNS {
             tokio::task::yield_now().await;
+            quiet_turns += 1;
             while let Ok(arrived) = received.try_recv() {
                 self.take_in(arrived);
+                quiet_turns = 0;
+            }
+            if quiet_turns == CATCH_UP_TURNS {
+                return;
             }
         }
     }
@@ -233,7 +244,7 @@ impl Conductor {
             return None;
         }
         let batch = self.machine.take_batch();
-        let spans = batch.spans.len() as u64;
+        let spans = batch.spans();
         let function = Arc::clone(&self.function);
         let window = Window { now: Moment::now(), until, is_last };
         let task = tokio::spawn(async move {

@@ -4,7 +4,7 @@ use otel_xray::conductor::Conductor;
 use otel_xray::export::Clients;
 use otel_xray::lambda;
 use otel_xray::log::{Level, Log};
-use otel_xray::receive::{Received, agent_socket, otlp_http};
+use otel_xray::receive::{Received, agent_socket, daemon_udp, otlp_http};
 use otel_xray::settings::Settings;
 use otel_xray::translate::Function;
 use std::process::ExitCode;
@@ -98,6 +98,20 @@ fn listen(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
                 format_args!(
                     "OTLP on {address} could not be opened ({error}): an OpenTelemetry SDK in the function can't send \
                      here; set OTEL_XRAY_OTLP_HTTP to another address, or to off"
+                ),
+            ),
+        }
+    }
+    if let Some(address) = settings.daemon {
+        match daemon_udp::bind(address) {
+            Ok(socket) => {
+                tokio::spawn(daemon_udp::serve(socket, out.clone(), log.clone()));
+            }
+            Err(error) => log.say(
+                Level::Warn,
+                format_args!(
+                    "the X-Ray daemon's port {address} could not be opened ({error}): an X-Ray SDK in the function can't \
+                     send here; set OTEL_XRAY_DAEMON to another address, or to off"
                 ),
             ),
         }

@@ -38,6 +38,7 @@ const BUFFER_KB: &str = "OTEL_XRAY_BUFFER_KB";
 const TELEMETRY_RECORDS: &str = "OTEL_XRAY_TELEMETRY_RECORDS";
 const OUTLETS: &str = "OTEL_XRAY_OUTLETS";
 const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
+const DAEMON: &str = "OTEL_XRAY_DAEMON";
 const AGENT_SOCKET: &str = "OTEL_XRAY_AGENT_SOCKET";
 
 /// The settings in the order in which the README lists them.
@@ -126,6 +127,13 @@ pub const SETTINGS: &[Setting] = &[
         default: "127.0.0.1:4318",
         reader: Reader::Extension,
         help: "Where an OpenTelemetry SDK in the function can send OTLP over HTTP.",
+    },
+    Setting {
+        name: DAEMON,
+        values: "a loopback address and port, or `off`",
+        default: "127.0.0.1:2000",
+        reader: Reader::Extension,
+        help: "Where an X-Ray SDK in the function can send its documents, as to an X-Ray daemon.",
     },
     Setting {
         name: AGENT_SOCKET,
@@ -232,6 +240,8 @@ pub struct Settings {
     pub telemetry_records: bool,
     /// `None` when turned off.
     pub otlp_http: Option<SocketAddr>,
+    /// `None` when turned off.
+    pub daemon: Option<SocketAddr>,
     pub agent_socket: String,
 }
 
@@ -278,7 +288,8 @@ impl Settings {
             buffer_bytes: usize::try_from(reader.get(BUFFER_KB, in_range(64, 65_536))).unwrap_or(4096) * 1024,
             outlets: reader.get(OUTLETS, parse_outlets),
             telemetry_records: reader.get(TELEMETRY_RECORDS, parse_bool),
-            otlp_http: reader.get(OTLP_HTTP, parse_otlp_http),
+            otlp_http: reader.get(OTLP_HTTP, parse_listener),
+            daemon: reader.get(DAEMON, parse_listener),
             agent_socket: reader.get(AGENT_SOCKET, parse_socket_name),
         };
         (settings, reader.complaints)
@@ -351,7 +362,7 @@ fn in_range(low: u64, high: u64) -> impl Fn(&str) -> Option<u64> {
 }
 
 #[expect(clippy::option_option, reason = "outside: understood or not; inside: on or off")]
-fn parse_otlp_http(text: &str) -> Option<Option<SocketAddr>> {
+fn parse_listener(text: &str) -> Option<Option<SocketAddr>> {
     if text.eq_ignore_ascii_case("off") {
         return Some(None);
     }
@@ -408,6 +419,7 @@ mod tests {
             (OUTLETS, "xray, pigeon"),
             (TELEMETRY_RECORDS, "some"),
             (OTLP_HTTP, "0.0.0.0:4318"),
+            (DAEMON, "[::]:2000"),
             (AGENT_SOCKET, "a/b"),
         ];
         let (settings, complaints) = read(&nonsense);
@@ -426,6 +438,7 @@ mod tests {
             (TRACING_MODE, "PassThrough"),
             (ANNOTATIONS, " tenant , order.id,"),
             (OTLP_HTTP, "off"),
+            (DAEMON, "localhost:2001"),
             (OUTLETS, "OTLP, xray,otlp,"),
             (AGENT_SOCKET, "otel-xray-9001"),
             ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
@@ -434,6 +447,7 @@ mod tests {
         assert_eq!(settings.tracing_mode, TracingMode::PassThrough);
         assert_eq!(settings.annotations, ["tenant", "order.id"]);
         assert_eq!(settings.otlp_http, None);
+        assert_eq!(settings.daemon, Some(([127, 0, 0, 1], 2001).into()));
         assert_eq!(settings.outlets, [OutletKind::Otlp, OutletKind::Xray]);
         assert_eq!(settings.agent_socket, "otel-xray-9001");
         assert_eq!(settings.log_format, Format::Json);

@@ -41,7 +41,7 @@ const RULES: &[(&str, RangeInclusive<u32>)] = &[
 ];
 
 /// What may stay without a proof: mostly facts about other people's programs.
-const MAX_WITHOUT_PROOF: usize = 24;
+const MAX_WITHOUT_PROOF: usize = 16;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -7,3 +7,4 @@ mod main_job;
 mod memory;
 mod otlp;
 mod outlets;
+mod sdk_documents;

@@ -35,6 +35,10 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
+fn free_udp_address() -> Result<SocketAddr> {
+    Ok(std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
 /// A function, a layer and an X-Ray that belong together.
 #[derive(Debug)]
 pub struct Stage {
@@ -42,6 +46,8 @@ pub struct Stage {
     pub config: Config,
     /// Where the extension listens for OTLP.
     pub otlp: SocketAddr,
+    /// Where it stands in for the X-Ray daemon.
+    pub daemon: SocketAddr,
     layer: Layer,
     /// Segments and subsegments that Lambda itself has written.
     facade_spans: Arc<AtomicUsize>,
@@ -65,6 +71,7 @@ impl Stage {
         std::fs::write(task.path().join("app.py"), source)?;
         let xray = Endpoint::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let otlp = free_address()?;
+        let daemon = free_udp_address()?;
         let mut config = Config::new(layer.directory(), runtime);
         config.task_dir = task.path().into();
         "shop".clone_into(&mut config.function_name);
@@ -79,11 +86,12 @@ impl Stage {
             let refused = store.put_documents(documents);
             assert!(refused.is_empty(), "the facade segments were refused: {refused:?}");
         }));
-        let mut stage = Self { xray, config, otlp, layer, facade_spans, _task: task };
+        let mut stage = Self { xray, config, otlp, daemon, layer, facade_spans, _task: task };
         stage.set("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument");
         let url = stage.xray.url();
         stage.set("AWS_ENDPOINT_URL_XRAY", &url);
         stage.set("OTEL_XRAY_OTLP_HTTP", &otlp.to_string());
+        stage.set("OTEL_XRAY_DAEMON", &daemon.to_string());
         stage.set("OTEL_XRAY_LOG_LEVEL", "info");
         Ok(stage)
     }
@@ -122,6 +130,11 @@ impl Stage {
             answers.push(environment.invoke(event.to_string(), upstream.map(TraceHeader::parse)).await?);
             environment.idle().await?;
         }
+        self.end(environment, answers).await
+    }
+
+    /// Ends an environment, with what its callers were answered.
+    pub async fn end(&self, environment: LambdaEnvironment, answers: Vec<Answer>) -> Result<Run> {
         let shutdown = environment.shutdown().await?;
         let log = environment.event_log().clone();
         for extension in &shutdown.extensions {
@@ -152,10 +165,15 @@ impl Stage {
         if url != Some(&self.xray.url()) {
             return;
         }
+        let own = self.spans_arrived();
+        assert_eq!(sent, own as u64, "X-Ray has {own} spans of the extension: {accounts:?}");
+    }
+
+    /// Spans that X-Ray has of the extension's.
+    pub fn spans_arrived(&self) -> usize {
         let store = self.xray.store();
         let stored: usize = store.documents().iter().map(|document| spans_in(&document.body)).sum();
-        let own = stored - self.facade_spans.load(Ordering::Relaxed);
-        assert_eq!(sent, own as u64, "X-Ray has {own} spans of the extension: {accounts:?}");
+        stored - self.facade_spans.load(Ordering::Relaxed)
     }
 
     /// Every trace X-Ray has.

@@ -29,26 +29,39 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// The daemon's address, once somebody has said it.
 #[derive(Debug, Clone, Default)]
-pub struct DaemonAddress(Arc<OnceLock<SocketAddr>>);
+pub struct DaemonAddress {
+    learned: Arc<OnceLock<SocketAddr>>,
+    /// Where this extension takes the daemon's place: nothing is sent there.
+    own: Option<SocketAddr>,
+}
 
 impl DaemonAddress {
+    /// Any but the one at which this extension listens itself.
+    pub fn other_than(own: Option<SocketAddr>) -> Self {
+        Self { own, ..Self::default() }
+    }
+
     /// Looks at variables of an environment: the runtime's are handed over by an agent, because Lambda gives them to
     /// nobody else. The first address found stays.
     pub fn learn(&self, environment: &BTreeMap<String, String>) {
         let variable = |name: &str| environment.get(name).map(String::as_str);
-        let whole = variable("AWS_XRAY_DAEMON_ADDRESS").and_then(udp_address);
+        let whole = variable("AWS_XRAY_DAEMON_ADDRESS").and_then(|text| self.udp(text));
         let parts = || {
             let host = variable("_AWS_XRAY_DAEMON_ADDRESS")?;
-            udp_address(&format!("{host}:{}", variable("_AWS_XRAY_DAEMON_PORT").unwrap_or("2000")))
+            self.udp(&format!("{host}:{}", variable("_AWS_XRAY_DAEMON_PORT").unwrap_or("2000")))
         };
         if let Some(address) = whole.or_else(parts) {
-            let _ = self.0.set(address);
+            let _ = self.learned.set(address);
         }
     }
 
     /// What was learned, else what the extension's own environment says, else Lambda's default.
     fn get(&self, own: Option<&str>) -> SocketAddr {
-        self.0.get().copied().or_else(|| own.and_then(udp_address)).unwrap_or(DEFAULT)
+        self.learned.get().copied().or_else(|| own.and_then(|text| self.udp(text))).unwrap_or(DEFAULT)
+    }
+
+    fn udp(&self, text: &str) -> Option<SocketAddr> {
+        udp_address(text).filter(|address| Some(*address) != self.own)
     }
 }
 
@@ -220,6 +233,18 @@ mod tests {
             .learn(&of(&[("_AWS_XRAY_DAEMON_ADDRESS", "169.254.100.1"), ("_AWS_XRAY_DAEMON_PORT", "2001")]));
         address.learn(&of(&[("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:9")]));
         assert_eq!(address.get(Some("127.0.0.1:7")), "169.254.100.1:2001".parse().unwrap());
+    }
+
+    #[test]
+    fn env_2_where_this_extension_stands_in_for_the_daemon_nothing_is_sent() {
+        let own = "127.0.0.1:2000";
+        let address = DaemonAddress::other_than(Some(own.parse().unwrap()));
+        assert_eq!(address.get(Some(own)), DEFAULT);
+        address.learn(&BTreeMap::from([
+            ("AWS_XRAY_DAEMON_ADDRESS".to_owned(), own.to_owned()),
+            ("_AWS_XRAY_DAEMON_ADDRESS".to_owned(), "169.254.100.1".to_owned()),
+        ]));
+        assert_eq!(address.get(Some(own)), "169.254.100.1:2000".parse().unwrap());
     }
 
     #[test]

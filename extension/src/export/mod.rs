@@ -120,7 +120,7 @@ impl Outlets {
 
     /// Sends the batch, and what has waited, through every outlet at once. Nothing runs past the window (P4).
     pub async fn flush(&mut self, batch: Batch, function: Arc<Function>, window: Window) -> Vec<Flushed> {
-        let spans = batch.spans.len() as u64;
+        let spans = batch.spans();
         let mut takers = self.open.iter().filter(|outlet| outlet.takes_documents()).count();
         let mut translated = (takers > 0).then(|| self.translator.translate(&batch, &function));
         let batch = Arc::new(batch);

@@ -139,8 +139,12 @@ impl Machine {
             Received::Done(connection, done) => self.done(connection, &done),
             Received::Closed(connection) => self.closed(connection, now_unix_nano),
             Received::Otlp(resource_spans) => self.otlp(resource_spans),
-            Received::Unreadable { spans } => {
-                self.spans.accounts.receive_and_drop(Reason::Unreadable, spans);
+            Received::Document(document) => {
+                self.spans.keep_document(*document);
+                self.signal_new()
+            }
+            Received::Lost { reason, spans } => {
+                self.spans.accounts.receive_and_drop(reason, spans);
                 Signal::Nothing
             }
         }
@@ -169,6 +173,7 @@ impl Machine {
     pub fn take_batch(&mut self) -> Batch {
         Batch {
             spans: self.spans.take_complete(),
+            sdk_documents: self.spans.take_documents(),
             invocations: self.invocations.iter().cloned().collect(),
             open: self.spans.open_ids(),
         }
@@ -256,6 +261,11 @@ impl Machine {
                 }
             }
         }
+        self.signal_new()
+    }
+
+    /// Something came that belongs to no agent's invocation.
+    fn signal_new(&self) -> Signal {
         if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
     }
 

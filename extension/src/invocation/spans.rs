@@ -5,6 +5,7 @@ use super::{Collected, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::receive::Connection;
 use crate::receive::frame::Hello;
+use crate::translate::sdk::SdkDocument;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::Event, status::StatusCode};
@@ -53,6 +54,7 @@ struct Open {
 pub(super) struct Store {
     open: BTreeMap<(TraceId, SpanId), Open>,
     complete: VecDeque<(Collected, usize)>,
+    documents: VecDeque<SdkDocument>,
     bytes: usize,
     limit_bytes: usize,
     pub(super) accounts: Accounts,
@@ -63,6 +65,7 @@ impl Store {
         Self {
             open: BTreeMap::new(),
             complete: VecDeque::new(),
+            documents: VecDeque::new(),
             bytes: 0,
             limit_bytes,
             accounts: Accounts::default(),
@@ -95,6 +98,14 @@ impl Store {
         self.complete(collected);
     }
 
+    /// Takes a document of an X-Ray SDK.
+    pub(super) fn keep_document(&mut self, document: SdkDocument) {
+        self.accounts.receive(document.spans());
+        self.bytes += document.bytes();
+        self.documents.push_back(document);
+        self.make_room();
+    }
+
     fn complete(&mut self, collected: Collected) {
         let bytes = collected.span.encoded_len();
         self.bytes += bytes;
@@ -104,15 +115,17 @@ impl Store {
 
     fn make_room(&mut self) {
         while self.bytes > self.limit_bytes {
-            let gone = match self.complete.pop_front() {
-                Some((_, bytes)) => bytes,
-                None => match self.open.pop_first() {
-                    Some((_, open)) => open.bytes,
-                    None => return,
-                },
+            let (bytes, spans) = if let Some((_, bytes)) = self.complete.pop_front() {
+                (bytes, 1)
+            } else if let Some(document) = self.documents.pop_front() {
+                (document.bytes(), document.spans())
+            } else if let Some((_, open)) = self.open.pop_first() {
+                (open.bytes, 1)
+            } else {
+                return;
             };
-            self.bytes -= gone;
-            self.accounts.drop(Reason::BufferFull, 1);
+            self.bytes -= bytes;
+            self.accounts.drop(Reason::BufferFull, spans);
         }
     }
 
@@ -150,17 +163,23 @@ impl Store {
         taken.into_iter().map(|(collected, _)| collected).collect()
     }
 
+    pub(super) fn take_documents(&mut self) -> Vec<SdkDocument> {
+        self.bytes -= self.documents.iter().map(SdkDocument::bytes).sum::<usize>();
+        std::mem::take(&mut self.documents).into()
+    }
+
     pub(super) fn open_ids(&self) -> Vec<(TraceId, SpanId)> {
         self.open.keys().copied().collect()
     }
 
     pub(super) fn has_complete(&self) -> bool {
-        !self.complete.is_empty()
+        !self.complete.is_empty() || !self.documents.is_empty()
     }
 
     /// Spans in memory, open and complete.
     pub(super) fn held(&self) -> usize {
-        self.open.len() + self.complete.len()
+        let in_documents = self.documents.iter().map(SdkDocument::spans).sum::<u64>();
+        self.open.len() + self.complete.len() + usize::try_from(in_documents).unwrap_or(usize::MAX)
     }
 }
 

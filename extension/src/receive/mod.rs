@@ -1,10 +1,14 @@
-//! What reaches the extension: frames on the agent socket and OTLP over HTTP, turned into values.
+//! What reaches the extension, turned into values: frames on the agent socket, OTLP over HTTP, datagrams of X-Ray SDKs.
 
 pub mod agent_socket;
+pub mod daemon_udp;
+pub mod datagram;
 pub mod frame;
 pub mod otlp_decode;
 pub mod otlp_http;
 
+use crate::accounts::Reason;
+use crate::translate::sdk::SdkDocument;
 use frame::{Done, Entered, Frame, FrameError, Hello};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 
@@ -23,8 +27,11 @@ pub enum Received {
     /// The connection is at its end: the agent's process is gone, or it begins anew.
     Closed(Connection),
     Otlp(Vec<ResourceSpans>),
-    /// So many spans arrived and could not be read.
-    Unreadable {
+    /// From an X-Ray SDK.
+    Document(Box<SdkDocument>),
+    /// So many spans arrived and could not be used, or were dropped before they could be read.
+    Lost {
+        reason: Reason,
         spans: u64,
     },
 }
@@ -38,7 +45,7 @@ impl Received {
             Ok(Frame::Started(span)) => Self::Started(connection, span),
             Ok(Frame::Ended(span)) => Self::Ended(connection, span),
             Ok(Frame::Done(done)) => Self::Done(connection, done),
-            Err(error) => Self::Unreadable { spans: error.spans_lost() },
+            Err(error) => Self::Lost { reason: Reason::Unreadable, spans: error.spans_lost() },
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::Received;
 use super::otlp_decode::{self, Decoded};
+use crate::accounts::Reason;
 use crate::log::{Level, Log};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -153,7 +154,8 @@ async fn receive(
     if unreadable == 0 {
         return Ok(ExportTraceServiceResponse::default());
     }
-    out.send(Received::Unreadable { spans: unreadable }).await.map_err(|_| Refusal::Closing)?;
+    let lost = Received::Lost { reason: Reason::Unreadable, spans: unreadable };
+    out.send(lost).await.map_err(|_| Refusal::Closing)?;
     let partial_success = ExportTracePartialSuccess {
         rejected_spans: unreadable.cast_signed(),
         error_message: "these spans are not valid protobuf, for example a text that is not UTF-8".to_owned(),
@@ -262,7 +264,7 @@ mod tests {
                     let scopes = resource_spans.iter().flat_map(|one| &one.scope_spans);
                     spans += scopes.map(|one| one.spans.len()).sum::<usize>();
                 }
-                Received::Unreadable { spans } => lost += spans,
+                Received::Lost { reason: Reason::Unreadable, spans } => lost += spans,
                 other => panic!("{other:?}"),
             }
         }

@@ -69,7 +69,7 @@ pub(crate) fn batch(trace: u32, spans: u64) -> Batch {
             mode: Mode::PassThrough,
             is_over: true,
         }],
-        open: Vec::new(),
+        ..Batch::default()
     }
 }
 

@@ -29,6 +29,10 @@ pub enum Reason {
     TraceBudget,
     /// It began longer ago, or further ahead, than the other side takes (OEP-3).
     TimeOutOfRange,
+    /// It came faster than it could be read, and the kernel dropped it.
+    Overrun,
+    /// An X-Ray SDK has written it, and the outlet sends OTLP.
+    SdkDocument,
     /// The outlet is not set up, or failed where it must not.
     OutletFailed,
 }
@@ -47,6 +51,8 @@ impl Reason {
             Self::Oversize => "oversize",
             Self::TraceBudget => "trace_budget",
             Self::TimeOutOfRange => "time_out_of_range",
+            Self::Overrun => "overrun",
+            Self::SdkDocument => "sdk_document",
             Self::OutletFailed => "outlet_failed",
         }
     }

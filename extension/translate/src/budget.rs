@@ -12,9 +12,9 @@ use std::collections::{HashMap, HashSet};
 /// Up to here documents are sent whole.
 pub(super) const RICH_BYTES: usize = 400_000;
 /// Up to here without metadata, from here on minimal.
-const LEAN_BYTES: usize = 460_000;
+pub(super) const LEAN_BYTES: usize = 460_000;
 /// X-Ray keeps 500,000 bytes of a trace. Lambda writes its own segments last, and without them the rest is not shown.
-const MAX_BYTES: usize = 480_000;
+pub(super) const MAX_BYTES: usize = 480_000;
 
 /// The most telling first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

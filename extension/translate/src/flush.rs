@@ -1,5 +1,6 @@
 //! What one flush holds: the spans, and what is known of the invocations they belong to.
 
+use crate::sdk::SdkDocument;
 use crate::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -55,8 +56,17 @@ pub struct Collected {
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub spans: Vec<Collected>,
+    /// What X-Ray SDKs have written themselves (xray.md section 15, row 11).
+    pub sdk_documents: Vec<SdkDocument>,
     /// The invocations the spans may belong to, newest last.
     pub invocations: Vec<Invocation>,
     /// The spans that have begun and not ended.
     pub open: Vec<(TraceId, SpanId)>,
+}
+
+impl Batch {
+    /// Spans in it, those of documents included.
+    pub fn spans(&self) -> u64 {
+        self.spans.len() as u64 + self.sdk_documents.iter().map(SdkDocument::spans).sum::<u64>()
+    }
 }

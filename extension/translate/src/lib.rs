@@ -8,10 +8,12 @@
 //! 3. [`size`] makes it fit X-Ray's limit for one document, [`budget`] all of them the limit for one trace.
 //! 4. [`nest`] puts small local documents into their parents when there are many.
 //!
-//! A span whose translation fails never affects another.
+//! A span whose translation fails never affects another. Documents that an X-Ray SDK has written itself pass by all of
+//! that; [`sdk`] only keeps X-Ray's limits for them.
 
 pub mod accounts;
 pub mod flush;
+pub mod sdk;
 pub mod trace_header;
 
 mod annotations;
@@ -100,7 +102,10 @@ impl Translator {
     /// Translates everything in the batch.
     pub fn translate(&mut self, batch: &Batch, function: &Function) -> Translated {
         let mut accounts = Accounts::default();
-        let mut documents = Vec::with_capacity(batch.spans.len());
+        let mut documents = Vec::with_capacity(batch.spans.len() + batch.sdk_documents.len());
+        for document in &batch.sdk_documents {
+            sdk::note_ids(document, self.memory.trace(document.trace_id));
+        }
         for spans in plan::groups(&batch.spans) {
             let planned = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
             let (mut ready, is_over_budget) = self.compose(&planned, function, &mut accounts);
@@ -112,6 +117,10 @@ impl Translator {
             } else {
                 documents.extend(ready.into_iter().map(|one| one.document));
             }
+        }
+        for document in &batch.sdk_documents {
+            let state = self.memory.trace(document.trace_id);
+            sdk::translate(document, state, &mut accounts, &mut documents);
         }
         self.memory.shrink();
         Translated { documents, accounts }

@@ -12,9 +12,12 @@ use serde_json::Value;
 /// The design target: below the hard 65,536 bytes.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 64_000;
 /// What one metadata entry may take when it has to be moved.
-const MAX_ENTRY_BYTES: usize = 16_000;
+pub(super) const MAX_ENTRY_BYTES: usize = 16_000;
 /// What an overflow subsegment has besides its metadata, with room to spare.
 const OVERFLOW_FRAME_BYTES: usize = 2_000;
+/// Where installed packages are: their frames say least about the function.
+pub(super) const LIBRARIES: [&str; 6] =
+    ["/site-packages/", "/node_modules/", "/var/runtime/", "/var/lang/", "/opt/", "/gems/"];
 /// Resource names that a minimal document keeps.
 const MINIMAL_NAMES: usize = 5;
 
@@ -106,10 +109,7 @@ fn cut_stacks(document: &mut Document<'_>, frames: usize) {
     }
 }
 
-/// Frames of installed packages say least about the function.
 fn drop_library_frames(document: &mut Document<'_>) {
-    const LIBRARIES: [&str; 6] =
-        ["/site-packages/", "/node_modules/", "/var/runtime/", "/var/lang/", "/opt/", "/gems/"];
     let is_library = |frame: &Frame| LIBRARIES.iter().any(|part| frame.path.contains(part));
     for exception in document.cause.iter_mut().flat_map(Cause::exceptions_mut) {
         let before = exception.stack.len();
@@ -126,7 +126,8 @@ fn cut_metadata(document: &mut Document<'_>, chars: usize) {
     }
 }
 
-fn cut_value(value: &mut Value, chars: usize) {
+/// Cuts every text in it that is longer, and says how long it was.
+pub(super) fn cut_value(value: &mut Value, chars: usize) {
     match value {
         Value::String(text) => cut(text, chars),
         Value::Array(items) => items.iter_mut().for_each(|item| cut_value(item, chars)),
@@ -136,7 +137,7 @@ fn cut_value(value: &mut Value, chars: usize) {
 }
 
 /// Cuts a text and says how long it was.
-fn cut(text: &mut String, chars: usize) {
+pub(super) fn cut(text: &mut String, chars: usize) {
     if let Some((end, _)) = text.char_indices().nth(chars) {
         let original = text.chars().count();
         text.truncate(end);

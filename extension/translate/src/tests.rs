@@ -88,7 +88,11 @@ fn batch(spans: Vec<Span>, invocation: Invocation) -> Batch {
         origin: Arc::clone(&origin),
         request_id: Some("request-1".into()),
     };
-    Batch { spans: spans.into_iter().map(collected).collect(), invocations: vec![invocation], open: vec![] }
+    Batch {
+        spans: spans.into_iter().map(collected).collect(),
+        invocations: vec![invocation],
+        ..Batch::default()
+    }
 }
 
 fn sampled() -> String {

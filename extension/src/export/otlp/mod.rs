@@ -95,6 +95,9 @@ impl Otlp {
         let mut accounts = Accounts::default();
         let generation = self.buffer.next_generation();
         let mut spans = self.buffer.take();
+        for document in &batch.sdk_documents {
+            accounts.drop(Reason::SdkDocument, document.spans());
+        }
         spans.extend(select(batch, function, generation, &mut accounts));
         let endpoint = match self.endpoint() {
             Ok(endpoint) => endpoint,

@@ -113,7 +113,7 @@ mod tests {
             mode: Mode::Unknown,
             is_over: true,
         };
-        Batch { spans, invocations: vec![invocation], open: Vec::new() }
+        Batch { spans, invocations: vec![invocation], ..Batch::default() }
     }
 
     fn ids(batch: &Batch) -> (Vec<u8>, serde_json::Value) {

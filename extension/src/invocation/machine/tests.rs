@@ -188,7 +188,7 @@ fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
         machine.receive(Received::Ended(AGENT, span(number.max(1))), 0);
         machine.receive(Received::Done(AGENT, Done { request_id, raised: true, spans_dropped: 1 }), 0);
     }
-    machine.receive(Received::Unreadable { spans: 3 }, 0);
+    machine.receive(Received::Lost { reason: Reason::Unreadable, spans: 3 }, 0);
     let batch = machine.take_batch();
     assert_eq!(batch.invocations.len(), REMEMBERED);
     let accounts = machine.take_accounts();

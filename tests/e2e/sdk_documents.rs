@@ -1,0 +1,87 @@
+//! What an X-Ray SDK sends to the daemon's port, in a runtime that has no agent.
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otel_xray_local::lambda::{LambdaEnvironment, ScriptedRuntime};
+use otel_xray_tests::Stage;
+use prost::Message as _;
+use serde_json::json;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
+
+/// Waits until the extension has sent so many spans: nobody holds the environment for those of an unknown end.
+async fn until_sent(stage: &Stage, spans: usize) -> Result<()> {
+    for _ in 0..500 {
+        if stage.spans_arrived() >= spans {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("{} of {spans} spans arrived", stage.spans_arrived())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() -> Result<()> {
+    let stage = Stage::scripted(ScriptedRuntime::handler(|_| b"{}".to_vec())).await?;
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
+    let answers = vec![environment.invoke("{}", None).await?];
+    environment.thaw().await?;
+    let function = stage.traces()[0].roots[0].children[0].clone();
+    let trace = stage.traces()[0].id.clone();
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let send = |body: &str| socket.send_to(format!("{HEADER}{body}").as_bytes(), stage.daemon);
+    let work = json!({
+        "id": "00000000000000a1", "trace_id": trace, "parent_id": function.text("/id"), "type": "subsegment", "name": "## work",
+        "start_time": 1_795_224_538.1, "end_time": 1_795_224_538.4, "annotations": {"order": 7},
+        "metadata": {"default": {"note": "as it is"}}, "subsegments": [
+            {"id": "00000000000000a2", "name": "S3", "namespace": "aws", "start_time": 1_795_224_538.2,
+             "end_time": 1_795_224_538.3, "aws": {"operation": "PutObject", "bucket_name": "b"}}],
+    });
+    send(&work.to_string())?;
+    send("{\"id\":\"x\"}")?;
+    send("nonsense")?;
+    until_sent(&stage, 2).await?;
+
+    let span = Span {
+        trace_id: vec![0x65; 16],
+        span_id: vec![7; 8],
+        name: "a distribution's own".into(),
+        start_time_unix_nano: 1_795_224_538_000_000_000,
+        end_time_unix_nano: 1_795_224_538_500_000_000,
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }],
+    };
+    send(&format!("T1S{}", BASE64_STANDARD.encode(request.encode_to_vec())))?;
+    until_sent(&stage, 3).await?;
+
+    // As fast as the sender can: what the kernel had no room for is counted.
+    for number in 0..5_000 {
+        let one = json!({"id": format!("{:016x}", 0x1000 + number), "trace_id": format!("1-6558f1d2-{number:024x}"),
+            "name": "many", "start_time": 1_795_224_538, "end_time": 1_795_224_539});
+        send(&one.to_string())?;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let run = stage.end(environment, answers).await?;
+
+    let traces = stage.traces();
+    let lambdas = traces.iter().find(|one| one.id == trace).expect("Lambda's trace");
+    let function = lambdas.find(function.name()).expect("the function's segment");
+    assert_eq!(function.text("/origin"), "AWS::Lambda");
+    let work = lambdas.find("## work").expect("the SDK's subsegment");
+    assert_eq!(work.value("/metadata/default/note"), &json!("as it is"));
+    assert_eq!((work.children[0].name(), work.children[0].text("/aws/bucket_name")), ("S3", "b"));
+    assert!(traces.iter().any(|one| one.id != trace), "OTLP in a datagram is OTLP");
+    let accounts = run.accounts();
+    let count = |path: &str| accounts.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    assert_eq!(count("/received"), 5_005);
+    assert_eq!((count("/dropped/invalid_id"), count("/dropped/unreadable")), (1, 1));
+    Ok(())
+}
