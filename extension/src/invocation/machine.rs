@@ -6,6 +6,7 @@ use super::{Batch, Collected, Invocation, Mode, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::lambda::{Invoke, Shutdown};
 use crate::receive::frame::{Done, Entered};
+use crate::receive::platform::{PlatformEvent, PlatformRecord};
 use crate::receive::{Connection, Received};
 use crate::settings::TracingMode;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
@@ -139,6 +140,7 @@ impl Machine {
             Received::Done(connection, done) => self.done(connection, &done),
             Received::Closed(connection) => self.closed(connection, now_unix_nano),
             Received::Otlp(resource_spans) => self.otlp(resource_spans),
+            Received::Platform(event) => self.platform(&event),
             Received::Document(document) => {
                 self.spans.keep_document(*document);
                 self.signal_new()
@@ -228,6 +230,18 @@ impl Machine {
             Some(request_id) => self.over(&request_id),
             None if self.agents.is_empty() && self.held.take().is_some() => Signal::Over,
             None => Signal::Nothing,
+        }
+    }
+
+    /// The platform's word on an invocation ends the wait for it, whatever the agent still owes.
+    fn platform(&mut self, event: &PlatformEvent) -> Signal {
+        match &event.record {
+            PlatformRecord::RuntimeDone(done) | PlatformRecord::Report(done)
+                if self.held.as_deref() == Some(&*done.request_id) =>
+            {
+                self.over(&done.request_id)
+            }
+            _ => Signal::Nothing,
         }
     }
 

@@ -1,4 +1,5 @@
-//! What reaches the extension, turned into values: frames on the agent socket, OTLP over HTTP, datagrams of X-Ray SDKs.
+//! What reaches the extension, turned into values: frames on the agent socket, OTLP over HTTP, datagrams of X-Ray SDKs,
+//! the platform's telemetry.
 
 pub mod agent_socket;
 pub mod daemon_udp;
@@ -6,11 +7,13 @@ pub mod datagram;
 pub mod frame;
 pub mod otlp_decode;
 pub mod otlp_http;
+pub mod platform;
 
 use crate::accounts::Reason;
 use crate::translate::sdk::SdkDocument;
 use frame::{Done, Entered, Frame, FrameError, Hello};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
+use platform::PlatformEvent;
 
 /// One connection of an agent, numbered in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +30,8 @@ pub enum Received {
     /// The connection is at its end: the agent's process is gone, or it begins anew.
     Closed(Connection),
     Otlp(Vec<ResourceSpans>),
+    /// A record of the Telemetry API. It may come twice, late, and in any order.
+    Platform(Box<PlatformEvent>),
     /// From an X-Ray SDK.
     Document(Box<SdkDocument>),
     /// So many spans arrived and could not be used, or were dropped before they could be read.
