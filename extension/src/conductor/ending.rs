@@ -1,0 +1,65 @@
+//! The end of the environment: everything leaves that can, within the time the platform gives (L-8.9, L-9.4).
+
+use super::Conductor;
+use super::clock::{time_until, unix_nanos};
+use crate::export::Outlets;
+use crate::lambda::Shutdown;
+use crate::receive::Received;
+use crate::settings::OutletKind;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// What a shutdown may take where the platform does not say (L-8.9).
+const SHUTDOWN_BUDGET: Duration = Duration::from_millis(1300);
+/// What is left of a shutdown's time for the process to end in.
+const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
+
+impl Conductor {
+    pub(super) async fn shut_down(&mut self, shutdown: &Shutdown, received: &mut mpsc::Receiver<Received>) {
+        let budget = time_until(shutdown.deadline_ms).unwrap_or(SHUTDOWN_BUDGET).min(SHUTDOWN_BUDGET);
+        let until = Instant::now() + budget.saturating_sub(SHUTDOWN_MARGIN);
+        self.wait_for_flush(until).await;
+        // What the runtime wrote while it was ending is still in the sockets (L-8.11).
+        while let Ok(Some(arrived)) = tokio::time::timeout(Duration::from_millis(5), received.recv()).await {
+            self.take_in(arrived);
+        }
+        self.machine.shut_down(shutdown, unix_nanos());
+        self.start_flush(until, true, None);
+        // The flush ends itself in time; the extra moment is for its return.
+        self.wait_for_flush(until + SHUTDOWN_MARGIN / 2).await;
+        self.put_telemetry(until).await;
+        self.write_accounts();
+    }
+
+    async fn wait_for_flush(&mut self, until: Instant) {
+        if let Some(mut flush) = self.flush.take() {
+            match tokio::time::timeout_at(until, &mut flush.task).await {
+                Ok(result) => self.flushed(flush, result),
+                Err(_) => self.flush_left_behind = true,
+            }
+        }
+    }
+
+    async fn put_telemetry(&mut self, until: Instant) {
+        self.books.note_received(self.machine.take_accounts());
+        let accounts = self.books.whole().into_iter().find(|(outlet, _)| *outlet == OutletKind::Xray);
+        if let (true, Some(outlets), Some((_, accounts))) =
+            (self.settings.telemetry_records, &self.outlets, accounts)
+        {
+            outlets.put_telemetry(&accounts, until).await;
+        }
+    }
+
+    fn write_accounts(&mut self) {
+        self.books.note_received(self.machine.take_accounts());
+        let in_machine = self.machine.held_spans() as u64;
+        // A flush that was left behind has everything that is missing.
+        let outlets = self.outlets.as_ref().filter(|_| !self.flush_left_behind);
+        let waiting = outlets.map(Outlets::waiting_spans);
+        self.books.write(|outlet| {
+            let waits = waiting.as_ref()?.iter().find(|(kind, _)| *kind == outlet);
+            Some(in_machine + waits.map_or(0, |(_, spans)| *spans))
+        });
+    }
+}

@@ -1,0 +1,120 @@
+//! Flushes: one at a time, beside everything else, and never past the time there is (P4).
+
+use super::clock::time_until;
+use super::{Conductor, Held};
+use crate::accounts::Reason;
+use crate::export::{self, Flushed, Moment, Outlets, Window};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+
+/// The longest flush while nobody waits for one. SHUTDOWN may come in the middle of it, and has 1.3 s (L-8.9).
+const UNHELD: Duration = Duration::from_secs(1);
+
+/// A flush under way, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Flush {
+    pub(super) task: JoinHandle<(Outlets, Vec<Flushed>)>,
+    spans: u64,
+    finished: Option<oneshot::Sender<()>>,
+}
+
+/// What a flush ends with.
+pub(super) type FlushResult = Result<(Outlets, Vec<Flushed>), JoinError>;
+
+impl Conductor {
+    /// The invocation is over: flush what it left, then let Lambda go on. An earlier flush is waited for, within the
+    /// same time.
+    pub(super) async fn finish_after(&mut self, held: Held) {
+        let left =
+            time_until(held.deadline_ms).map(|left| left.saturating_sub(self.settings.deadline_margin));
+        let budget = left.unwrap_or(Duration::MAX).min(self.settings.flush_timeout);
+        let until = Instant::now() + budget;
+        if let Some(mut earlier) = self.flush.take() {
+            if let Ok(result) = tokio::time::timeout_at(until, &mut earlier.task).await {
+                self.flushed(earlier, result);
+            } else {
+                // It has its own time limit; whoever waits for this invocation does not wait for that one.
+                earlier.finished = Some(held.finished);
+                self.flush = Some(earlier);
+                return;
+            }
+        }
+        self.start_flush(until, false, Some(held.finished));
+    }
+
+    /// Sends what there is while Lambda waits for nothing.
+    pub(super) fn flush_unheld(&mut self) {
+        let until = Instant::now() + self.settings.flush_timeout.min(UNHELD);
+        self.start_flush(until, false, None);
+    }
+
+    /// Starts a flush, or lets Lambda go on at once when there is nothing to send.
+    pub(super) fn start_flush(
+        &mut self,
+        until: Instant,
+        is_last: bool,
+        finished: Option<oneshot::Sender<()>>,
+    ) {
+        self.books.note_received(self.machine.take_accounts());
+        let mut outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
+        if !self.machine.has_complete_spans() && !outlets.has_waiting() {
+            self.outlets = Some(outlets);
+            if let Some(finished) = finished {
+                let _ = finished.send(());
+            }
+            return;
+        }
+        let batch = self.machine.take_batch();
+        let spans = batch.spans();
+        let function = Arc::clone(&self.function);
+        let window = Window { now: Moment::now(), until, is_last };
+        let task = tokio::spawn(async move {
+            let flushed = outlets.flush(batch, function, window).await;
+            (outlets, flushed)
+        });
+        self.flush = Some(Flush { task, spans, finished });
+    }
+
+    pub(super) fn new_outlets(&self) -> Outlets {
+        let config = export::Config {
+            outlets: self.settings.outlets.clone(),
+            buffer_bytes: self.settings.buffer_bytes,
+            daemon: self.daemon.clone(),
+            own_otlp: self.settings.otlp_http,
+        };
+        Outlets::new(config, Arc::clone(&self.clients), self.log.clone())
+    }
+
+    /// Takes down what a flush did, and lets go whoever waited for it.
+    pub(super) fn flushed(&mut self, flush: Flush, result: FlushResult) {
+        match result {
+            Ok((outlets, flushed)) => {
+                let waiting = outlets.waiting_spans();
+                for flushed in flushed {
+                    let held = waiting.iter().find(|(kind, _)| *kind == flushed.outlet);
+                    self.books.note_flushed(flushed, flush.spans, held.map_or(0, |(_, spans)| *spans));
+                }
+                self.outlets = Some(outlets);
+            }
+            Err(error) => {
+                self.books.note_received(self.machine.take_accounts());
+                self.books.drop_carried(Reason::OutletFailed, self.machine.held_spans() as u64, &error);
+                self.outlets = Some(self.new_outlets());
+            }
+        }
+        if let Some(finished) = flush.finished {
+            let _ = finished.send(());
+        }
+    }
+}
+
+/// Waits for the flush that is under way, or for ever.
+pub(super) async fn joined(flush: &mut Option<Flush>) -> FlushResult {
+    match flush {
+        Some(flush) => (&mut flush.task).await,
+        None => std::future::pending().await,
+    }
+}
