@@ -20,3 +20,7 @@ pub(super) async fn until(instant: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+pub(super) fn instant_of(unix_nano: u64) -> Instant {
+    Instant::now() + Duration::from_nanos(unix_nano.saturating_sub(unix_nanos()))
+}

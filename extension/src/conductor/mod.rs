@@ -13,7 +13,7 @@ use crate::receive::Received;
 use crate::settings::Settings;
 use crate::translate::{Function, Keep};
 use books::Books;
-use clock::{time_until, unix_nanos, until};
+use clock::{instant_of, time_until, unix_nanos, until};
 use flushes::{Flush, joined};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,7 @@ impl Conductor {
             tracing_mode: settings.tracing_mode,
             buffer_bytes: settings.buffer_bytes,
             keeps_unsampled: settings.keep != Keep::Nothing,
+            memory_mb: function.memory_mb.parse().ok(),
         });
         let books = Books::new(&settings.outlets, log.clone());
         let daemon = DaemonAddress::other_than(settings.daemon);
@@ -90,16 +91,15 @@ impl Conductor {
             tokio::select! {
                 biased;
                 Some(arrived) = received.recv() => {
-                    match self.take_in(arrived) {
-                        Signal::Nothing => {}
-                        Signal::FlushSoon => flush_soon = true,
-                        Signal::Over => {
-                            self.catch_up(&mut received).await;
-                            if let Some(held) = held.take() {
-                                self.finish_after(held).await;
-                            }
-                        }
+                    let signal = self.take_in(arrived);
+                    if signal == Signal::Over {
+                        self.catch_up(&mut received).await;
                     }
+                    flush_soon |= self.follow(signal, &mut held).await;
+                }
+                () = until(self.machine.due_unix_nano().map(instant_of)) => {
+                    let signal = self.machine.wake(unix_nanos());
+                    flush_soon |= self.follow(signal, &mut held).await;
                 }
                 () = until(held.as_ref().map(|held| held.until)), if held.is_some() => {
                     self.machine.let_go();
@@ -120,7 +120,7 @@ impl Conductor {
                     match event {
                         Event::Invoke(invoke) => {
                             self.catch_up(&mut received).await;
-                            match self.machine.invoke(&invoke) {
+                            match self.machine.invoke(&invoke, unix_nanos()) {
                                 Hold::UntilOver => held = Some(self.hold(&invoke, finished)),
                                 Hold::AlreadyOver => {
                                     let over = self.hold(&invoke, finished);
@@ -145,6 +145,16 @@ impl Conductor {
                 self.flush_unheld();
             }
         }
+    }
+
+    /// Does what a signal asks for; true when a flush is to follow soon.
+    async fn follow(&mut self, signal: Signal, held: &mut Option<Held>) -> bool {
+        if signal == Signal::Over
+            && let Some(held) = held.take()
+        {
+            self.finish_after(held).await;
+        }
+        signal == Signal::FlushSoon
     }
 
     fn take_in(&mut self, arrived: Received) -> Signal {

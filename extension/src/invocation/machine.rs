@@ -1,23 +1,30 @@
 //! When is an invocation over, and what leaves then? A state machine without clock or sockets.
 
-use super::spans::{Store, origin_of_agent};
-use super::trace_header::{Sampled, TraceHeader};
-use super::{Batch, Collected, Invocation, Mode, Origin};
+mod dying;
+mod init;
+mod platform;
+
+use super::agents::Agents;
+use super::ending::{Evidence, Shut};
+use super::initialisation::Initialising;
+use super::recent::Recent;
+use super::spans::Store;
+use super::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
+use super::{Batch, Collected, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::lambda::{Invoke, Shutdown};
 use crate::receive::frame::{Done, Entered};
-use crate::receive::platform::{PlatformEvent, PlatformRecord};
 use crate::receive::{Connection, Received};
 use crate::settings::TracingMode;
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
-use std::collections::{HashMap, VecDeque};
+use crate::translate::sdk::SdkDocument;
+use init::EndedInInit;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Invocations remembered for their late spans (xray.md section 15, row 10).
-const REMEMBERED: usize = 16;
-
-const TIMEOUT: (&str, &str) = ("Timeout", "ended by Lambda: the function's timeout was reached");
-const EXITED: (&str, &str) = ("Runtime.ExitError", "the runtime exited before this was finished");
+/// OTLP's flag of a span whose parent is in another process (OTL-5).
+const PARENT_IS_REMOTE: u32 = 0x200;
 
 /// What the machine is told at the start.
 #[derive(Debug, Clone)]
@@ -27,6 +34,8 @@ pub struct Config {
     pub buffer_bytes: usize,
     /// Traces that nobody has sampled are looked at too.
     pub keeps_unsampled: bool,
+    /// The function's memory, where it is known.
+    pub memory_mb: Option<u64>,
 }
 
 /// Whether the environment is held after INVOKE.
@@ -50,106 +59,125 @@ pub enum Signal {
     FlushSoon,
 }
 
-#[derive(Debug)]
-struct Agent {
-    origin: Arc<Origin>,
-    /// The invocation its handler is in.
-    request_id: Option<Arc<str>>,
+impl Signal {
+    /// The one that asks for more.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Over, _) | (_, Self::Over) => Self::Over,
+            (Self::FlushSoon, _) | (_, Self::FlushSoon) => Self::FlushSoon,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Everything the extension knows between events.
 #[derive(Debug)]
 pub struct Machine {
     config: Config,
-    agents: HashMap<Connection, Agent>,
-    invocations: VecDeque<Invocation>,
+    agents: Agents,
+    recent: Recent,
     /// The request whose end is awaited.
     held: Option<Arc<str>>,
-    /// When the newest invocation times out, in epoch milliseconds; 0 when not known.
-    deadline_ms: u64,
-    /// Requests that were over before their INVOKE event was seen: the two race (SIM-8).
-    over_early: VecDeque<Arc<str>>,
-    /// What the trace headers have shown of the function's tracing mode so far (LAM-20).
-    shown_mode: Mode,
+    initialising: Initialising,
+    ended_in_init: Option<EndedInInit>,
+    /// The Telemetry API has spoken: what it will say of an end can be waited for.
+    has_telemetry: bool,
+    /// Spans come over OTLP, from an SDK of the function's own.
+    has_otlp: bool,
+    /// The most that the platform has seen the environment use.
+    max_memory_used_mb: Option<u64>,
     spans: Store,
 }
 
 impl Machine {
     pub fn new(config: Config) -> Self {
-        let spans = Store::new(config.buffer_bytes);
         Self {
-            config,
-            agents: HashMap::new(),
-            invocations: VecDeque::new(),
+            agents: Agents::default(),
+            recent: Recent::new(config.tracing_mode),
             held: None,
-            deadline_ms: 0,
-            over_early: VecDeque::new(),
-            shown_mode: Mode::Unknown,
-            spans,
+            initialising: Initialising::default(),
+            ended_in_init: None,
+            has_telemetry: false,
+            has_otlp: false,
+            max_memory_used_mb: None,
+            spans: Store::new(config.buffer_bytes),
+            config,
         }
     }
 
-    /// An invocation begins.
-    pub fn invoke(&mut self, invoke: &Invoke) -> Hold {
-        self.deadline_ms = invoke.deadline_ms;
-        let invocation =
-            self.note_headers(&invoke.request_id, TraceHeader::parse(&invoke.trace_header), None);
-        invocation.function_arn.clone_from(&invoke.function_arn);
-        let certainly_unsampled = invocation.header.is_some_and(|header| header.sampled == Sampled::No);
-
-        let over_early = self.over_early.iter().position(|id| **id == *invoke.request_id);
-        if let Some(position) = over_early {
-            self.over_early.remove(position);
-        }
+    /// An invocation begins. A signal is for what an earlier one has left.
+    pub fn invoke(&mut self, invoke: &Invoke, now_unix_nano: u64) -> Hold {
+        self.explain_overdue(|_| true, now_unix_nano);
+        let header = TraceHeader::parse(&invoke.trace_header);
+        let record = self.recent.note_headers(&invoke.request_id, header, None, now_unix_nano);
+        record.has_begun = true;
+        record.deadline_ms = invoke.deadline_ms;
+        record.invocation.function_arn.clone_from(&invoke.function_arn);
+        let is_over = record.invocation.is_over;
+        let certainly_unsampled =
+            record.invocation.header.is_some_and(|header| header.sampled == Sampled::No);
+        self.initialising.invoked(&invoke.request_id, now_unix_nano);
         self.held = None;
-        // Without an agent nothing would tell the end, and waiting would be billed for nothing.
-        if self.agents.is_empty() || certainly_unsampled && !self.config.keeps_unsampled {
+        if certainly_unsampled && !self.config.keeps_unsampled || !self.is_end_told() {
             return Hold::No;
         }
-        if over_early.is_some() {
+        if is_over {
             return Hold::AlreadyOver;
         }
         self.held = Some(invoke.request_id.as_str().into());
         Hold::UntilOver
     }
 
+    /// Whether something will tell the end of an invocation: without that, waiting would be billed for nothing.
+    fn is_end_told(&self) -> bool {
+        !self.agents.is_empty() || self.has_otlp && self.has_telemetry
+    }
+
     /// Something arrived on a socket.
     pub fn receive(&mut self, received: Received, now_unix_nano: u64) -> Signal {
         match received {
             Received::Hello(connection, hello) => {
-                self.agents.insert(
-                    connection,
-                    Agent { origin: Arc::new(origin_of_agent(&hello)), request_id: None },
-                );
+                self.agents.connect(connection, &hello, now_unix_nano);
                 Signal::Nothing
             }
             Received::Entered(connection, entered) => {
-                self.enter(connection, &entered);
+                self.enter(connection, &entered, now_unix_nano);
                 Signal::Nothing
             }
             Received::Started(connection, span) => {
-                let collected = self.collected(connection, span);
+                let collected = self.agents.collected(connection, span);
+                self.note_top(&collected);
                 self.spans.start(connection, collected);
                 Signal::Nothing
             }
             Received::Ended(connection, span) => {
-                let collected = self.collected(connection, span);
+                let mut collected = self.agents.collected(connection, span);
+                self.init_told(connection, &mut collected);
+                self.note_top(&collected);
                 self.spans.end(collected);
                 Signal::Nothing
             }
             Received::Done(connection, done) => self.done(connection, &done),
-            Received::Closed(connection) => self.closed(connection, now_unix_nano),
+            Received::Closed(connection, fate) => self.closed(connection, fate, now_unix_nano),
             Received::Otlp(resource_spans) => self.otlp(resource_spans),
-            Received::Platform(event) => self.platform(&event),
-            Received::Document(document) => {
-                self.spans.keep_document(*document);
-                self.signal_new()
-            }
+            Received::Platform(event) => self.platform(&event, now_unix_nano),
+            Received::Document(document) => self.document(*document),
             Received::Lost { reason, spans } => {
                 self.spans.accounts.receive_and_drop(reason, spans);
                 Signal::Nothing
             }
         }
+    }
+
+    /// When [`Machine::wake`] has something to do, in nanoseconds since the epoch.
+    pub fn due_unix_nano(&self) -> Option<u64> {
+        let waiting = self.recent.iter().filter(|record| !record.invocation.is_over);
+        waiting.filter_map(|record| Some(record.death?.due_unix_nano)).min()
+    }
+
+    /// The time of [`Machine::due_unix_nano`] has come.
+    pub fn wake(&mut self, now_unix_nano: u64) -> Signal {
+        self.explain_overdue(|due| due <= now_unix_nano, now_unix_nano)
     }
 
     /// The time to hold is used up: let go of the invocation, its spans may still come.
@@ -160,25 +188,41 @@ impl Machine {
     /// The environment ends: nothing that is open will be completed by its own process.
     pub fn shut_down(&mut self, shutdown: &Shutdown, now_unix_nano: u64) {
         self.held = None;
-        let (error_type, message) = match shutdown.reason.to_ascii_lowercase().as_str() {
-            "timeout" => TIMEOUT,
-            "spindown" => ("Shutdown", "still open when Lambda ended the environment"),
-            _ => EXITED,
-        };
-        self.spans.close_open(None, now_unix_nano, error_type, message);
-        for invocation in &mut self.invocations {
-            invocation.is_over = true;
+        let shut = Shut::of(&shutdown.reason);
+        self.explain_failed_init(shut);
+        self.explain_last(shut, now_unix_nano);
+        // Left by invocations that ended well, or by none.
+        let left = Evidence { shut: Some(Shut::Spindown), ..Evidence::default() };
+        self.close_open(|_| true, &left, now_unix_nano);
+        for record in self.recent.iter_mut() {
+            record.invocation.is_over = true;
         }
     }
 
     /// Hands out the complete spans.
     pub fn take_batch(&mut self) -> Batch {
-        Batch {
-            spans: self.spans.take_complete(),
-            sdk_documents: self.spans.take_documents(),
-            invocations: self.invocations.iter().cloned().collect(),
-            open: self.spans.open_ids(),
-        }
+        let spans = self.spans.take_complete();
+        let sdk_documents = self.spans.take_documents();
+        Batch { sdk_documents, ..self.batch(spans, false) }
+    }
+
+    /// Copies of the open spans that have run for `at_least` and that X-Ray does not know of, to be shown as running
+    /// (xray.md section 3.1). Each is handed out once (DOC-2); its complete form follows in a batch as ever.
+    pub fn progress(&mut self, at_least: Duration, now_unix_nano: u64) -> Option<Batch> {
+        let at_least = u64::try_from(at_least.as_nanos()).unwrap_or(u64::MAX);
+        let spans = self.spans.untold(now_unix_nano.checked_sub(at_least)?);
+        (!spans.is_empty()).then(|| self.batch(spans, true))
+    }
+
+    fn batch(&self, spans: Vec<Collected>, is_progress: bool) -> Batch {
+        let invocations = self.recent.iter().map(|record| {
+            let mut invocation = record.invocation.clone();
+            invocation.initialisation = self.initialising.of(&invocation.request_id);
+            invocation
+        });
+        let sdk_documents = Vec::new();
+        let open = self.spans.open_ids();
+        Batch { spans, sdk_documents, invocations: invocations.collect(), open, is_progress }
     }
 
     /// Whether a flush would have something to do.
@@ -196,165 +240,90 @@ impl Machine {
         std::mem::take(&mut self.spans.accounts)
     }
 
-    fn enter(&mut self, connection: Connection, entered: &Entered) {
-        self.note_headers(&entered.request_id, None, TraceHeader::parse(&entered.trace_header));
-        if let Some(agent) = self.agents.get_mut(&connection) {
-            agent.request_id = Some(entered.request_id.as_str().into());
+    fn enter(&mut self, connection: Connection, entered: &Entered, now_unix_nano: u64) {
+        let header = TraceHeader::parse(&entered.trace_header);
+        let record = self.recent.note_headers(&entered.request_id, None, header, now_unix_nano);
+        record.has_begun = true;
+        if record.deadline_ms == 0 {
+            record.deadline_ms = entered.deadline_ms;
         }
+        // Its process lives: what closed was a connection.
+        record.death = None;
+        let trace_id = record.invocation.header.map(|header| header.root);
+        self.agents.enter(connection, &entered.request_id, trace_id);
+        self.initialising.invoked(&entered.request_id, now_unix_nano);
     }
 
     fn done(&mut self, connection: Connection, done: &Done) -> Signal {
         self.spans.accounts.receive_and_drop(Reason::AgentWrite, u64::from(done.spans_dropped));
-        if let Some(agent) = self.agents.get_mut(&connection) {
-            agent.request_id = None;
-        }
+        self.agents.leave(connection, &done.request_id);
         self.over(&done.request_id)
     }
 
-    /// The end of file. In the middle of an invocation it means that the function's process is gone.
-    fn closed(&mut self, connection: Connection, now_unix_nano: u64) -> Signal {
-        let Some(agent) = self.agents.remove(&connection) else {
-            return Signal::Nothing;
-        };
-        // Lambda stops the runtime before it says that the time was up (section 8.4).
-        let timed_out = self.deadline_ms > 0 && now_unix_nano / 1_000_000 >= self.deadline_ms;
-        let (error_type, message) = if timed_out { TIMEOUT } else { EXITED };
-        self.spans.close_open(Some(connection), now_unix_nano, error_type, message);
-        match agent.request_id {
-            // A process that the handler's started has ended, not the handler's.
-            Some(request_id)
-                if self.agents.values().any(|other| other.request_id.as_ref() == Some(&request_id)) =>
-            {
-                Signal::Nothing
-            }
-            Some(request_id) => self.over(&request_id),
-            None if self.agents.is_empty() && self.held.take().is_some() => Signal::Over,
-            None => Signal::Nothing,
-        }
-    }
-
-    /// The platform's word on an invocation ends the wait for it, whatever the agent still owes.
-    fn platform(&mut self, event: &PlatformEvent) -> Signal {
-        match &event.record {
-            PlatformRecord::RuntimeDone(done) | PlatformRecord::Report(done)
-                if self.held.as_deref() == Some(&*done.request_id) =>
-            {
-                self.over(&done.request_id)
-            }
-            _ => Signal::Nothing,
-        }
-    }
-
+    /// An invocation has ended, one way or another. Only the first word counts.
     fn over(&mut self, request_id: &str) -> Signal {
-        let known = self.invocations.iter_mut().rev().find(|invocation| invocation.request_id == request_id);
-        if let Some(invocation) = known {
-            invocation.is_over = true;
+        let known = self.recent.get_mut(request_id);
+        if known.is_some_and(|record| std::mem::replace(&mut record.invocation.is_over, true)) {
+            return Signal::Nothing;
         }
         if self.held.as_deref() == Some(request_id) {
             self.held = None;
             return Signal::Over;
         }
-        if self.held.is_some() {
-            return Signal::Nothing;
-        }
-        if self.over_early.len() == REMEMBERED {
-            self.over_early.pop_front();
-        }
-        self.over_early.push_back(request_id.into());
-        Signal::FlushSoon
+        if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
+    }
+
+    /// A document of an X-Ray SDK, which belongs to no agent's invocation.
+    fn document(&mut self, document: SdkDocument) -> Signal {
+        self.spans.keep_document(document);
+        if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
     }
 
     fn otlp(&mut self, resource_spans: Vec<ResourceSpans>) -> Signal {
+        self.has_otlp = true;
+        let mut ended = None;
         for from_resource in resource_spans {
             let resource = from_resource.resource.unwrap_or_default();
             for from_scope in from_resource.scope_spans {
                 let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
                 for span in from_scope.spans {
-                    let origin = Arc::clone(&origin);
-                    self.spans.end(Collected { span: Box::new(span), origin, request_id: None });
+                    let collected =
+                        Collected { span: Box::new(span), origin: Arc::clone(&origin), request_id: None };
+                    ended = ended.or(self.note_top(&collected));
+                    self.spans.end(collected);
                 }
             }
         }
-        self.signal_new()
-    }
-
-    /// Something came that belongs to no agent's invocation.
-    fn signal_new(&self) -> Signal {
-        if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
-    }
-
-    fn collected(
-        &self,
-        connection: Connection,
-        span: Box<opentelemetry_proto::tonic::trace::v1::Span>,
-    ) -> Collected {
-        let agent = self.agents.get(&connection);
-        Collected {
-            span,
-            origin: agent.map(|agent| Arc::clone(&agent.origin)).unwrap_or_default(),
-            request_id: agent.and_then(|agent| agent.request_id.clone()),
+        match ended.filter(|_| self.agents.is_empty()) {
+            // Without an agent nothing comes sooner (L-8.1).
+            Some(request_id) => self.over(&request_id),
+            None if self.held.is_some() => Signal::Nothing,
+            None => Signal::FlushSoon,
         }
     }
 
-    /// Takes down what one side says of an invocation; event and agent may come in either order.
-    fn note_headers(
-        &mut self,
-        request_id: &str,
-        event: Option<TraceHeader>,
-        runtime: Option<TraceHeader>,
-    ) -> &mut Invocation {
-        let index = self.invocation_index(request_id);
-        let known = self.invocations[index].header;
-        self.learn_mode(event.or(known), runtime.or(known));
-        let mode = self.mode();
-        let invocation = &mut self.invocations[index];
-        invocation.header = runtime.or(known).or(event);
-        invocation.mode = mode;
-        invocation
+    /// The invocation of a handler's span, from now on known to have one.
+    fn note_top(&mut self, collected: &Collected) -> Option<Arc<str>> {
+        let span = &*collected.span;
+        let trace_id = TraceId::from_bytes(&span.trace_id);
+        let record = self.recent.iter_mut().rev().find(|record| match &collected.request_id {
+            Some(request_id) => *record.invocation.request_id == **request_id,
+            None => record.invocation.header.is_some_and(|header| Some(header.root) == trace_id),
+        })?;
+        let parent = record.invocation.header.and_then(|header| header.parent);
+        if !is_top(span, parent) {
+            return None;
+        }
+        record.has_top = true;
+        Some(record.invocation.request_id.as_str().into())
     }
+}
 
-    fn invocation_index(&mut self, request_id: &str) -> usize {
-        if let Some(index) =
-            self.invocations.iter().position(|invocation| invocation.request_id == request_id)
-        {
-            return index;
-        }
-        if self.invocations.len() == REMEMBERED {
-            self.invocations.pop_front();
-        }
-        let mode = self.mode();
-        let request_id = request_id.to_owned();
-        self.invocations.push_back(Invocation {
-            request_id,
-            function_arn: String::new(),
-            header: None,
-            mode,
-            is_over: false,
-        });
-        self.invocations.len() - 1
-    }
-
-    /// Under Active tracing Lambda puts its own segment between the caller and the function, so the runtime's parent
-    /// is not the event's (L-12.3); under `PassThrough` both are the caller's.
-    fn learn_mode(&mut self, event: Option<TraceHeader>, runtime: Option<TraceHeader>) {
-        if let (Some(event), Some(runtime)) = (event, runtime) {
-            let lambda_wrote_a_segment = runtime.sampled == Sampled::Yes
-                && event.root == runtime.root
-                && runtime.parent.is_some()
-                && event.parent != runtime.parent;
-            if lambda_wrote_a_segment {
-                self.shown_mode = Mode::Active;
-            }
-        }
-    }
-
-    fn mode(&self) -> Mode {
-        match self.config.tracing_mode {
-            TracingMode::Active => Mode::Active,
-            TracingMode::PassThrough => Mode::PassThrough,
-            TracingMode::Auto => self.shown_mode,
-        }
-    }
+/// Whether a span is the first of the function in its trace.
+fn is_top(span: &Span, parent: Option<SpanId>) -> bool {
+    let own_parent = SpanId::from_bytes(&span.parent_span_id);
+    span.flags & PARENT_IS_REMOTE != 0
+        || span.kind() == SpanKind::Server && (own_parent.is_none() || own_parent == parent)
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
-//! Invocations: what is known of each, which spans are open, and when it is over.
+//! Invocations: what is known of each, which spans are open, when it is over, and how it ended.
 
+mod agents;
+mod closing;
+mod ending;
+mod initialisation;
 mod machine;
+mod origin;
+mod recent;
 mod spans;
 
 pub use machine::{Config, Hold, Machine, Signal};
-pub use otel_xray_translate::flush::{Batch, Collected, Invocation, Mode, Origin};
+pub use otel_xray_translate::flush::{Batch, Collected, Initialisation, Invocation, Mode, Origin};
 pub use otel_xray_translate::trace_header;

@@ -1,51 +1,21 @@
 //! Spans on their way through: open ones, and those that wait for the flush.
 
+use super::Collected;
 use super::trace_header::{SpanId, TraceId};
-use super::{Collected, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::receive::Connection;
-use crate::receive::frame::Hello;
 use crate::translate::sdk::SdkDocument;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::Event, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The resource that an agent's hello describes.
-pub(super) fn origin_of_agent(hello: &Hello) -> Origin {
-    let mut attributes = vec![
-        text("telemetry.sdk.name", &hello.agent),
-        text("telemetry.sdk.version", &hello.agent_version),
-        text("telemetry.sdk.language", &hello.runtime),
-        text("process.runtime.version", &hello.runtime_version),
-    ];
-    let named = [
-        ("AWS_EXECUTION_ENV", "aws.lambda.execution_env"),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", "aws.log.group.names"),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", "aws.log.stream.names"),
-        ("_HANDLER", "faas.handler"),
-    ];
-    attributes.extend(
-        named
-            .iter()
-            .filter_map(|(variable, attribute)| hello.env.get(*variable).map(|value| text(attribute, value))),
-    );
-    attributes.retain(|attribute| {
-        !matches!(&attribute.value, Some(AnyValue { value: Some(any_value::Value::StringValue(value)) }) if value.is_empty())
-    });
-    Origin { resource: Resource { attributes, ..Resource::default() }, scope: None }
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) });
-    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
-}
-
+/// A span whose end has not come.
 #[derive(Debug)]
-struct Open {
-    collected: Collected,
-    connection: Connection,
+pub(super) struct Open {
+    pub(super) collected: Collected,
+    pub(super) connection: Connection,
+    /// X-Ray has been told that it runs.
+    told: bool,
     bytes: usize,
 }
 
@@ -81,7 +51,7 @@ impl Store {
         let bytes = collected.span.encoded_len();
         self.accounts.receive(1);
         self.bytes += bytes;
-        if let Some(earlier) = self.open.insert(key, Open { collected, connection, bytes }) {
+        if let Some(earlier) = self.open.insert(key, Open { collected, connection, told: false, bytes }) {
             self.bytes -= earlier.bytes;
             self.accounts.drop(Reason::Duplicate, 1);
         }
@@ -129,32 +99,37 @@ impl Store {
         }
     }
 
-    /// Completes the open spans of one connection, or of all: what ran them is gone, and `message` says how.
-    pub(super) fn close_open(
-        &mut self,
-        connection: Option<Connection>,
-        now_unix_nano: u64,
-        error_type: &str,
-        message: &str,
-    ) {
-        let open = std::mem::take(&mut self.open);
-        for (key, mut open) in open {
-            if connection.is_some_and(|connection| connection != open.connection) {
-                self.open.insert(key, open);
-                continue;
-            }
-            self.bytes -= open.bytes;
-            let span = &mut open.collected.span;
-            span.end_time_unix_nano = now_unix_nano.max(span.start_time_unix_nano);
-            span.status = Some(Status { code: StatusCode::Error.into(), message: message.to_owned() });
-            span.events.push(Event {
-                name: "exception".to_owned(),
-                time_unix_nano: span.end_time_unix_nano,
-                attributes: vec![text("exception.type", error_type), text("exception.message", message)],
-                ..Event::default()
-            });
-            self.complete(open.collected);
+    /// Takes a span that was made here, to speak for one that never came.
+    pub(super) fn add(&mut self, collected: Collected) {
+        self.accounts.receive(1);
+        self.complete(collected);
+    }
+
+    /// Takes out the open spans for which `is_closed` holds. Each must come back by [`Store::closed`].
+    pub(super) fn take_open(&mut self, is_closed: impl Fn(&Open) -> bool) -> Vec<Collected> {
+        let keys: Vec<_> =
+            self.open.iter().filter(|(_, open)| is_closed(open)).map(|(key, _)| *key).collect();
+        let taken: Vec<Open> = keys.iter().filter_map(|key| self.open.remove(key)).collect();
+        self.bytes -= taken.iter().map(|open| open.bytes).sum::<usize>();
+        taken.into_iter().map(|open| open.collected).collect()
+    }
+
+    /// Takes back spans that were open, now complete.
+    pub(super) fn closed(&mut self, spans: Vec<Collected>) {
+        for span in spans {
+            self.complete(span);
         }
+    }
+
+    /// Copies of the open spans that began before `before_unix_nano` and have not been told of (DOC-2: once each).
+    pub(super) fn untold(&mut self, before_unix_nano: u64) -> Vec<Collected> {
+        let is_old =
+            |open: &&mut Open| !open.told && open.collected.span.start_time_unix_nano <= before_unix_nano;
+        let told = self.open.values_mut().filter(is_old).map(|open| {
+            open.told = true;
+            open.collected.clone()
+        });
+        told.collect()
     }
 
     pub(super) fn take_complete(&mut self) -> Vec<Collected> {
@@ -215,17 +190,26 @@ mod tests {
     }
 
     #[test]
-    fn closing_says_what_happened_and_touches_only_the_dead_connection() {
+    fn what_is_taken_out_open_comes_back_complete() {
         let mut store = Store::new(10_000);
         store.start(Connection(0), collected(1, "handler"));
         store.start(Connection(1), collected(2, "other"));
-        store.close_open(Some(Connection(0)), 9, "Runtime.ExitError", "the runtime exited");
-        let closed = store.take_complete();
-        assert_eq!(closed.len(), 1);
-        assert_eq!(closed[0].span.end_time_unix_nano, 9);
-        assert_eq!(closed[0].span.status.as_ref().unwrap().message, "the runtime exited");
-        assert_eq!(closed[0].span.events.len(), 1);
-        assert_eq!(store.held(), 1);
+        let taken = store.take_open(|open| open.connection == Connection(0));
+        assert_eq!((taken.len(), store.held()), (1, 1));
+        store.closed(taken);
+        assert_eq!(store.take_complete()[0].span.name, "handler");
+        assert!(store.accounts.balance(2), "one handed out, one open");
+    }
+
+    #[test]
+    fn doc_2_an_open_span_is_told_of_once() {
+        let mut store = Store::new(10_000);
+        store.start(Connection(0), collected(1, "handler"));
+        assert_eq!(store.untold(4).len(), 0, "it began at 5");
+        assert_eq!(store.untold(5).len(), 1);
+        assert_eq!(store.untold(9).len(), 0);
+        assert_eq!(store.held(), 1, "a copy is no span");
+        assert!(store.accounts.balance(1));
     }
 
     #[test]

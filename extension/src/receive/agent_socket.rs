@@ -1,6 +1,7 @@
 //! The socket on which agents write frames.
 
 use super::frame::Decoder;
+use super::process::Fate;
 use super::{Connection, Received};
 use crate::log::{Level, Log};
 use std::io;
@@ -44,8 +45,9 @@ pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Se
         let (out, log) = (out.clone(), log.clone());
         tokio::spawn(async move {
             let connection = Connection(number);
+            let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
             read_frames(stream, connection, &out, &log).await;
-            let _ = out.send(Received::Closed(connection)).await;
+            let _ = out.send(Received::Closed(connection, Fate::of(pid))).await;
             drop(place);
         });
     }
@@ -117,7 +119,11 @@ mod tests {
         agent.write_all(&bytes).await.unwrap();
         drop(agent);
         assert!(matches!(received.recv().await, Some(Received::Hello(Connection(0), _))));
-        assert!(matches!(received.recv().await, Some(Received::Closed(Connection(0)))));
+        let closed = received.recv().await;
+        assert!(
+            matches!(closed, Some(Received::Closed(Connection(0), Fate::Alive))),
+            "this process lives on: {closed:?}"
+        );
         assert!(lines.lock().unwrap().is_empty(), "a frame cut short by a death is not an error");
         server.abort();
     }

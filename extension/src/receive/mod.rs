@@ -8,12 +8,14 @@ pub mod frame;
 pub mod otlp_decode;
 pub mod otlp_http;
 pub mod platform;
+pub mod process;
 
 use crate::accounts::Reason;
 use crate::translate::sdk::SdkDocument;
 use frame::{Done, Entered, Frame, FrameError, Hello};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use platform::PlatformEvent;
+use process::Fate;
 
 /// One connection of an agent, numbered in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +30,7 @@ pub enum Received {
     Ended(Connection, Box<Span>),
     Done(Connection, Done),
     /// The connection is at its end: the agent's process is gone, or it begins anew.
-    Closed(Connection),
+    Closed(Connection, Fate),
     Otlp(Vec<ResourceSpans>),
     /// A record of the Telemetry API. It may come twice, late, and in any order.
     Platform(Box<PlatformEvent>),

@@ -68,6 +68,7 @@ pub(crate) fn batch(trace: u32, spans: u64) -> Batch {
             header,
             mode: Mode::PassThrough,
             is_over: true,
+            ..Invocation::default()
         }],
         ..Batch::default()
     }

@@ -8,17 +8,31 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use std::sync::Arc;
 
 /// Who writes the function's own segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Lambda does (LAM-1).
     Active,
     /// Nobody does (LAM-6).
     PassThrough,
+    #[default]
     Unknown,
 }
 
-/// What is known of one invocation.
+/// What came before the first invocation of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Initialisation {
+    /// `Initialization` or `Restore`.
+    pub name: &'static str,
+    /// The platform's word for how it came about: `on-demand`, `provisioned-concurrency`, `snap-start`.
+    pub kind: String,
+    pub start_unix_nano: u64,
+    pub end_unix_nano: u64,
+    /// No invocation waited for it.
+    pub was_ahead: bool,
+}
+
+/// What is known of one invocation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Invocation {
     pub request_id: String,
     pub function_arn: String,
@@ -27,6 +41,8 @@ pub struct Invocation {
     pub mode: Mode,
     /// Its end has been seen: a parent that has not come by now will not come.
     pub is_over: bool,
+    /// Where it is the first of its environment.
+    pub initialisation: Option<Initialisation>,
 }
 
 impl Invocation {
@@ -62,6 +78,8 @@ pub struct Batch {
     pub invocations: Vec<Invocation>,
     /// The spans that have begun and not ended.
     pub open: Vec<(TraceId, SpanId)>,
+    /// The spans are copies of open ones, to be shown as running; none of them is accounted for.
+    pub is_progress: bool,
 }
 
 impl Batch {

@@ -60,6 +60,7 @@ fn invocation(header: &str, mode: Mode) -> Invocation {
         header: TraceHeader::parse(header),
         mode,
         is_over: false,
+        ..Invocation::default()
     }
 }
 

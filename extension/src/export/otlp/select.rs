@@ -112,6 +112,7 @@ mod tests {
             header,
             mode: Mode::Unknown,
             is_over: true,
+            ..Invocation::default()
         };
         Batch { spans, invocations: vec![invocation], ..Batch::default() }
     }

@@ -1,12 +1,15 @@
 use super::*;
+use crate::invocation::Mode;
+use crate::invocation::recent::REMEMBERED;
 use crate::receive::frame::Hello;
+use crate::receive::process::Fate;
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 const AGENT: Connection = Connection(0);
 
 fn machine(tracing_mode: TracingMode) -> Machine {
-    Machine::new(Config { tracing_mode, buffer_bytes: 1 << 20, keeps_unsampled: false })
+    Machine::new(Config { tracing_mode, buffer_bytes: 1 << 20, keeps_unsampled: false, memory_mb: Some(512) })
 }
 
 fn with_agent() -> Machine {
@@ -47,7 +50,7 @@ fn sampled(parent: &str) -> String {
 #[test]
 fn an_invocation_is_held_until_its_done_frame() {
     let mut machine = with_agent();
-    assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8"))), Hold::UntilOver);
+    assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0), Hold::UntilOver);
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
     machine.receive(Received::Started(AGENT, span(1)), 0);
     assert_eq!(machine.receive(Received::Ended(AGENT, span(1)), 0), Signal::Nothing);
@@ -67,25 +70,25 @@ fn sim_8_a_done_frame_that_overtakes_the_event_is_not_waited_for() {
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
     machine.receive(Received::Ended(AGENT, span(1)), 0);
     assert_eq!(machine.receive(done("r1"), 0), Signal::FlushSoon);
-    assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8"))), Hold::AlreadyOver);
-    assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8"))), Hold::UntilOver);
+    assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0), Hold::AlreadyOver);
+    assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")), 0), Hold::UntilOver);
 }
 
 #[test]
 fn nothing_to_wait_for_means_no_wait() {
     let mut agentless = machine(TracingMode::Auto);
-    assert_eq!(agentless.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8"))), Hold::No);
+    assert_eq!(agentless.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0), Hold::No);
 
     // T-18: a trace that is certain not to be kept.
     let mut unsampled = with_agent();
-    assert_eq!(unsampled.invoke(&invoke("r1", &format!("{ROOT};Sampled=0"))), Hold::No);
-    assert_eq!(unsampled.invoke(&invoke("r2", "")), Hold::UntilOver, "nobody has decided");
+    assert_eq!(unsampled.invoke(&invoke("r1", &format!("{ROOT};Sampled=0")), 0), Hold::No);
+    assert_eq!(unsampled.invoke(&invoke("r2", ""), 0), Hold::UntilOver, "nobody has decided");
 }
 
 #[test]
 fn otlp_without_an_agent_leaves_soon() {
     let mut machine = machine(TracingMode::Auto);
-    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
     let scope_spans = opentelemetry_proto::tonic::trace::v1::ScopeSpans {
         spans: vec![*span(1), *span(2)],
         ..Default::default()
@@ -98,15 +101,15 @@ fn otlp_without_an_agent_leaves_soon() {
 #[test]
 fn the_end_of_file_in_an_invocation_ends_it_and_closes_what_was_open() {
     let mut machine = with_agent();
-    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
     machine.receive(Received::Started(AGENT, span(1)), 0);
-    assert_eq!(machine.receive(Received::Closed(AGENT), 77), Signal::Over);
+    assert_eq!(machine.receive(Received::Closed(AGENT, Fate::Unknown), 77), Signal::Over);
     let batch = machine.take_batch();
     assert_eq!(batch.spans[0].span.end_time_unix_nano, 77);
     assert_eq!(machine.held_spans(), 0);
     assert_eq!(
-        machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8"))),
+        machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")), 0),
         Hold::No,
         "nobody is left to wait for"
     );
@@ -116,14 +119,14 @@ fn the_end_of_file_in_an_invocation_ends_it_and_closes_what_was_open() {
 fn the_end_of_a_child_process_is_not_the_end_of_the_invocation() {
     let child = Connection(1);
     let mut machine = with_agent();
-    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
     machine.receive(Received::Started(AGENT, span(1)), 0);
     machine.receive(Received::Hello(child, Box::default()), 0);
     let again = Entered { request_id: "r1".into(), trace_header: String::new(), deadline_ms: 0 };
     machine.receive(Received::Entered(child, again), 0);
     machine.receive(Received::Started(child, span(2)), 0);
-    assert_eq!(machine.receive(Received::Closed(child), 0), Signal::Nothing);
+    assert_eq!(machine.receive(Received::Closed(child, Fate::Unknown), 0), Signal::Nothing);
     assert_eq!(machine.take_batch().spans.len(), 1, "what the child had open is closed");
     assert_eq!(machine.receive(done("r1"), 0), Signal::Over);
 }
@@ -132,9 +135,10 @@ fn the_end_of_a_child_process_is_not_the_end_of_the_invocation() {
 fn section_8_4_an_end_of_file_past_the_deadline_is_a_timeout() {
     for (now_ms, error_type) in [(999, "Runtime.ExitError"), (1000, "Timeout")] {
         let mut machine = with_agent();
-        machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+        machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
+        machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
         machine.receive(Received::Started(AGENT, span(1)), 0);
-        machine.receive(Received::Closed(AGENT), now_ms * 1_000_000);
+        machine.receive(Received::Closed(AGENT, Fate::Unknown), now_ms * 1_000_000);
         let seen = format!("{:?}", machine.take_batch().spans[0].span.events[0].attributes[0].value);
         assert!(seen.contains(error_type), "{now_ms}: {seen}");
     }
@@ -146,6 +150,7 @@ fn what_is_open_at_a_shutdown_is_closed_by_its_reason() {
         [("TIMEOUT", "Timeout"), ("failure", "Runtime.ExitError"), ("spindown", "Shutdown")]
     {
         let mut machine = with_agent();
+        machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
         machine.receive(Received::Started(AGENT, span(1)), 0);
         machine.shut_down(&Shutdown { reason: reason.into(), deadline_ms: 0 }, 5);
         let batch = machine.take_batch();
@@ -158,14 +163,14 @@ fn what_is_open_at_a_shutdown_is_closed_by_its_reason() {
 #[test]
 fn lam_20_a_parent_of_lambdas_own_shows_active_tracing_and_is_remembered() {
     let mut machine = with_agent();
-    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(entered("r1", &sampled("53995c3f42cd8ad8")), 0);
     assert_eq!(machine.take_batch().invocations[0].mode, Mode::Unknown, "the same parent proves nothing");
     machine.receive(done("r1"), 0);
     machine.receive(entered("r2", &sampled("aaaaaaaaaaaaaaaa")), 0);
-    machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")));
+    machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(done("r2"), 0);
-    machine.invoke(&invoke("r3", ""));
+    machine.invoke(&invoke("r3", ""), 0);
     let invocations = machine.take_batch().invocations;
     assert_eq!(invocations[1].mode, Mode::Active);
     assert_eq!(invocations[2].mode, Mode::Active);
@@ -174,7 +179,7 @@ fn lam_20_a_parent_of_lambdas_own_shows_active_tracing_and_is_remembered() {
 #[test]
 fn an_explicit_mode_wins() {
     let mut machine = machine(TracingMode::PassThrough);
-    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")));
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
     assert_eq!(machine.take_batch().invocations[0].mode, Mode::PassThrough);
 }
@@ -184,7 +189,7 @@ fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
     let mut machine = with_agent();
     for number in 0..100_u8 {
         let request_id = format!("r{number}");
-        machine.invoke(&invoke(&request_id, &sampled("53995c3f42cd8ad8")));
+        machine.invoke(&invoke(&request_id, &sampled("53995c3f42cd8ad8")), 0);
         machine.receive(Received::Ended(AGENT, span(number.max(1))), 0);
         machine.receive(Received::Done(AGENT, Done { request_id, raised: true, spans_dropped: 1 }), 0);
     }
@@ -195,3 +200,6 @@ fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
     assert!(accounts.balance(batch.spans.len() as u64));
     assert_eq!(accounts.to_json()["dropped"], serde_json::json!({"agent_write": 100, "unreadable": 3}));
 }
+
+mod endings;
+mod interleavings;

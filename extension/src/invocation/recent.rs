@@ -1,0 +1,217 @@
+//! The invocations of late, and what is known of each.
+
+use super::ending::{Evidence, Shut};
+use super::trace_header::{Sampled, TraceHeader};
+use super::{Invocation, Mode};
+use crate::receive::process::Exit;
+use crate::settings::TracingMode;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Invocations remembered for their late spans (xray.md section 15, row 10).
+pub(super) const REMEMBERED: usize = 16;
+/// The same where so many run at once, as on Managed Instances.
+const REMEMBERED_RUNNING: usize = 1024;
+
+/// What is known of the end of an invocation that has not been explained yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Death {
+    pub(super) at_unix_nano: u64,
+    pub(super) exit: Option<Exit>,
+    /// When the explanation must do with what is known.
+    pub(super) due_unix_nano: u64,
+}
+
+/// One invocation.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) invocation: Invocation,
+    /// The first that was heard of it.
+    pub(super) begun_unix_nano: u64,
+    /// Epoch milliseconds of the function's timeout; 0 when not known.
+    pub(super) deadline_ms: u64,
+    /// Its INVOKE event or its handler's begin has come.
+    pub(super) has_begun: bool,
+    /// The span of its handler has come, complete or open.
+    pub(super) has_top: bool,
+    pub(super) death: Option<Death>,
+    /// `errorType` of `platform.runtimeDone` or `platform.report`.
+    pub(super) error_type: Option<String>,
+    /// The platform says that it was a timeout.
+    pub(super) said_timeout: bool,
+}
+
+impl Record {
+    pub(super) fn is_past_deadline(&self, unix_nano: u64) -> bool {
+        self.deadline_ms > 0 && unix_nano / 1_000_000 >= self.deadline_ms
+    }
+
+    /// What its end can be explained with.
+    pub(super) fn evidence(&self, shut: Option<Shut>) -> Evidence {
+        let died_late = self.death.is_some_and(|death| self.is_past_deadline(death.at_unix_nano));
+        let limit_nanos = (self.deadline_ms * 1_000_000).checked_sub(self.begun_unix_nano);
+        Evidence {
+            timed_out: died_late || self.said_timeout || shut == Some(Shut::Timeout),
+            limit: limit_nanos.map(Duration::from_nanos),
+            exit: self.death.and_then(|death| death.exit),
+            error_type: self.error_type.clone(),
+            memory_mb: None,
+            max_memory_used_mb: None,
+            shut,
+        }
+    }
+}
+
+/// The invocations of late, newest last.
+#[derive(Debug)]
+pub(super) struct Recent {
+    records: VecDeque<Record>,
+    tracing_mode: TracingMode,
+    /// What has been seen of the function's tracing mode so far (LAM-20).
+    shown_mode: Mode,
+}
+
+impl Recent {
+    pub(super) fn new(tracing_mode: TracingMode) -> Self {
+        Self { records: VecDeque::new(), tracing_mode, shown_mode: Mode::Unknown }
+    }
+
+    pub(super) fn get(&self, request_id: &str) -> Option<&Record> {
+        self.records.iter().rev().find(|record| record.invocation.request_id == request_id)
+    }
+
+    pub(super) fn get_mut(&mut self, request_id: &str) -> Option<&mut Record> {
+        self.records.iter_mut().rev().find(|record| record.invocation.request_id == request_id)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.records.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Record> {
+        self.records.iter_mut()
+    }
+
+    /// What is known of one, from now on at the latest. The oldest that is over makes room.
+    pub(super) fn note(&mut self, request_id: &str, now_unix_nano: u64) -> &mut Record {
+        let known = self.records.iter().rposition(|record| record.invocation.request_id == request_id);
+        let index = known.unwrap_or_else(|| {
+            self.make_room();
+            self.records.push_back(Record {
+                invocation: Invocation {
+                    request_id: request_id.to_owned(),
+                    mode: self.mode(),
+                    ..Invocation::default()
+                },
+                begun_unix_nano: now_unix_nano,
+                deadline_ms: 0,
+                has_begun: false,
+                has_top: false,
+                death: None,
+                error_type: None,
+                said_timeout: false,
+            });
+            self.records.len() - 1
+        });
+        &mut self.records[index]
+    }
+
+    fn make_room(&mut self) {
+        if self.records.len() < REMEMBERED {
+            return;
+        }
+        match self.records.iter().position(|record| record.invocation.is_over) {
+            Some(index) => {
+                self.records.remove(index);
+            }
+            // Where nothing tells the ends of invocations, they do not run for ever either.
+            None if self.records.len() >= REMEMBERED_RUNNING => {
+                self.records.pop_front();
+            }
+            None => {}
+        }
+    }
+
+    /// Takes down what one side says of an invocation; event and agent may come in either order.
+    pub(super) fn note_headers(
+        &mut self,
+        request_id: &str,
+        event: Option<TraceHeader>,
+        runtime: Option<TraceHeader>,
+        now_unix_nano: u64,
+    ) -> &mut Record {
+        let known = self.note(request_id, now_unix_nano).invocation.header;
+        self.learn_mode(event.or(known), runtime.or(known));
+        let mode = self.mode();
+        let record = self.note(request_id, now_unix_nano);
+        record.invocation.header = runtime.or(known).or(event);
+        record.invocation.mode = mode;
+        record
+    }
+
+    /// Under Active tracing Lambda puts its own segment between the caller and the function, so the runtime's parent
+    /// is not the event's (L-12.3); under `PassThrough` both are the caller's.
+    fn learn_mode(&mut self, event: Option<TraceHeader>, runtime: Option<TraceHeader>) {
+        if let (Some(event), Some(runtime)) = (event, runtime) {
+            let lambda_wrote_a_segment = runtime.sampled == Sampled::Yes
+                && event.root == runtime.root
+                && runtime.parent.is_some()
+                && event.parent != runtime.parent;
+            if lambda_wrote_a_segment {
+                self.show(Mode::Active);
+            }
+        }
+    }
+
+    /// The function's mode has been seen, and holds for the environment.
+    pub(super) fn show(&mut self, mode: Mode) {
+        self.shown_mode = mode;
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        match self.tracing_mode {
+            TracingMode::Active => Mode::Active,
+            TracingMode::PassThrough => Mode::PassThrough,
+            TracingMode::Auto => self.shown_mode,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(recent: &Recent) -> Vec<&str> {
+        recent.iter().map(|record| record.invocation.request_id.as_str()).collect()
+    }
+
+    #[test]
+    fn row_10_the_oldest_that_is_over_is_forgotten_first() {
+        let mut recent = Recent::new(TracingMode::Auto);
+        for number in 0..REMEMBERED {
+            recent.note(&number.to_string(), 0).invocation.is_over = number == 3 || number == 5;
+        }
+        recent.note("a", 0);
+        assert!(!ids(&recent).contains(&"3") && ids(&recent).contains(&"5"));
+        recent.note("b", 0);
+        assert_eq!((ids(&recent).len(), ids(&recent).contains(&"5")), (REMEMBERED, false));
+        recent.note("c", 0);
+        assert_eq!(ids(&recent).len(), REMEMBERED + 1, "what runs is kept");
+        for number in 0..2 * REMEMBERED_RUNNING {
+            recent.note(&format!("more {number}"), 0);
+        }
+        assert_eq!(ids(&recent).len(), REMEMBERED_RUNNING);
+    }
+
+    #[test]
+    fn an_end_at_the_deadline_is_a_timeout() {
+        for (at_ms, timed_out) in [(2_999, false), (3_000, true)] {
+            let mut recent = Recent::new(TracingMode::Auto);
+            let record = recent.note("r", 0);
+            record.deadline_ms = 3_000;
+            record.death = Some(Death { at_unix_nano: at_ms * 1_000_000, exit: None, due_unix_nano: 0 });
+            let evidence = record.evidence(None);
+            assert_eq!((evidence.timed_out, evidence.limit), (timed_out, Some(Duration::from_secs(3))));
+        }
+    }
+}
