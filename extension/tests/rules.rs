@@ -5,6 +5,8 @@
 
 #[path = "rules/documents.rs"]
 mod documents;
+#[path = "rules/endings.rs"]
+mod endings;
 #[path = "rules/flushes.rs"]
 mod flushes;
 #[path = "rules/names.rs"]

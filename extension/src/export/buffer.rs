@@ -8,6 +8,10 @@ pub(super) trait Waits {
     fn generation(&self) -> u64;
     fn bytes(&self) -> usize;
     fn spans(&self) -> u64;
+    /// Whether it is worth sending later.
+    fn may_wait(&self) -> bool {
+        true
+    }
 }
 
 /// What could not be sent, oldest first.
@@ -37,7 +41,7 @@ impl<T: Waits> Buffer<T> {
     /// Keeps these, and returns how many spans had to go: the oldest invocation first, whole, so that what stays is
     /// not a trace without its beginning. Of an invocation that is alone and too large, the end goes.
     pub(super) fn keep(&mut self, items: impl IntoIterator<Item = T>) -> u64 {
-        self.waiting.extend(items);
+        self.waiting.extend(items.into_iter().filter(Waits::may_wait));
         self.waiting.make_contiguous().sort_by_key(Waits::generation);
         let mut bytes: usize = self.waiting.iter().map(Waits::bytes).sum();
         let mut gone = 0;

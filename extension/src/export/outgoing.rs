@@ -52,6 +52,10 @@ impl Waits for Outgoing {
     fn spans(&self) -> u64 {
         self.document.spans
     }
+
+    fn may_wait(&self) -> bool {
+        !self.document.is_progress()
+    }
 }
 
 /// The spans that these documents stand for.

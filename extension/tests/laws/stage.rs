@@ -49,6 +49,7 @@ pub(crate) fn invocation(mode: Mode, is_over: bool) -> Invocation {
         header: TraceHeader::parse(&format!("Root={TRACE_TEXT};Parent=5353535353535353;Sampled=1")),
         mode,
         is_over,
+        ..Invocation::default()
     }
 }
 

@@ -10,7 +10,8 @@ use super::place::Place;
 use super::plan::Planned;
 use super::{Function, annotations, aws, cause, flags, http, links, metadata, name, service, sql};
 use crate::accounts::Accounts;
-use crate::flush::Invocation;
+use crate::flush::{Initialisation, Invocation};
+use crate::trace_header::SpanId;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::cell::OnceCell;
@@ -83,7 +84,9 @@ pub(super) fn compose<'a>(
             fill(&subject, remote, &mut call, state, accounts);
             shorten(&mut segment, detail);
             shorten(&mut call, detail);
+            let segment_id = segment.id;
             emit(Composed { document: &mut segment, spans: 0 }, accounts, spare);
+            before(&subject, segment_id, accounts, spare, emit);
             emit(Composed { document: &mut call, spans: 1 }, accounts, spare);
         }
         place => {
@@ -101,9 +104,33 @@ pub(super) fn compose<'a>(
                 metadata::resource(&subject, &mut document);
             }
             shorten(&mut document, detail);
+            let segment_id = document.is_segment().then_some(document.id);
             emit(Composed { document: &mut document, spans: 1 }, accounts, spare);
+            if let Some(segment_id) = segment_id {
+                before(&subject, segment_id, accounts, spare, emit);
+            }
         }
     }
+}
+
+/// The initialisation that the invocation has waited for, below the function's own segment: under Active tracing
+/// Lambda has one below its own (LAM-2).
+fn before<'a>(
+    subject: &Subject<'a>,
+    segment_id: SpanId,
+    accounts: &mut Accounts,
+    spare: &mut Spare<'a>,
+    emit: &mut impl FnMut(Composed<'_, 'a>, &mut Accounts, &mut Spare<'a>),
+) {
+    let planned = subject.planned;
+    let Some(initialisation) = planned.initialisation.filter(|one| !one.was_ahead) else { return };
+    let id = derive::id(planned.trace_id, planned.id, Purpose::Initialisation);
+    let (start, end) = (initialisation.start_unix_nano, initialisation.end_unix_nano);
+    let mut document = Document::new(planned.trace_id, id, start, end, spare);
+    document.hang_on(segment_id);
+    document.name = initialisation.name.into();
+    document.otel().push("initialization_type", Meta::Text(initialisation.kind.as_str().into()));
+    emit(Composed { document: &mut document, spans: 0 }, accounts, spare);
 }
 
 fn new_document<'a>(subject: &Subject<'a>, spare: &mut Spare<'a>) -> Document<'a> {
@@ -158,7 +185,18 @@ fn fill<'a>(
         // TIME-3: a clock step is no reason to lose the span.
         document.otel().push("end_time_unix_nano", Meta::Text(end.to_string().into()));
     }
+    if let Some(ahead) = subject.planned.initialisation.filter(|one| one.was_ahead) {
+        document.otel().push("initialized_ahead", Meta::Text(ran_ahead(ahead, start).into()));
+    }
     metadata::set(subject, document);
+}
+
+/// `provisioned-concurrency: 812 ms, 3600 s before`.
+fn ran_ahead(initialisation: &Initialisation, start_unix_nano: u64) -> String {
+    let Initialisation { kind, start_unix_nano: from, end_unix_nano: to, .. } = initialisation;
+    let took = to.saturating_sub(*from) / 1_000_000;
+    let before = start_unix_nano.saturating_sub(*to) / 1_000_000_000;
+    format!("{kind}: {took} ms, {before} s before")
 }
 
 fn shorten(document: &mut Document<'_>, detail: Detail) {

@@ -9,6 +9,8 @@ pub(super) enum Purpose {
     Exception(usize),
     /// The segment around a call that has no segment (BET-12).
     Service,
+    /// What came before the first invocation.
+    Initialisation,
     /// The metadata that did not fit (xray.md section 14.5).
     Overflow(usize),
 }
@@ -18,6 +20,7 @@ pub(super) fn id(trace_id: TraceId, span_id: SpanId, purpose: Purpose) -> SpanId
     let (tag, number) = match purpose {
         Purpose::Exception(number) => (b'e', number),
         Purpose::Service => (b's', 0),
+        Purpose::Initialisation => (b'i', 0),
         Purpose::Overflow(number) => (b'o', number),
     };
     let number = (number as u64).to_le_bytes();
@@ -43,6 +46,7 @@ mod tests {
             Purpose::Exception(0),
             Purpose::Exception(1),
             Purpose::Service,
+            Purpose::Initialisation,
             Purpose::Overflow(0),
             Purpose::Overflow(1),
         ];

@@ -20,6 +20,14 @@ pub struct TranslatedDocument {
     pub is_segment: bool,
 }
 
+impl TranslatedDocument {
+    /// Whether it only shows that something runs: worthless later, and wrong once the complete document has left.
+    pub fn is_progress(&self) -> bool {
+        // In a text inside of the document the quotes would have backslashes.
+        self.spans == 0 && self.json.contains(r#""in_progress":true"#)
+    }
+}
+
 /// The fields in the order in which they are written. The first four tell a nested subsegment from an independent
 /// one, and stand where [`super::nest`] finds them.
 #[derive(Debug, Clone)]

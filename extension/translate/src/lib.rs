@@ -101,6 +101,9 @@ pub struct Translator {
 impl Translator {
     /// Translates everything in the batch.
     pub fn translate(&mut self, batch: &Batch, function: &Function) -> Translated {
+        if batch.is_progress {
+            return show_running(batch, function);
+        }
         let mut accounts = Accounts::default();
         let mut documents = Vec::with_capacity(batch.spans.len() + batch.sdk_documents.len());
         for document in &batch.sdk_documents {
@@ -177,6 +180,18 @@ impl Translator {
             }
         })
     }
+}
+
+/// Documents that show open spans as running (xray.md section 3.1). They stand for no span, and nothing remembers
+/// them: the complete documents that replace them (DOC-2) are translated as if these had never been.
+fn show_running(batch: &Batch, function: &Function) -> Translated {
+    let mut accounts = Accounts::default();
+    let mut translator = Translator::default();
+    let spans: Vec<_> = batch.spans.iter().collect();
+    let planned = plan::plan(&spans, batch, function, &mut translator.memory, &mut accounts);
+    let (ready, _) = translator.compose(&planned, function, &mut accounts);
+    let documents = ready.into_iter().map(|one| TranslatedDocument { spans: 0, ..one.document });
+    Translated { documents: documents.collect(), accounts: Accounts::default() }
 }
 
 /// The spans of a batch that are sent at all, parents before their children. Left out, and counted, are unsampled ones

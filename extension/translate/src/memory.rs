@@ -26,6 +26,8 @@ pub(super) struct TraceState {
     pub(super) links: usize,
     /// The function's segment.
     pub(super) top: Option<SpanId>,
+    /// The initialisation before it has been told.
+    pub(super) told_initialisation: bool,
     /// Lambda's trace, where this one was made a part of it (row 12).
     pub(super) adopted_by: Option<(TraceId, SpanId)>,
     /// Another invocation does not begin a new count.

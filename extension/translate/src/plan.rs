@@ -5,7 +5,7 @@ use super::memory::Memory;
 use super::place::{Facts, Parent, Place, Placement};
 use super::{Function, Keep};
 use crate::accounts::{Accounts, Reason};
-use crate::flush::{Batch, Collected, Invocation, Mode};
+use crate::flush::{Batch, Collected, Initialisation, Invocation, Mode};
 use crate::trace_header::{Sampled, SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -31,6 +31,8 @@ pub(super) struct Planned<'a> {
     /// The trace and the parent it came with, where it now has others (rows 9 and 12).
     pub(super) original_trace: Option<TraceId>,
     pub(super) original_parent: Option<SpanId>,
+    /// What came before, where this is the first span that can tell it.
+    pub(super) initialisation: Option<&'a Initialisation>,
 }
 
 /// The places of the candidates by their ids, which are random enough for a simple hash.
@@ -100,8 +102,10 @@ pub(super) fn plan<'a>(
         if explicit > 0 {
             memory.trace(one.trace_id).explicit_to_come += explicit;
         }
+        let initialisation = initialisation_for(one, &placement, memory);
         planned.push(Planned {
             collected: one.collected,
+            initialisation,
             trace_id: one.trace_id,
             id: one.id,
             invocation: one.invocation,
@@ -113,6 +117,18 @@ pub(super) fn plan<'a>(
         });
     }
     planned
+}
+
+/// The initialisation that a span is the first after, told once and by a finished one.
+fn initialisation_for<'a>(
+    one: &Candidate<'a>,
+    placement: &Placement,
+    memory: &mut Memory,
+) -> Option<&'a Initialisation> {
+    let initialisation = one.invocation?.initialisation.as_ref()?;
+    let can_tell = placement.is_top && one.collected.span.end_time_unix_nano != 0;
+    let told = can_tell && std::mem::replace(&mut memory.trace(one.trace_id).told_initialisation, true);
+    (can_tell && !told).then_some(initialisation)
 }
 
 /// The spans with usable ids, the last of several with the same (BET-9, ID-4, ID-8).

@@ -98,7 +98,9 @@ impl Otlp {
         for document in &batch.sdk_documents {
             accounts.drop(Reason::SdkDocument, document.spans());
         }
-        spans.extend(select(batch, function, generation, &mut accounts));
+        if !batch.is_progress {
+            spans.extend(select(batch, function, generation, &mut accounts));
+        }
         let endpoint = match self.endpoint() {
             Ok(endpoint) => endpoint,
             Err(message) => {

@@ -196,9 +196,9 @@ impl World {
                     ..InvocationDone::default()
                 }))
             }
-            Step::Unreadable(spans) => {
-                self.machine.receive(Received::Lost { reason: Reason::Unreadable, spans: u64::from(spans) }, now)
-            }
+            Step::Unreadable(spans) => self
+                .machine
+                .receive(Received::Lost { reason: Reason::Unreadable, spans: u64::from(spans) }, now),
             Step::LetGo => {
                 self.machine.let_go();
                 self.holds = false;
