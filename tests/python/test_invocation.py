@@ -230,3 +230,31 @@ def test_budgets_modules_and_files_of_a_function_that_calls_nothing(start: Start
         opened = [path for path in function.invoke().json if "/otel_xray/" in path]
     assert len(opened) == len({*opened}) == len(own), opened
     assert all(path.endswith(".pyc") for path in opened), "compiled files only (A-4)"
+
+
+@pytest.mark.parametrize(
+    ("source", "handler", "kind", "message", "label"),
+    [
+        ("import does_not_exist\n", "app.handler", "Runtime.ImportModuleError", "does_not_exist", "<module>"),
+        ("def handler(:\n", "app.handler", "Runtime.UserCodeSyntaxError", "Syntax error", ""),
+        ("x = 1\n", "app.handler", "Runtime.HandlerNotFound", "Handler 'handler' missing", ""),
+        ("raise RuntimeError('no settings')\n", "app.handler", "RuntimeError", "no settings", "<module>"),
+        ("import sys\nsys.exit(3)\n", "app.handler", "SystemExit", "3", "<module>"),
+    ],
+)
+def test_a_function_that_cannot_be_loaded_says_why(  # noqa: PLR0917
+    start: Start, source: str, handler: str, kind: str, message: str, label: str
+) -> None:
+    with start(source, handler=handler) as function:
+        function.frames.wait_for(4, 1)
+        assert [kind for kind, _ in function.frames.frames] == [1, 4]
+        span = function.frames.named("load app.handler")
+        assert (span.kind, span.flags, span.parent_span_id) == (1, 0x101, b"")
+        assert span.status.code == 2
+        assert message in span.status.message
+        assert span.start_time_unix_nano < span.end_time_unix_nano
+        event = attributes(span.events[0])
+        assert event["exception.type"] == kind
+        assert message in event["exception.message"]
+        assert label in event["exception.stacktrace"]
+        assert "/otel_xray/" not in event["exception.stacktrace"]

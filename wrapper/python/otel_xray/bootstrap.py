@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from time import time_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,6 +141,22 @@ def _say_once(error: Exception) -> None:
     complain("handler", f"an invocation could not be recorded: {error!r}")
 
 
+def _loading_failed(
+    recorder: Recorder | None, name: str, begun_ns: int, error: BaseException, fault: Any = None
+) -> None:
+    """No handler's span will ever come: this one tells why. ``fault`` is what the runtime makes of the error."""
+    if recorder is None:
+        return
+    try:
+        seen_by_callers = {}
+        if fault is not None:
+            kind, message = getattr(fault, "exception_type", ""), getattr(fault, "msg", "")
+            seen_by_callers = {"exception.type": str(kind), "exception.message": str(message)}
+        recorder.loading_failed(f"load {name}", begun_ns, error, seen_by_callers)
+    except Exception as trouble:  # the function comes first
+        _say_once(trouble)
+
+
 def _attributes(context: Any, request_id: str, cold: bool) -> dict[str, Any]:
     attributes = {"faas.invocation_id": request_id, "faas.coldstart": cold}
     arn = getattr(context, "invoked_function_arn", None)
@@ -166,14 +183,20 @@ def __getattr__(attribute: str) -> Any:
     recorder = _start_agent(name, environ)
     client = _runtime_client()
     collector = _pause_collector(environ)
+    begun_ns = time_ns()
     try:
         handler = client._get_handler(name)
-    except client.FaultException:
+    except client.FaultException as fault:
+        _loading_failed(recorder, name, begun_ns, fault.__context__ or fault, fault)
         raise
     except Exception as error:
+        _loading_failed(recorder, name, begun_ns, error)
         # Raised while the user's module was imported. As it is, the runtime would take an AttributeError for ours.
         fault = client.build_fault_result((type(error), error, error.__traceback__), None)
         raise client.FaultException(fault["errorType"], fault["errorMessage"], fault["stackTrace"]) from None
+    except BaseException as error:  # sys.exit() while the module is imported
+        _loading_failed(recorder, name, begun_ns, error)
+        raise
     finally:
         if collector is not None:
             collector.freeze()

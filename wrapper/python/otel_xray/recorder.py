@@ -163,6 +163,16 @@ class Recorder:
         self.wire.end(encode(span), now=False)
         self.wire.done(request_id, raised=error is not None)
 
+    def loading_failed(self, name: str, begun_ns: int, error: BaseException, seen_by_callers: Attributes) -> None:
+        """The function could not be loaded. In a trace of its own: which invocation waits is not known here."""
+        span = Span(name, INTERNAL, TraceHeader("").trace_id, b"", SAMPLED | REMOTE_KNOWN, begun_ns)
+        span.attributes = {"faas.coldstart": True}
+        record_exception(span, error, seen_by_callers)
+        span.status = ERROR
+        span.status_message = str(seen_by_callers.get("exception.message") or _message(error))[:1024]
+        span.end_ns = time.time_ns()
+        self.wire.end(encode(span), now=True)
+
     # Spans inside the handler
 
     def current(self) -> Span | None:
