@@ -4,6 +4,7 @@ use otel_xray::conductor::Conductor;
 use otel_xray::export::Clients;
 use otel_xray::lambda;
 use otel_xray::log::{Level, Log};
+use otel_xray::receive::telemetry_http::TelemetryListener;
 use otel_xray::receive::{Received, agent_socket, daemon_udp, otlp_http};
 use otel_xray::settings::Settings;
 use otel_xray::translate::Function;
@@ -44,8 +45,10 @@ fn main() -> ExitCode {
 async fn serve(settings: Settings, log: Log) {
     let variable = |name: &str| std::env::var(name).ok();
     let (received_in, received) = mpsc::channel(QUEUE);
+    let mut telemetry = None;
     if settings.enabled {
         listen(&settings, &received_in, &log);
+        telemetry = settings.platform_events.then(|| listen_to_platform(&received_in, &log)).flatten();
     }
     let (turns_in, turns) = mpsc::channel(1);
     let (registered_in, registered) = oneshot::channel();
@@ -66,7 +69,7 @@ async fn serve(settings: Settings, log: Log) {
     // The queue stays open when nothing listens.
     let _received_in = received_in;
     let initialization_type = variable("AWS_LAMBDA_INITIALIZATION_TYPE");
-    lambda::run(initialization_type.as_deref(), registered_in, turns_in, log.clone()).await;
+    lambda::run(initialization_type.as_deref(), telemetry, registered_in, turns_in, log.clone()).await;
     if let Err(error) = conducting.await {
         log.say(Level::Error, format_args!("collecting stopped before the shutdown: {error}"));
     }
@@ -114,6 +117,24 @@ fn listen(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
                      send here; set OTEL_XRAY_DAEMON to another address, or to off"
                 ),
             ),
+        }
+    }
+}
+
+/// Opens the listener for the platform's own records, and gives its address.
+fn listen_to_platform(out: &mpsc::Sender<Received>, log: &Log) -> Option<String> {
+    match TelemetryListener::bind() {
+        Ok(listener) => {
+            let uri = listener.uri();
+            tokio::spawn(listener.serve(out.clone(), log.clone()));
+            Some(uri)
+        }
+        Err(error) => {
+            log.say(
+                Level::Warn,
+                format_args!("no port for the platform's telemetry ({error}): going on without it"),
+            );
+            None
         }
     }
 }

@@ -39,6 +39,7 @@ const TELEMETRY_RECORDS: &str = "OTEL_XRAY_TELEMETRY_RECORDS";
 const OUTLETS: &str = "OTEL_XRAY_OUTLETS";
 const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
 const DAEMON: &str = "OTEL_XRAY_DAEMON";
+const PLATFORM_EVENTS: &str = "OTEL_XRAY_PLATFORM_EVENTS";
 const AGENT_SOCKET: &str = "OTEL_XRAY_AGENT_SOCKET";
 
 /// The settings in the order in which the README lists them.
@@ -136,6 +137,14 @@ pub const SETTINGS: &[Setting] = &[
         help: "Where an X-Ray SDK in the function can send its documents, as to an X-Ray daemon.",
     },
     Setting {
+        name: PLATFORM_EVENTS,
+        values: "`true`, `false`",
+        default: "true",
+        reader: Reader::Extension,
+        help: "`false`: no subscription to Lambda's Telemetry API. How an invocation ended, what its initialisation took \
+               and how much memory it used are then not in the trace where only Lambda knows.",
+    },
+    Setting {
         name: AGENT_SOCKET,
         values: "1 to 100 of `A-Z a-z 0-9 . _ -`",
         default: "otel-xray",
@@ -224,6 +233,7 @@ impl OutletKind {
 
 /// The settings the extension runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Settings {
     pub enabled: bool,
     pub tracing_mode: TracingMode,
@@ -242,6 +252,8 @@ pub struct Settings {
     pub otlp_http: Option<SocketAddr>,
     /// `None` when turned off.
     pub daemon: Option<SocketAddr>,
+    /// Whether the platform's own records are asked for.
+    pub platform_events: bool,
     pub agent_socket: String,
 }
 
@@ -290,6 +302,7 @@ impl Settings {
             telemetry_records: reader.get(TELEMETRY_RECORDS, parse_bool),
             otlp_http: reader.get(OTLP_HTTP, parse_listener),
             daemon: reader.get(DAEMON, parse_listener),
+            platform_events: reader.get(PLATFORM_EVENTS, parse_bool),
             agent_socket: reader.get(AGENT_SOCKET, parse_socket_name),
         };
         (settings, reader.complaints)
@@ -420,6 +433,7 @@ mod tests {
             (TELEMETRY_RECORDS, "some"),
             (OTLP_HTTP, "0.0.0.0:4318"),
             (DAEMON, "[::]:2000"),
+            (PLATFORM_EVENTS, "all"),
             (AGENT_SOCKET, "a/b"),
         ];
         let (settings, complaints) = read(&nonsense);

@@ -5,6 +5,7 @@
 //! down with it).
 
 mod lenient;
+mod subscribe;
 
 use crate::log::{Level, Log};
 use lambda_extension::{Error, Extension, LambdaEvent, NextEvent, RegisteredExtension, Service, service_fn};
@@ -51,6 +52,8 @@ pub struct Registered {
     pub function_name: String,
     pub function_version: String,
     pub account_id: Option<String>,
+    /// Each invocation is an event; on Managed Instances none is (L-8.26).
+    pub hears_of_invocations: bool,
 }
 
 /// The events to register for: Managed Instances refuse INVOKE (L-8.26).
@@ -64,9 +67,11 @@ pub fn events_for(initialization_type: Option<&str>) -> &'static [&'static str] 
 
 /// Registers, then hands every event to `turns` and asks for the next when it is finished. Returns after SHUTDOWN.
 ///
-/// `registered` is told what registration said, before the first event.
+/// `registered` is told what registration said, before the first event. Where there is a `telemetry` address, the
+/// platform is asked to send its records there.
 pub async fn run(
     initialization_type: Option<&str>,
+    telemetry: Option<String>,
     registered: oneshot::Sender<Registered>,
     turns: mpsc::Sender<Turn>,
     log: Log,
@@ -89,11 +94,15 @@ pub async fn run(
             }
         })
     };
-    let extension = register(events_for(initialization_type), forward, &log).await;
+    let (extension, events) = register(events_for(initialization_type), forward, &log).await;
+    if let Some(uri) = telemetry {
+        subscribe::subscribe(&extension.extension_id, uri, log.clone());
+    }
     let _ = registered.send(Registered {
         function_name: extension.function_name.clone(),
         function_version: extension.function_version.clone(),
         account_id: extension.account_id.clone(),
+        hears_of_invocations: events.contains(&"INVOKE"),
     });
     let extension_id = extension.extension_id.clone();
     let failure = tokio::select! {
@@ -114,7 +123,12 @@ async fn take_turn(turns: &mpsc::Sender<Turn>, event: Event) {
     }
 }
 
-async fn register<S>(events: &[&str], service: S, log: &Log) -> RegisteredExtension<S>
+/// Registers, and says for which events.
+async fn register<'a, S>(
+    events: &'a [&'a str],
+    service: S,
+    log: &Log,
+) -> (RegisteredExtension<S>, &'a [&'a str])
 where
     S: Service<LambdaEvent, Response = (), Error = Error> + Clone,
 {
@@ -123,7 +137,7 @@ where
     loop {
         let extension = Extension::new().with_events(events).with_events_processor(service.clone());
         match extension.register().await {
-            Ok(extension) => return extension,
+            Ok(extension) => return (extension, events),
             Err(error) if error.to_string().contains("403") && events.contains(&"INVOKE") => {
                 log.say(Level::Warn, "Lambda refused INVOKE events; registering for SHUTDOWN only");
                 events = &["SHUTDOWN"];

@@ -5,10 +5,12 @@ pub mod agent_socket;
 pub mod daemon_udp;
 pub mod datagram;
 pub mod frame;
+mod local_http;
 pub mod otlp_decode;
 pub mod otlp_http;
 pub mod platform;
 pub mod process;
+pub mod telemetry_http;
 
 use crate::accounts::Reason;
 use crate::translate::sdk::SdkDocument;

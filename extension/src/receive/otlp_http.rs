@@ -4,75 +4,42 @@
 //! bodies before and after decompression, and time.
 
 use super::Received;
+use super::local_http::{self, BodyError, Handler};
 use super::otlp_decode::{self, Decoded};
 use crate::accounts::Reason;
-use crate::log::{Level, Log};
+use crate::log::Log;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
-use std::convert::Infallible;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// The largest request body, and the largest it may become when decompressed.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-const MAX_CONNECTIONS: usize = 64;
-const HEADER_TIME: Duration = Duration::from_secs(5);
-const BODY_TIME: Duration = Duration::from_secs(5);
 const PROTOBUF: &str = "application/x-protobuf";
 
 /// Binds the receiver's address.
 pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+    local_http::bind(address)
 }
 
 /// Serves until the receiving side of `out` is gone.
 pub async fn serve(listener: TcpListener, out: mpsc::Sender<Received>, log: Log) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                log.once(
-                    "otlp-accept",
-                    Level::Warn,
-                    format_args!("an OTLP client could not connect: {error}"),
-                );
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
+    let handler: Handler = Arc::new(move |request| {
         let out = out.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let out = out.clone();
-                async move { Ok::<_, Infallible>(answer(request, &out).await) }
-            });
-            // A client that goes away in the middle of a request has nothing to be told.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIME)
-                .max_buf_size(64 * 1024)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(place);
-        });
-    }
+        Box::pin(async move { answer(request, &out).await })
+    });
+    local_http::serve(listener, |_| true, handler, log).await;
 }
 
 /// Why a request is refused; the text is the answer's body.
@@ -90,10 +57,10 @@ enum Refusal {
     Encoding(String),
     #[error("the body is over {MAX_BODY_BYTES} bytes: export smaller batches")]
     TooLarge,
-    #[error("the body did not arrive in time")]
-    Slow,
-    #[error("the body could not be read: {0}")]
-    Body(String),
+    #[error(transparent)]
+    Body(BodyError),
+    #[error("the body could not be decompressed: {0}")]
+    Gzip(std::io::Error),
     #[error("the body is not an OTLP ExportTraceServiceRequest: {0}")]
     Protobuf(#[from] prost::DecodeError),
     #[error("the extension is shutting down")]
@@ -107,9 +74,18 @@ impl Refusal {
             Self::Path => StatusCode::NOT_FOUND,
             Self::ContentType(_) | Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Body(_) | Self::Protobuf(_) => StatusCode::BAD_REQUEST,
+            Self::Body(BodyError::Slow) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(_) | Self::Gzip(_) | Self::Protobuf(_) => StatusCode::BAD_REQUEST,
             Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            other => Self::Body(other),
         }
     }
 }
@@ -143,7 +119,7 @@ async fn receive(
         return Err(Refusal::ContentType(content_type));
     }
     let encoding = header(request.headers(), &CONTENT_ENCODING);
-    let body = read_body(request.into_body()).await?;
+    let body = local_http::read_body(request.into_body(), MAX_BODY_BYTES).await?;
     let body = match encoding.as_str() {
         "" | "identity" => body,
         "gzip" => decompress(&body)?,
@@ -168,16 +144,6 @@ fn header(headers: &HeaderMap, name: &hyper::header::HeaderName) -> String {
     String::from_utf8_lossy(&value[..value.len().min(100)]).trim().to_ascii_lowercase()
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
-    let read = Limited::new(body, MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(BODY_TIME, read).await {
-        Err(_) => Err(Refusal::Slow),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Ok(Err(error)) => Err(Refusal::Body(error.to_string())),
-    }
-}
-
 fn decompress(body: &[u8]) -> Result<Bytes, Refusal> {
     let limit = u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX);
     let mut plain = Vec::new();
@@ -185,14 +151,14 @@ fn decompress(body: &[u8]) -> Result<Bytes, Refusal> {
     match read {
         Ok(_) if plain.len() > MAX_BODY_BYTES => Err(Refusal::TooLarge),
         Ok(_) => Ok(plain.into()),
-        Err(error) => Err(Refusal::Body(error.to_string())),
+        Err(error) => Err(Refusal::Gzip(error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::test_log;
+    use crate::log::{Level, test_log};
     use flate2::{Compression, write::GzEncoder};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};

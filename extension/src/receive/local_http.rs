@@ -1,0 +1,96 @@
+//! The HTTP server under every receiver that speaks HTTP: HTTP/1.1, and everything bounded: connections, headers,
+//! bodies and time.
+
+use crate::log::{Level, Log};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+const MAX_CONNECTIONS: usize = 64;
+const HEADER_TIME: Duration = Duration::from_secs(5);
+const BODY_TIME: Duration = Duration::from_secs(5);
+
+pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
+/// Answers one request. Not a type parameter: one server in the binary is enough.
+pub(super) type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+
+/// Why a body could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the body is over the limit")]
+    TooLarge,
+    #[error("the body did not arrive in time")]
+    Slow,
+    #[error("the body could not be read: {0}")]
+    Broken(String),
+}
+
+/// Binds a receiver's address.
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Serves for ever. A connection that `may_enter` does not let in is closed.
+pub(super) async fn serve(
+    listener: TcpListener,
+    may_enter: fn(&TcpStream) -> bool,
+    handler: Handler,
+    log: Log,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                log.once(
+                    "http-accept",
+                    Level::Warn,
+                    format_args!("a local client could not connect: {error}"),
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if !may_enter(&stream) {
+            continue;
+        }
+        let handler = Arc::clone(&handler);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let answer = handler(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            // A client that goes away in the middle of a request has nothing to be told.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIME)
+                .max_buf_size(64 * 1024)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(place);
+        });
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+    let read = Limited::new(body, limit).collect();
+    match tokio::time::timeout(BODY_TIME, read).await {
+        Err(_) => Err(BodyError::Slow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(error)) => Err(BodyError::Broken(error.to_string())),
+    }
+}
