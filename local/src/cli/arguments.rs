@@ -66,7 +66,7 @@ pub(super) struct Invoke {
     /// The function's timeout in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(super) timeout: std::time::Duration,
-    /// The function's memory size in MB; it is told, not enforced.
+    /// The function's memory size in MB; a process that makes all of them exceed it is killed.
     #[arg(long, value_name = "MB", default_value_t = 512)]
     pub(super) memory: u32,
     /// The function's name.

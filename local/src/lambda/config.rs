@@ -143,6 +143,7 @@ pub struct Config {
     /// The function's configured variables; they win over the environment's own (L-3.4).
     pub variables: BTreeMap<String, String>,
     pub timeout: Duration,
+    /// Past it, the largest process is killed.
     pub memory_mb: u32,
     pub function_name: String,
     pub function_version: String,
@@ -171,7 +172,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A function called `function` with 3 s, 128 MB, Active tracing and made-up credentials.
+    /// A function called `function` with 3 s, 512 MB, Active tracing and made-up credentials.
     pub fn new(layer_dir: impl Into<PathBuf>, runtime: RuntimeKind) -> Self {
         Self {
             layer_dir: layer_dir.into(),
@@ -180,7 +181,7 @@ impl Config {
             runtime,
             variables: BTreeMap::new(),
             timeout: Duration::from_secs(3),
-            memory_mb: 128,
+            memory_mb: 512,
             function_name: "function".to_owned(),
             function_version: "$LATEST".to_owned(),
             account_id: "123456789012".to_owned(),

@@ -23,6 +23,7 @@ use super::event_log::{EventLog, Phase};
 use super::freeze;
 use super::init::InitReport;
 use super::invocation::{InvocationReport, InvokeRequest};
+use super::memory;
 use super::platform::Platform;
 use super::processes::Process;
 use super::shutdown::{ShutdownReason, ShutdownReport};
@@ -242,6 +243,7 @@ pub(crate) struct Driver {
     /// The living generation, extensions first.
     pub(crate) processes: Vec<Process>,
     pub(crate) script: Option<AbortHandle>,
+    memory_watch: AbortHandle,
     /// Processes are up and initialised.
     pub(crate) alive: bool,
     /// When the present generation was initialised, until an invocation has reported it.
@@ -285,6 +287,7 @@ impl Driver {
         let extension_variables = for_extension(&runtime_variables);
         let platform = Platform::new(config, EventLog::new());
         let server = ApiServer::serve(listener, address, platform.clone());
+        let memory_watch = tokio::spawn(memory::watch(platform.clone())).abort_handle();
         Ok(Self {
             platform,
             server,
@@ -294,6 +297,7 @@ impl Driver {
             extension_variables,
             processes: Vec::new(),
             script: None,
+            memory_watch,
             alive: false,
             unreported_init: None,
             frozen: false,
@@ -333,6 +337,7 @@ impl Driver {
             self.frozen = true;
             self.platform.telemetry.set_frozen(true);
             freeze::freeze(&self.processes, &self.platform.log).await;
+            self.platform.memory.pause(true);
             if let Some(on_frozen) = &self.platform.config.on_frozen {
                 on_frozen();
             }
@@ -343,6 +348,7 @@ impl Driver {
     pub(crate) fn thaw(&mut self) {
         if self.frozen {
             self.frozen = false;
+            self.platform.memory.pause(false);
             freeze::thaw(&self.processes, &self.platform.log);
             self.platform.telemetry.set_frozen(false);
         }
@@ -351,6 +357,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        self.memory_watch.abort();
         if let Some(script) = &self.script {
             script.abort();
         }

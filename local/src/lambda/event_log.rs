@@ -108,6 +108,11 @@ pub enum Event {
         status: u16,
         error_type: Option<String>,
     },
+    /// The processes together held more than the function's memory; this one, the largest, is killed.
+    OutOfMemory {
+        pid: u32,
+        held_bytes: u64,
+    },
     /// Every process that lives is stopped, seen as state `T`.
     Frozen {
         pids: Vec<u32>,

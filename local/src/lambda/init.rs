@@ -16,6 +16,9 @@ use super::processes::{Launch, Process, ProcessObserver};
 use super::registry::{Extension, ExtensionState, MAX_EXTENSIONS};
 use super::shutdown::ShutdownReason;
 
+const EXIT_ERROR: &str = "Runtime.ExitError";
+const OUT_OF_MEMORY: &str = "Runtime.OutOfMemory";
+
 /// How an initialisation went.
 #[derive(Debug, Clone)]
 pub struct InitReport {
@@ -27,7 +30,7 @@ pub struct InitReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitFailure {
     /// `Extension.LaunchError`, `Extension.Crash`, `Extension.InitError`, `Extension.ExitError`, `Runtime.ExitError`,
-    /// `Sandbox.Timedout`, or what the runtime reported.
+    /// `Runtime.OutOfMemory`, `Sandbox.Timedout`, or what the runtime reported.
     pub error_type: String,
     pub message: String,
     /// What the caller of an invocation is told, when the runtime said it.
@@ -39,6 +42,10 @@ pub struct InitFailure {
 impl InitFailure {
     fn new(error_type: &str, message: String) -> Self {
         Self { error_type: error_type.to_owned(), message, payload: None, timed_out: false }
+    }
+
+    pub(crate) fn timeout(message: String) -> Self {
+        Self { timed_out: true, ..Self::new("Sandbox.Timedout", message) }
     }
 
     /// What an extension's error report or exit means outside of SHUTDOWN (L-1.6).
@@ -55,12 +62,17 @@ impl InitFailure {
         }
     }
 
-    pub(crate) fn of_runtime_exit(exit: ProcessExit) -> Self {
+    pub(crate) fn of_runtime_exit(exit: ProcessExit, out_of_memory: bool) -> Self {
         let message = match exit {
             ProcessExit::Code(0) => "Runtime exited without providing a reason".to_owned(),
             exit => format!("Runtime exited with error: {exit}"),
         };
-        Self::new("Runtime.ExitError", message)
+        Self::new(if out_of_memory { OUT_OF_MEMORY } else { EXIT_ERROR }, message)
+    }
+
+    /// What the caller is told: of memory, only that the process was killed (L-8.16).
+    pub(crate) fn callers_error_type(&self) -> &str {
+        if self.error_type == OUT_OF_MEMORY { EXIT_ERROR } else { &self.error_type }
     }
 
     /// A file in `extensions/` that cannot be started (L-1.5).
@@ -86,7 +98,8 @@ fn failure_in(state: &State) -> Option<InitFailure> {
         let payload = Some(report.payload.clone());
         return Some(InitFailure { payload, ..InitFailure::new(&report.error_type, message) });
     }
-    state.runtime.exit.map(InitFailure::of_runtime_exit)
+    let out_of_memory = state.runtime.out_of_memory;
+    state.runtime.exit.map(|exit| InitFailure::of_runtime_exit(exit, out_of_memory))
 }
 
 /// Whom an initialisation still waits for.
@@ -150,6 +163,7 @@ impl Driver {
             };
             let process = Process::start(launch, &self.platform.log, &self.platform)
                 .map_err(|error| InitFailure::of_launch(name, &error))?;
+            self.platform.memory.add_group(process.pid, false);
             self.processes.push(process);
         }
         self.until(limit, false, |state| state.extensions.all_registered()).await?;
@@ -172,7 +186,7 @@ impl Driver {
         }
         let waiting_for = self.platform.read(|state| laggards(state, runtime_started));
         let message = format!("initialisation timed out: {waiting_for}");
-        Err(InitFailure { timed_out: true, ..InitFailure::new("Sandbox.Timedout", message) })
+        Err(InitFailure::timeout(message))
     }
 
     fn start_runtime(&mut self) -> Result<(), InitFailure> {
@@ -195,6 +209,7 @@ impl Driver {
                             format!("{program} cannot be started: {error}"),
                         )
                     })?;
+                self.platform.memory.add_group(process.pid, true);
                 self.processes.push(process);
             }
             RuntimeLaunch::Scripted(script) => {

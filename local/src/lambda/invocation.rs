@@ -54,6 +54,10 @@ pub struct InvocationReport {
     pub init_duration: Option<Duration>,
     /// Why the environment was reset.
     pub reset: Option<String>,
+    /// `Runtime.OutOfMemory`, `Sandbox.Timedout`, `Extension.Crash` and their like, when the environment was reset.
+    pub error_type: Option<String>,
+    /// The most that all processes together have held since they were started.
+    pub max_memory_used_mb: u32,
 }
 
 /// An invocation as it is asked for.
@@ -106,7 +110,7 @@ fn next_step(state: &State, progress: &Progress) -> Option<Step> {
         return Some(Step::Failed(InitFailure::of_extension(extension)));
     }
     if let Some(exit) = state.runtime.exit {
-        return Some(Step::Failed(InitFailure::of_runtime_exit(exit)));
+        return Some(Step::Failed(InitFailure::of_runtime_exit(exit, state.runtime.out_of_memory)));
     }
     let all_wait = progress.released && state.extensions.all_ready();
     let last = state.extensions.last_ready().max(runtime_ready);
@@ -189,33 +193,37 @@ impl Driver {
         match last {
             Step::Failed(failure) => {
                 status = InvocationStatus::Failure;
-                let message = failure.message.clone();
-                reset = Some((ShutdownReason::Failure, failure.error_type, message));
+                reset = Some((ShutdownReason::Failure, failure));
             }
             Step::TimedOut => {
                 status = InvocationStatus::Timeout;
                 let message = invocation.timeout_message();
                 self.platform.say(format!("{} {} {message}", iso8601(end), invocation.request_id));
-                reset = Some((ShutdownReason::Timeout, "Sandbox.Timedout".to_owned(), message));
+                reset = Some((ShutdownReason::Timeout, InitFailure::timeout(message)));
             }
             Step::Ended(last_ready) => ended = last_ready,
             Step::Answered(_) | Step::RuntimeReady(_) => {}
         }
-        if let Some((_, error_type, message)) = &reset {
-            let error = invocation.platform_error(error_type, message);
+        if let Some((_, failure)) = &reset {
+            let error = invocation.platform_error(failure.callers_error_type(), &failure.message);
             // An answer that is held back is overruled; one that is out stays as it is.
             if !caller.is_served() {
                 progress.error.clone_from(&error.error);
                 caller.overrule(error);
             }
             if progress.runtime_ready_at.is_none() {
-                self.announce_runtime_done(invocation, &progress, status.as_str(), Some(error_type.as_str()));
+                self.announce_runtime_done(
+                    invocation,
+                    &progress,
+                    status.as_str(),
+                    Some(failure.error_type.as_str()),
+                );
             }
         } else {
             caller.serve();
         }
         self.platform.log.push(Event::InvocationEnded { request_id: invocation.request_id.clone() });
-        if let Some((reason, ..)) = &reset {
+        if let Some((reason, _)) = &reset {
             self.terminate(*reason).await;
         } else {
             self.platform.enter(Phase::Idle);
@@ -231,11 +239,17 @@ impl Driver {
                 .map(|ready| ended - ready)
                 .filter(|_| reset.is_none()),
             init_duration: init.map(|(begin, end)| end.duration_since(begin).unwrap_or_default()),
-            reset: reset.map(|(_, error_type, message)| format!("{error_type}: {message}")),
+            error_type: reset.as_ref().map(|(_, failure)| failure.error_type.clone()),
+            reset: reset.map(|(_, failure)| format!("{}: {}", failure.error_type, failure.message)),
+            max_memory_used_mb: self.max_memory_used_mb(),
         };
         self.announce_report(invocation, &report);
         self.write_segments(invocation, end, init, progress.error.as_ref());
         report
+    }
+
+    fn max_memory_used_mb(&self) -> u32 {
+        self.platform.memory.peak_mb(self.platform.config.memory_mb)
     }
 
     /// The initialisation inside the invocation failed: nothing was released, no process lives.
@@ -248,7 +262,7 @@ impl Driver {
         let mut answer = if failure.timed_out {
             invocation.platform_error("Sandbox.Timedout", &invocation.timeout_message())
         } else {
-            invocation.platform_error(&failure.error_type, &failure.message)
+            invocation.platform_error(failure.callers_error_type(), &failure.message)
         };
         if let Some(payload) = &failure.payload {
             answer.payload = payload.clone();
@@ -265,6 +279,8 @@ impl Driver {
             extension_overhead: None,
             init_duration: None,
             reset: Some(format!("{}: {}", failure.error_type, failure.message)),
+            error_type: Some(failure.error_type.clone()),
+            max_memory_used_mb: self.max_memory_used_mb(),
         };
         self.announce_report(invocation, &report);
         self.write_segments(invocation, SystemTime::now(), None, error.as_ref());

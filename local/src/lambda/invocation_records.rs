@@ -55,11 +55,12 @@ impl Driver {
         let billed_ms = duration_ms.ceil();
         platform.say(format!("END RequestId: {request_id}"));
         let memory_mb = platform.config.memory_mb;
-        let mut metrics =
-            json!({"durationMs": duration_ms, "billedDurationMs": billed_ms, "memorySizeMB": memory_mb});
+        let mut metrics = json!({"durationMs": duration_ms, "billedDurationMs": billed_ms, "memorySizeMB": memory_mb,
+                   "maxMemoryUsedMB": report.max_memory_used_mb});
         let mut line = format!(
             "REPORT RequestId: {request_id}\tDuration: {duration_ms:.2} ms\tBilled Duration: {billed_ms} ms\t\
-             Memory Size: {memory_mb} MB"
+             Memory Size: {memory_mb} MB\tMax Memory Used: {} MB",
+            report.max_memory_used_mb
         );
         if let Some(init) = report.init_duration {
             metrics["initDurationMs"] = json!(milliseconds(init));
@@ -68,12 +69,15 @@ impl Driver {
         if report.status != InvocationStatus::Success {
             let _ = write!(line, "\tStatus: {}", report.status.as_str());
         }
-        if let Some(reset) = &report.reset {
-            let _ = write!(line, "\tError: {reset}");
+        if let Some(error_type) = &report.error_type {
+            let _ = write!(line, "\tError Type: {error_type}");
         }
         platform.say(line);
         let mut record =
             json!({"requestId": request_id, "status": report.status.as_str(), "metrics": metrics});
+        if let Some(error_type) = &report.error_type {
+            record["errorType"] = json!(error_type);
+        }
         if let Some(overhead) = report.extension_overhead {
             let start = iso8601(SystemTime::now() - overhead);
             record["spans"] =

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::config::Config;
 use super::event_log::{Event, EventLog, Origin, OutputStream, Phase, ProcessExit};
+use super::memory::Memory;
 use super::processes::ProcessObserver;
 use super::registry::Registry;
 use super::runtime_state::RuntimeState;
@@ -25,13 +26,15 @@ pub(crate) struct Platform {
     pub(crate) config: Config,
     pub(crate) log: EventLog,
     pub(crate) telemetry: Telemetry,
+    pub(crate) memory: Memory,
     state: watch::Sender<State>,
 }
 
 impl Platform {
     pub(crate) fn new(config: Config, log: EventLog) -> Arc<Self> {
         let telemetry = Telemetry::new(config.telemetry, log.clone());
-        Arc::new(Self { config, log, telemetry, state: watch::Sender::new(State::default()) })
+        let state = watch::Sender::new(State::default());
+        Arc::new(Self { config, log, telemetry, memory: Memory::default(), state })
     }
 
     /// Changes the state and wakes everyone who waits for it.
@@ -54,6 +57,7 @@ impl Platform {
             };
         });
         self.telemetry.reset();
+        self.memory.reset();
     }
 
     pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
@@ -93,7 +97,10 @@ impl ProcessObserver for Platform {
 
     fn exited(&self, origin: &Origin, exit: ProcessExit) {
         self.update(|state| match origin {
-            Origin::Runtime => state.runtime.exit = Some(exit),
+            Origin::Runtime => {
+                state.runtime.exit = Some(exit);
+                state.runtime.out_of_memory = self.memory.runtime_killed();
+            }
             Origin::Extension(name) => state.extensions.exited(name, exit),
             Origin::Unknown => {}
         });

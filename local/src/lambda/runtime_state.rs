@@ -89,6 +89,8 @@ pub(crate) struct RuntimeState {
     pub(crate) answer: Option<RuntimeAnswer>,
     pub(crate) init_error: Option<ErrorReport>,
     pub(crate) exit: Option<ProcessExit>,
+    /// It was killed for lack of memory.
+    pub(crate) out_of_memory: bool,
 }
 
 impl Default for RuntimeState {
@@ -101,6 +103,7 @@ impl Default for RuntimeState {
             answer: None,
             init_error: None,
             exit: None,
+            out_of_memory: false,
         }
     }
 }

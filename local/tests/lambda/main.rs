@@ -4,5 +4,6 @@
 mod failures;
 mod life_cycle;
 mod local_apis;
+mod memory;
 mod python;
 mod support;

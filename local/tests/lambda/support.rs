@@ -50,3 +50,18 @@ pub(crate) fn said(environment: &LambdaEnvironment, name: &str, word: &str) -> V
 pub(crate) fn said_json(environment: &LambdaEnvironment, name: &str, word: &str) -> Vec<Value> {
     said(environment, name, word).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
+
+/// A real runtime process that does what the event says.
+pub(crate) fn process_runtime() -> RuntimeKind {
+    RuntimeKind::Command(vec![env!("CARGO_BIN_EXE_fake-runtime").to_owned()])
+}
+
+/// The records of one type, as an extension that subscribed got them.
+pub(crate) fn telemetry(environment: &LambdaEnvironment, name: &str, event_type: &str) -> Vec<Value> {
+    said(environment, name, "telemetry")
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok())
+        .filter(|event| event["type"] == event_type)
+        .map(|event| event["record"].clone())
+        .collect()
+}
