@@ -71,7 +71,7 @@ fn mistakes_are_named_with_cause_and_remedy() {
         ("--function", "one.json", &["function directory one.json is not a directory"]),
         ("--event", "none.json", &["event file none.json cannot be read", "name an existing"]),
         ("--event", "bad.json", &["event file bad.json is not JSON", "line 1", "one JSON value"]),
-        ("--python", "/no/python", &["Python interpreter /no/python cannot be run", "name a Python 3.9"]),
+        ("--python", "/no/python", &["interpreter /no/python cannot be run", "name a Python 3.9"]),
     ];
     for (option, value, parts) in cases {
         let mut arguments: Vec<&str> = base

@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Invoke a Python function with a layer, then show its traces.
+    /// Invoke a Python or Node.js function with a layer, then show its traces.
     Invoke(Box<Invoke>),
     /// Serve as the X-Ray endpoint of this machine until interrupted, then show the traces.
     Xray(Xray),
@@ -60,6 +60,15 @@ pub(super) struct Invoke {
     /// A variable of the function's configuration.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub(super) variables: Vec<(String, String)>,
+    /// The managed runtime.
+    #[arg(long, value_enum, default_value_t = Runtime::Python)]
+    pub(super) runtime: Runtime,
+    /// A Node.js 18 or newer.
+    #[arg(long, value_name = "PATH", default_value = "node")]
+    pub(super) node: PathBuf,
+    /// The runtime client that Node.js is to start, such as that of aws-lambda-ric.
+    #[arg(long, value_name = "FILE", required_if_eq("runtime", "nodejs"))]
+    pub(super) runtime_script: Option<PathBuf>,
     /// A Python 3.9 or newer that has awslambdaric installed.
     #[arg(long, value_name = "PATH", default_value = "python3")]
     pub(super) python: PathBuf,
@@ -89,6 +98,12 @@ pub(super) struct Invoke {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) show: Show,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Runtime {
+    Python,
+    Nodejs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use super::arguments::Invoke;
+use super::arguments::{Invoke, Runtime};
 use super::explanation;
 use super::output::{
     Invoked, accounts, invocation_json, log_json, shutdown_json, write_invocation, write_lines,
@@ -101,7 +101,12 @@ fn check_function(path: &Path) -> Result<(), CommandError> {
 }
 
 fn config(arguments: &Invoke, layer: &Layer) -> Config {
-    let mut config = Config::new(layer.directory(), RuntimeKind::python(&arguments.python));
+    let runtime = match (arguments.runtime, &arguments.runtime_script) {
+        (Runtime::Nodejs, Some(client)) => RuntimeKind::node(&arguments.node, client),
+        // Node.js without a script is refused before.
+        _ => RuntimeKind::python(&arguments.python),
+    };
+    let mut config = Config::new(layer.directory(), runtime);
     config.task_dir.clone_from(&arguments.function);
     config.handler.clone_from(&arguments.handler);
     config.function_name.clone_from(&arguments.name);

@@ -14,6 +14,9 @@ use super::scripted_runtime::ScriptedRuntime;
 pub enum RuntimeKind {
     /// The managed Python runtime: `bootstrap` with wrapper support, then the real runtime client `awslambdaric`.
     Python { interpreter: PathBuf },
+    /// The managed Node.js runtime: `bootstrap` with wrapper support, then this script as its runtime client, such as the
+    /// one of the npm package `aws-lambda-ric`. `arguments` come before the script.
+    Node { interpreter: PathBuf, client: PathBuf, arguments: Vec<String> },
     /// An OS-only runtime (`provided.*`): this command line, started in the task directory. The exec wrapper is
     /// not applied (L-11.1).
     Command(Vec<String>),
@@ -25,12 +28,19 @@ impl RuntimeKind {
     pub fn python(interpreter: impl Into<PathBuf>) -> Self {
         Self::Python { interpreter: interpreter.into() }
     }
+
+    pub fn node(interpreter: impl Into<PathBuf>, client: impl Into<PathBuf>) -> Self {
+        Self::Node { interpreter: interpreter.into(), client: client.into(), arguments: Vec::new() }
+    }
 }
 
 impl fmt::Debug for RuntimeKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Python { interpreter } => formatter.debug_tuple("Python").field(interpreter).finish(),
+            Self::Node { interpreter, client, arguments } => {
+                formatter.debug_tuple("Node").field(interpreter).field(client).field(arguments).finish()
+            }
             Self::Command(command) => formatter.debug_tuple("Command").field(command).finish(),
             Self::Scripted(_) => formatter.write_str("Scripted"),
         }

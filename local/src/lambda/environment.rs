@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
 use super::api_server::ApiServer;
-use super::bootstrap::{BootstrapError, Python};
+use super::bootstrap::BootstrapError;
 use super::caller::Answer;
 use super::clock::date_path;
 use super::config::{Config, RuntimeKind};
@@ -24,8 +24,10 @@ use super::freeze;
 use super::init::InitReport;
 use super::invocation::{InvocationReport, InvokeRequest};
 use super::memory;
+use super::node::Node;
 use super::platform::Platform;
 use super::processes::Process;
+use super::python::Python;
 use super::shutdown::{ShutdownReason, ShutdownReport};
 use super::trace_header::TraceHeader;
 
@@ -259,8 +261,16 @@ impl Driver {
         let launch = match &config.runtime {
             RuntimeKind::Python { interpreter } => {
                 let python = Python::probe(interpreter, &directories.task).await?;
-                let bootstrap = python.write_bootstrap(&directories.runtime, &directories.layer)?;
+                let start = python.prepare(&directories.runtime, &directories.layer)?;
+                let bootstrap = start.write(&directories.runtime, &directories.layer)?;
                 interpreter_dir = python.interpreter.parent().map(Path::to_owned);
+                RuntimeLaunch::Process(vec![bootstrap.display().to_string()])
+            }
+            RuntimeKind::Node { interpreter, client, arguments } => {
+                let node = Node::probe(interpreter, client).await?;
+                let start = node.start(arguments, &directories.runtime, &directories.layer);
+                let bootstrap = start.write(&directories.runtime, &directories.layer)?;
+                interpreter_dir = node.interpreter.parent().map(Path::to_owned);
                 RuntimeLaunch::Process(vec![bootstrap.display().to_string()])
             }
             RuntimeKind::Command(command) if command.is_empty() => return Err(StartError::EmptyCommand),

@@ -103,7 +103,8 @@ pub(crate) async fn watch(platform: std::sync::Arc<Platform>) {
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
         polls = polls.wrapping_add(1);
-        let Some((largest, held)) = platform.memory.measure(polls % POLLS_PER_SEARCH == 0, limit_bytes)
+        let Some((largest, held)) =
+            platform.memory.measure(polls.is_multiple_of(POLLS_PER_SEARCH), limit_bytes)
         else {
             continue;
         };

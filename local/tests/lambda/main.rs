@@ -5,5 +5,6 @@ mod failures;
 mod life_cycle;
 mod local_apis;
 mod memory;
+mod node;
 mod python;
 mod support;
