@@ -71,6 +71,10 @@ pub enum TelemetryMode {
 pub enum InitializationType {
     OnDemand,
     ProvisionedConcurrency,
+    /// Lambda Managed Instances: so many invocations at once, no freeze (SIM-22).
+    ManagedInstances {
+        concurrency: u32,
+    },
 }
 
 impl InitializationType {
@@ -78,6 +82,19 @@ impl InitializationType {
         match self {
             Self::OnDemand => "on-demand",
             Self::ProvisionedConcurrency => "provisioned-concurrency",
+            Self::ManagedInstances { .. } => "lambda-managed-instances",
+        }
+    }
+
+    pub(crate) fn is_managed(self) -> bool {
+        matches!(self, Self::ManagedInstances { .. })
+    }
+
+    /// How long an initialisation may take (section 2).
+    fn init_limit(self, timeout: Duration) -> Duration {
+        match self {
+            Self::OnDemand => Duration::from_secs(10),
+            _ => timeout.clamp(Duration::from_secs(130), Duration::from_mins(15)),
         }
     }
 }
@@ -208,6 +225,16 @@ impl Config {
             xray_daemon_address: "169.254.79.129:2000".to_owned(),
             on_frozen: None,
             facade_sink: None,
+        }
+    }
+
+    /// Initialises in this way, within the limit that Lambda has for it. Set the timeout first.
+    pub fn initialise_as(&mut self, initialization_type: InitializationType) {
+        self.initialization_type = initialization_type;
+        self.init_limit = initialization_type.init_limit(self.timeout);
+        if initialization_type.is_managed() {
+            // L-8.29: as much of the two seconds.
+            self.shutdown_budgets.runtime = Duration::from_millis(600);
         }
     }
 

@@ -56,7 +56,7 @@ pub enum StartError {
 #[error("the environment has ended; start another one")]
 pub struct EnvironmentGone;
 
-enum Command {
+pub(crate) enum Command {
     Invoke(InvokeRequest),
     Freeze(oneshot::Sender<()>),
     Thaw(oneshot::Sender<()>),
@@ -88,8 +88,13 @@ impl LambdaEnvironment {
         let task = tokio::spawn(async move {
             let limit = tokio::time::Instant::now() + driver.platform.config.init_limit;
             let report = driver.initialise(limit, Phase::Init).await;
+            let failure = report.failure.clone();
             let _ = initialised.send(report);
-            driver.run(inbox).await;
+            if driver.platform.config.initialization_type.is_managed() {
+                driver.run_managed(inbox, failure).await;
+            } else {
+                driver.run(inbox).await;
+            }
         });
         let guard = AbortOnDrop(Some(task));
         let init = init.await.map_err(|_| EnvironmentGone)?;
@@ -251,7 +256,7 @@ pub(crate) struct Driver {
     /// When the present generation was initialised, until an invocation has reported it.
     pub(crate) unreported_init: Option<(SystemTime, SystemTime)>,
     frozen: bool,
-    reports: Arc<Mutex<Vec<InvocationReport>>>,
+    pub(crate) reports: Arc<Mutex<Vec<InvocationReport>>>,
 }
 
 impl Driver {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::config::Config;
+use super::config::{Config, InitializationType};
 
 pub(crate) type Variables = BTreeMap<String, String>;
 
@@ -71,6 +71,9 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
         ("TMPDIR", facts.temporary_dir.display().to_string()),
     ];
     let mut variables: Variables = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    if let InitializationType::ManagedInstances { concurrency } = config.initialization_type {
+        variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), concurrency.to_string());
+    }
     variables.extend(config.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
     variables
 }

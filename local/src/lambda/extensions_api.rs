@@ -91,7 +91,8 @@ pub(crate) fn subscribe(platform: &Platform, call: &Call) -> Reply {
         Ok(name) => name,
         Err(refusal) => return refusal.into(),
     };
-    let subscription = match Subscription::parse(&call.body) {
+    let subscription = match Subscription::parse(&call.body, platform.config.initialization_type.is_managed())
+    {
         Ok(subscription) => subscription,
         Err(message) => return Reply::error(StatusCode::BAD_REQUEST, "ValidationError", &message),
     };

@@ -86,7 +86,7 @@ impl InitFailure {
 }
 
 /// The first thing in the state that makes an initialisation fail.
-fn failure_in(state: &State) -> Option<InitFailure> {
+pub(crate) fn failure_in(state: &State) -> Option<InitFailure> {
     if let Some(extension) = state.extensions.failed() {
         return Some(InitFailure::of_extension(extension));
     }
@@ -130,7 +130,8 @@ impl Driver {
                 self.alive = true;
                 self.unreported_init = Some((begin, SystemTime::now()));
                 self.platform.enter(Phase::Idle);
-                if self.platform.config.freeze_after_init && phase == Phase::Init {
+                let freezes = !self.platform.config.initialization_type.is_managed();
+                if freezes && self.platform.config.freeze_after_init && phase == Phase::Init {
                     self.freeze().await;
                 }
                 InitReport { duration, failure: None }

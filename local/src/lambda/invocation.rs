@@ -73,7 +73,7 @@ pub(crate) struct Invocation {
     pub(crate) trace: InvocationTrace,
     pub(crate) started: Instant,
     pub(crate) begin: SystemTime,
-    deadline: Instant,
+    pub(crate) deadline: Instant,
     deadline_ms: u64,
     timeout: Duration,
 }
@@ -123,7 +123,7 @@ impl Driver {
         let mut caller = Caller::new(self.platform.clone(), request.answer);
         self.thaw();
         self.platform.enter(Phase::Invoke);
-        self.announce_invocation(&invocation);
+        self.platform.announce_invocation(&invocation);
         if !self.alive {
             let InitReport { failure, .. } = self.initialise(invocation.deadline, Phase::Invoke).await;
             if let Some(failure) = failure {
@@ -170,7 +170,7 @@ impl Driver {
                 }
                 Step::RuntimeReady(since) => {
                     progress.runtime_ready_at = Some(since);
-                    self.announce_runtime_done(invocation, progress, "success", None);
+                    self.platform.announce_runtime_done(invocation, progress, "success", None);
                 }
                 last => return last,
             }
@@ -212,7 +212,7 @@ impl Driver {
                 caller.overrule(error);
             }
             if progress.runtime_ready_at.is_none() {
-                self.announce_runtime_done(
+                self.platform.announce_runtime_done(
                     invocation,
                     &progress,
                     status.as_str(),
@@ -241,15 +241,11 @@ impl Driver {
             init_duration: init.map(|(begin, end)| end.duration_since(begin).unwrap_or_default()),
             error_type: reset.as_ref().map(|(_, failure)| failure.error_type.clone()),
             reset: reset.map(|(_, failure)| format!("{}: {}", failure.error_type, failure.message)),
-            max_memory_used_mb: self.max_memory_used_mb(),
+            max_memory_used_mb: self.platform.max_memory_used_mb(),
         };
-        self.announce_report(invocation, &report);
-        self.write_segments(invocation, end, init, progress.error.as_ref());
+        self.platform.announce_report(invocation, &report);
+        self.platform.write_segments(invocation, end, init, progress.error.as_ref());
         report
-    }
-
-    fn max_memory_used_mb(&self) -> u32 {
-        self.platform.memory.peak_mb(self.platform.config.memory_mb)
     }
 
     /// The initialisation inside the invocation failed: nothing was released, no process lives.
@@ -280,32 +276,25 @@ impl Driver {
             init_duration: None,
             reset: Some(format!("{}: {}", failure.error_type, failure.message)),
             error_type: Some(failure.error_type.clone()),
-            max_memory_used_mb: self.max_memory_used_mb(),
+            max_memory_used_mb: self.platform.max_memory_used_mb(),
         };
-        self.announce_report(invocation, &report);
-        self.write_segments(invocation, SystemTime::now(), None, error.as_ref());
+        self.platform.announce_report(invocation, &report);
+        self.platform.write_segments(invocation, SystemTime::now(), None, error.as_ref());
         report
     }
 }
 
 /// Gives the event to the runtime and INVOKE to the extensions: in one step, unless a knob holds one side back.
 async fn release(platform: &Platform, invocation: &Invocation, event: Bytes) {
-    let arn = platform.config.function_arn();
+    let pending = invocation.pending(platform, event);
     let invoke = json!({
         "eventType": "INVOKE",
         "deadlineMs": invocation.deadline_ms,
         "requestId": invocation.request_id,
-        "invokedFunctionArn": arn,
+        "invokedFunctionArn": pending.function_arn,
         "tracing": {"type": "X-Amzn-Trace-Id", "value": invocation.trace.extension_header},
     })
     .to_string();
-    let pending = PendingInvocation {
-        request_id: invocation.request_id.clone(),
-        event,
-        deadline_ms: invocation.deadline_ms,
-        function_arn: arn,
-        trace_header: invocation.trace.runtime_header.clone(),
-    };
     platform.log.push(Event::InvocationReleased { request_id: invocation.request_id.clone() });
     let delays = platform.config.delays;
     if delays.runtime_event == delays.invoke_event {
@@ -328,7 +317,7 @@ async fn release(platform: &Platform, invocation: &Invocation, event: Bytes) {
 }
 
 impl Invocation {
-    fn begin(platform: &Platform, upstream: Option<&TraceHeader>) -> Self {
+    pub(crate) fn begin(platform: &Platform, upstream: Option<&TraceHeader>) -> Self {
         let timeout = platform.config.timeout;
         let (started, begin) = (Instant::now(), SystemTime::now());
         Self {
@@ -342,11 +331,22 @@ impl Invocation {
         }
     }
 
-    fn timeout_message(&self) -> String {
+    /// The event on its way to the runtime.
+    pub(crate) fn pending(&self, platform: &Platform, event: Bytes) -> PendingInvocation {
+        PendingInvocation {
+            request_id: self.request_id.clone(),
+            event,
+            deadline_ms: self.deadline_ms,
+            function_arn: platform.config.function_arn(),
+            trace_header: self.trace.runtime_header.clone(),
+        }
+    }
+
+    pub(crate) fn timeout_message(&self) -> String {
         format!("Task timed out after {:.2} seconds", self.timeout.as_secs_f64())
     }
 
-    fn answer(&self, payload: Bytes, error: Option<FunctionError>) -> Answer {
+    pub(crate) fn answer(&self, payload: Bytes, error: Option<FunctionError>) -> Answer {
         Answer {
             request_id: self.request_id.clone(),
             payload,
@@ -356,7 +356,7 @@ impl Invocation {
         }
     }
 
-    fn answer_of(&self, result: RuntimeResult) -> Answer {
+    pub(crate) fn answer_of(&self, result: RuntimeResult) -> Answer {
         match result {
             RuntimeResult::Response(payload) => self.answer(payload, None),
             RuntimeResult::Error(ErrorReport { error_type, payload, xray_cause }) => {
@@ -373,7 +373,7 @@ impl Invocation {
     }
 
     /// The answer that the platform itself gives.
-    fn platform_error(&self, error_type: &str, message: &str) -> Answer {
+    pub(crate) fn platform_error(&self, error_type: &str, message: &str) -> Answer {
         let text = format!("RequestId: {} Error: {message}", self.request_id);
         let payload = json!({"errorType": error_type, "errorMessage": text}).to_string();
         let error = FunctionError {

@@ -7,22 +7,21 @@ use serde_json::{Value, json};
 
 use super::caller::FunctionError;
 use super::clock::iso8601;
-use super::environment::Driver;
 use super::facade::{self, TracedInvocation};
 use super::invocation::{Invocation, InvocationReport, InvocationStatus, Progress};
+use super::platform::Platform;
 
-impl Driver {
+impl Platform {
     pub(crate) fn announce_invocation(&self, invocation: &Invocation) {
-        let config = &self.platform.config;
-        self.platform
-            .say(format!("START RequestId: {} Version: {}", invocation.request_id, config.function_version));
+        let config = &self.config;
+        self.say(format!("START RequestId: {} Version: {}", invocation.request_id, config.function_version));
         let mut start = json!({
             "requestId": invocation.request_id,
             "version": config.function_version,
             "functionArn": config.function_arn(),
         });
         invocation.add_tracing(&mut start);
-        self.platform.telemetry.platform("platform.start", &start);
+        self.telemetry.platform("platform.start", &start);
     }
 
     pub(crate) fn announce_runtime_done(
@@ -45,16 +44,15 @@ impl Driver {
             }]);
         }
         invocation.add_tracing(&mut done);
-        self.platform.telemetry.platform("platform.runtimeDone", &done);
+        self.telemetry.platform("platform.runtimeDone", &done);
     }
 
     /// After the freeze: the record reaches an extension only when it runs again (L-6.7).
     pub(crate) fn announce_report(&self, invocation: &Invocation, report: &InvocationReport) {
-        let platform = &self.platform;
         let (duration_ms, request_id) = (milliseconds(report.duration), &report.request_id);
         let billed_ms = duration_ms.ceil();
-        platform.say(format!("END RequestId: {request_id}"));
-        let memory_mb = platform.config.memory_mb;
+        self.say(format!("END RequestId: {request_id}"));
+        let memory_mb = self.config.memory_mb;
         let mut metrics = json!({"durationMs": duration_ms, "billedDurationMs": billed_ms, "memorySizeMB": memory_mb,
                    "maxMemoryUsedMB": report.max_memory_used_mb});
         let mut line = format!(
@@ -72,7 +70,7 @@ impl Driver {
         if let Some(error_type) = &report.error_type {
             let _ = write!(line, "\tError Type: {error_type}");
         }
-        platform.say(line);
+        self.say(line);
         let mut record =
             json!({"requestId": request_id, "status": report.status.as_str(), "metrics": metrics});
         if let Some(error_type) = &report.error_type {
@@ -84,7 +82,7 @@ impl Driver {
                 json!([{"name": "extensionOverhead", "start": start, "durationMs": milliseconds(overhead)}]);
         }
         invocation.add_tracing(&mut record);
-        platform.telemetry.platform("platform.report", &record);
+        self.telemetry.platform("platform.report", &record);
     }
 
     pub(crate) fn write_segments(
@@ -94,7 +92,7 @@ impl Driver {
         init: Option<(SystemTime, SystemTime)>,
         error: Option<&FunctionError>,
     ) {
-        let config = &self.platform.config;
+        let config = &self.config;
         if let (Some(segments), Some(sink)) = (&invocation.trace.segments, &config.facade_sink) {
             let request_id = &invocation.request_id;
             let traced = TracedInvocation { segments, request_id, begin: invocation.begin, end, init, error };
@@ -105,7 +103,7 @@ impl Driver {
 
 impl Invocation {
     /// Telemetry names the trace only when it is sampled.
-    fn add_tracing(&self, record: &mut Value) {
+    pub(crate) fn add_tracing(&self, record: &mut Value) {
         if let Some(segments) = &self.trace.segments {
             record["tracing"] = json!({
                 "type": "X-Amzn-Trace-Id",

@@ -32,6 +32,8 @@ mod init;
 mod invocation;
 mod invocation_records;
 mod layer;
+mod managed_instance;
+mod managed_state;
 mod memory;
 mod node;
 mod platform;

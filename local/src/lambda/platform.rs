@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::config::Config;
 use super::event_log::{Event, EventLog, Origin, OutputStream, Phase, ProcessExit};
+use super::managed_state::ManagedState;
 use super::memory::Memory;
 use super::processes::ProcessObserver;
 use super::registry::Registry;
@@ -18,6 +19,8 @@ pub(crate) struct State {
     /// Counts the initialisations: a call of processes that are gone must not take their successors' events.
     pub(crate) generation: u64,
     pub(crate) runtime: RuntimeState,
+    /// The runtime's invocations on a managed instance, where `runtime` knows only of its start and its end.
+    pub(crate) managed: ManagedState,
     pub(crate) extensions: Registry,
 }
 
@@ -53,7 +56,8 @@ impl Platform {
             *state = State {
                 generation: state.generation + 1,
                 runtime: RuntimeState::default(),
-                extensions: Registry::new(extensions),
+                managed: ManagedState::default(),
+                extensions: Registry::new(extensions, self.config.initialization_type.is_managed()),
             };
         });
         self.telemetry.reset();
@@ -76,6 +80,10 @@ impl Platform {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    pub(crate) fn max_memory_used_mb(&self) -> u32 {
+        self.memory.peak_mb(self.config.memory_mb)
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

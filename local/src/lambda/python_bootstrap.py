@@ -27,13 +27,9 @@ def main() -> None:
     # The task root and the layer are read-only on Lambda: no byte code is ever written there.
     sys.dont_write_bytecode = True
     set_module_path()
-    from awslambdaric.bootstrap import run
-    from awslambdaric.lambda_config import LambdaConfigProvider
-    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+    from awslambdaric import __main__ as client
 
-    config = LambdaConfigProvider([sys.argv[0], os.environ["_HANDLER"]])
-    client = LambdaRuntimeClient(config.api_address, config.use_thread_polling)
-    run(config.handler, client)
+    client.main([sys.argv[0], os.environ["_HANDLER"]])
 
 
 if __name__ == "__main__":

@@ -117,11 +117,11 @@ impl Extension {
         events.into_iter().filter(|(_, registered)| *registered).map(|(name, _)| name).collect()
     }
 
-    fn subscribe(&mut self, events: &[String]) -> Result<Uuid, Refusal> {
+    fn subscribe(&mut self, events: &[String], managed: bool) -> Result<Uuid, Refusal> {
         if self.state != ExtensionState::Started {
             return Err(Refusal::InvalidExtensionState);
         }
-        let known = |event: &str| event == "INVOKE" || (event == "SHUTDOWN" && self.external);
+        let known = |event: &str| (event == "INVOKE" && !managed) || (event == "SHUTDOWN" && self.external);
         if !events.iter().all(|event| known(event)) {
             return Err(Refusal::InvalidEventType);
         }
@@ -147,12 +147,14 @@ struct Registration {
 pub(crate) struct Registry {
     extensions: Vec<Extension>,
     closed: bool,
+    /// On a managed instance: nobody gets INVOKE (L-8.26).
+    managed: bool,
 }
 
 impl Registry {
-    pub(crate) fn new(external: &[String]) -> Self {
+    pub(crate) fn new(external: &[String], managed: bool) -> Self {
         let extensions = external.iter().map(|name| Extension::started(name, true)).collect();
-        Self { extensions, closed: false }
+        Self { extensions, closed: false, managed }
     }
 
     pub(crate) fn all(&self) -> &[Extension] {
@@ -167,7 +169,7 @@ impl Registry {
             return Err(Refusal::InvalidRequestFormat);
         }
         if let Some(known) = self.extensions.iter_mut().find(|extension| extension.name == name) {
-            return known.subscribe(&registration.events);
+            return known.subscribe(&registration.events, self.managed);
         }
         if self.closed {
             return Err(Refusal::RegistrationClosed);
@@ -176,7 +178,7 @@ impl Registry {
             return Err(Refusal::TooManyExtensions);
         }
         let mut internal = Extension::started(name, false);
-        let id = internal.subscribe(&registration.events)?;
+        let id = internal.subscribe(&registration.events, self.managed)?;
         self.extensions.push(internal);
         Ok(id)
     }
@@ -307,7 +309,7 @@ mod tests {
     const BOTH: &[u8] = br#"{"events":["INVOKE","SHUTDOWN"]}"#;
 
     fn registry() -> Registry {
-        Registry::new(&["collector".to_owned()])
+        Registry::new(&["collector".to_owned()], false)
     }
 
     fn registered() -> (Registry, String) {
@@ -345,6 +347,19 @@ mod tests {
         assert!(registry.register(Some("collector"), br#"{"events":["SHUTDOWN"]}"#).is_ok());
         assert_eq!(registry.all()[0].events(), ["SHUTDOWN"]);
         assert_eq!(registry.register(Some("collector"), BOTH), Err(Refusal::InvalidExtensionState));
+    }
+
+    #[test]
+    fn l_8_26_on_a_managed_instance_nobody_registers_for_invoke() {
+        let mut registry = Registry::new(&["collector".to_owned()], true);
+        for name in ["collector", "internal"] {
+            assert_eq!(registry.register(Some(name), BOTH), Err(Refusal::InvalidEventType), "{name}");
+        }
+        let shutdown = br#"{"events":["SHUTDOWN"]}"#;
+        assert_eq!(registry.register(Some("internal"), shutdown), Err(Refusal::InvalidEventType));
+        assert!(registry.register(Some("internal"), b"{}").is_ok());
+        assert!(registry.register(Some("collector"), shutdown).is_ok(), "a refusal changes no state");
+        assert_eq!(registry.all()[0].events(), ["SHUTDOWN"]);
     }
 
     #[test]

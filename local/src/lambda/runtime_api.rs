@@ -52,13 +52,16 @@ async fn next_invocation(platform: &Platform) -> Reply {
         let present = platform
             .wait(|state| {
                 let present = state.generation == generation;
-                (!present || state.runtime.has_event()).then_some(present)
+                let waiting = state.runtime.has_event() || state.managed.has_event();
+                (!present || waiting).then_some(present)
             })
             .await;
         if !present {
             return Refusal::InvalidStateTransition.into();
         }
-        if let Some(invocation) = platform.update(|state| state.runtime.take_event()) {
+        if let Some(invocation) =
+            platform.update(|state| state.runtime.take_event().or_else(|| state.managed.take_event()))
+        {
             break invocation;
         }
     };
@@ -99,7 +102,15 @@ fn type_in(body: &Bytes) -> Option<String> {
 
 fn finish(platform: &Platform, request_id: &str, result: RuntimeResult) -> Reply {
     let answer = RuntimeAnswer { result, at: Instant::now(), wall: SystemTime::now() };
-    match platform.update(|state| state.runtime.answer(request_id, answer)) {
+    let managed = platform.config.initialization_type.is_managed();
+    let verdict = platform.update(|state| {
+        if managed {
+            state.managed.answer(request_id, answer)
+        } else {
+            state.runtime.answer(request_id, answer)
+        }
+    });
+    match verdict {
         Ok(()) => Reply::accepted(),
         Err(refusal) => refusal.into(),
     }

@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     InvalidStateTransition,
     #[error("the payload exceeds {RESPONSE_LIMIT_BYTES} bytes")]
     RequestEntityTooLarge,
+    #[error("the invocation has timed out")]
+    InvokeTimeout,
 }
 
 impl Refusal {
@@ -25,6 +27,7 @@ impl Refusal {
             Self::InvalidRequestId => "InvalidRequestID",
             Self::InvalidStateTransition => "InvalidStateTransition",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",
+            Self::InvokeTimeout => "InvokeTimeout",
         }
     }
 
@@ -33,6 +36,7 @@ impl Refusal {
             Self::InvalidRequestId => 400,
             Self::InvalidStateTransition => 403,
             Self::RequestEntityTooLarge => 413,
+            Self::InvokeTimeout => 410,
         }
     }
 }
@@ -159,20 +163,9 @@ impl RuntimeState {
             return Err(Refusal::InvalidStateTransition);
         }
         self.stage = Stage::Answered;
-        let too_large = matches!(&answer.result, RuntimeResult::Response(payload) if payload.len() > RESPONSE_LIMIT_BYTES);
-        if too_large {
-            let message = format!(
-                "Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT_BYTES} bytes)."
-            );
-            let error_type = "Function.ResponseSizeTooLarge";
-            let payload = serde_json::json!({"errorMessage": message, "errorType": error_type}).to_string();
-            let report =
-                ErrorReport { error_type: error_type.to_owned(), payload: payload.into(), xray_cause: None };
-            self.answer = Some(RuntimeAnswer { result: RuntimeResult::Error(report), ..answer });
-            return Err(Refusal::RequestEntityTooLarge);
-        }
+        let (answer, verdict) = checked(answer);
         self.answer = Some(answer);
-        Ok(())
+        verdict
     }
 
     /// `init/error`.
@@ -184,6 +177,23 @@ impl RuntimeState {
         self.init_error = Some(report);
         Ok(())
     }
+}
+
+/// A response that is too large is refused, and its caller gets an error in its place.
+pub(crate) fn checked(answer: RuntimeAnswer) -> (RuntimeAnswer, Result<(), Refusal>) {
+    let too_large =
+        matches!(&answer.result, RuntimeResult::Response(payload) if payload.len() > RESPONSE_LIMIT_BYTES);
+    if !too_large {
+        return (answer, Ok(()));
+    }
+    let message = format!(
+        "Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT_BYTES} bytes)."
+    );
+    let error_type = "Function.ResponseSizeTooLarge";
+    let payload = serde_json::json!({"errorMessage": message, "errorType": error_type}).to_string();
+    let report = ErrorReport { error_type: error_type.to_owned(), payload: payload.into(), xray_cause: None };
+    let answer = RuntimeAnswer { result: RuntimeResult::Error(report), ..answer };
+    (answer, Err(Refusal::RequestEntityTooLarge))
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ impl Driver {
         self.platform.telemetry.flush(budgets.telemetry).await;
         let body =
             json!({"eventType": "SHUTDOWN", "deadlineMs": deadline_ms, "shutdownReason": reason.as_str()});
+        let released = Instant::now();
         let notified = self.platform.update(|state| state.extensions.release_shutdown(&body.to_string()));
         for name in &notified {
             self.platform.log.push(Event::ShutdownReleased { extension: name.clone() });
@@ -100,7 +101,7 @@ impl Driver {
         let mut ends = JoinSet::new();
         for process in extensions {
             let notified = matches!(&process.origin, Origin::Extension(name) if notified.contains(name));
-            ends.spawn(end_extension(process, notified, deadline));
+            ends.spawn(end_extension(process, notified, released, deadline));
         }
         let mut extensions = ends.join_all().await;
         extensions.sort_by(|left, right| left.name.cmp(&right.name));
@@ -125,8 +126,12 @@ async fn end_runtime(process: &Process, share: Duration) -> bool {
     true
 }
 
-async fn end_extension(process: Process, notified: bool, deadline: Instant) -> ExtensionShutdown {
-    let begin = Instant::now();
+async fn end_extension(
+    process: Process,
+    notified: bool,
+    released: Instant,
+    deadline: Instant,
+) -> ExtensionShutdown {
     let mut killed = false;
     let had_exited = process.exit().is_some();
     let in_time = notified && tokio::time::timeout_at(deadline, process.wait()).await.is_ok();
@@ -135,11 +140,11 @@ async fn end_extension(process: Process, notified: bool, deadline: Instant) -> E
         killed = true;
     }
     let exit = process.wait().await;
-    let time_to_exit = begin.elapsed();
+    let time_to_exit = released.elapsed();
     let name = match &process.origin {
         Origin::Extension(name) => name.clone(),
         other => other.to_string(),
     };
     process.finish().await;
-    ExtensionShutdown { name, notified, budget: deadline - begin, time_to_exit, exit, killed }
+    ExtensionShutdown { name, notified, budget: deadline - released, time_to_exit, exit, killed }
 }

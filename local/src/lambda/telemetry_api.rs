@@ -53,11 +53,12 @@ struct Destination {
 }
 
 impl Subscription {
-    /// Reads a subscription; the error is the message of a 400 `ValidationError`.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, String> {
+    /// Reads a subscription, on a managed instance of the newest version only; the error is the message of a 400 `ValidationError`.
+    pub(crate) fn parse(body: &[u8], managed: bool) -> Result<Self, String> {
         let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        if !SCHEMA_VERSIONS.contains(&body.schema_version.as_str()) {
-            return Err(format!("schemaVersion {:?} is not one of {SCHEMA_VERSIONS:?}", body.schema_version));
+        let versions = if managed { &SCHEMA_VERSIONS[2..] } else { &SCHEMA_VERSIONS };
+        if !versions.contains(&body.schema_version.as_str()) {
+            return Err(format!("schemaVersion {:?} is not one of {versions:?}", body.schema_version));
         }
         let kinds = body.types.iter().map(|name| Kind::parse(name).ok_or(name));
         let kinds: BTreeSet<Kind> =
@@ -107,7 +108,7 @@ mod tests {
             "buffering": {"maxItems": 1000, "maxBytes": 262_144, "timeoutMs": 25},
             "destination": {"protocol": "HTTP", "URI": "http://sandbox.localdomain:4243/path"},
         });
-        let accepted = Subscription::parse(base.to_string().as_bytes()).unwrap();
+        let accepted = Subscription::parse(base.to_string().as_bytes(), false).unwrap();
         assert_eq!((accepted.port, accepted.path.as_str()), (4243, "/path"));
         assert_eq!(accepted.timeout, Duration::from_millis(25));
         let cases = [
@@ -129,17 +130,21 @@ mod tests {
         for (pointer, value, accepted) in cases {
             let mut body = base.clone();
             *body.pointer_mut(pointer).unwrap() = value.clone();
-            let parsed = Subscription::parse(body.to_string().as_bytes());
+            let parsed = Subscription::parse(body.to_string().as_bytes(), false);
             assert_eq!(parsed.is_ok(), accepted, "{pointer} {value}: {parsed:?}");
         }
-        assert!(Subscription::parse(b"[").is_err());
+        assert!(Subscription::parse(b"[", false).is_err());
+        let mut old = base;
+        assert!(Subscription::parse(old.to_string().as_bytes(), true).is_ok());
+        old["schemaVersion"] = json!("2022-12-13");
+        assert!(Subscription::parse(old.to_string().as_bytes(), true).is_err(), "a managed instance");
     }
 
     #[test]
     fn buffering_has_defaults() {
         let body = br#"{"schemaVersion":"2022-12-13","types":["platform"],"buffering":{"timeoutMs":100},
             "destination":{"protocol":"HTTP","URI":"http://sandbox.localdomain:80"}}"#;
-        let subscription = Subscription::parse(body).unwrap();
+        let subscription = Subscription::parse(body, false).unwrap();
         assert_eq!((subscription.max_items, subscription.max_bytes), (10_000, 262_144));
         assert_eq!(subscription.timeout, Duration::from_millis(100));
     }

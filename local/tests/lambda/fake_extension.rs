@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::Duration;
 
-use fake_http::{Api, Outcome, read_message};
+use fake_http::{Api, Outcome, Response, read_message};
 use serde::Deserialize;
 
 /// Numbers of invocations count from 1; 0 means never.
@@ -23,6 +23,10 @@ struct Script {
     /// `init` or `invoke`: subscribes to telemetry there.
     subscribe_at: String,
     init_error: bool,
+    /// Registers without INVOKE when it is refused (L-8.26).
+    falls_back: bool,
+    /// Exits so long after its start.
+    exit_ms: u64,
     tail_ms: u64,
     exit_on_invoke: usize,
     exit_error_on_invoke: usize,
@@ -40,6 +44,8 @@ impl Default for Script {
             hang_at: String::new(),
             subscribe_at: String::new(),
             init_error: false,
+            falls_back: false,
+            exit_ms: 0,
             tail_ms: 0,
             exit_on_invoke: 0,
             exit_error_on_invoke: 0,
@@ -98,9 +104,16 @@ fn main() -> Outcome<()> {
 
     let mut api = Api { address: std::env::var("AWS_LAMBDA_RUNTIME_API")?, identifier: String::new() };
     let events = serde_json::json!({"events": script.events}).to_string();
-    let registration =
-        api.call("POST", "/2020-01-01/extension/register", &[("Lambda-Extension-Name", &name)], &events)?;
-    println!("registered {} {}", registration.status, registration.body);
+    let register = |events: &str| -> Outcome<Response> {
+        let name = [("Lambda-Extension-Name", name.as_str())];
+        let registration = api.call("POST", "/2020-01-01/extension/register", &name, events)?;
+        println!("registered {} {}", registration.status, registration.body);
+        Ok(registration)
+    };
+    let mut registration = register(&events)?;
+    if registration.status == 403 && script.falls_back {
+        registration = register(r#"{"events":["SHUTDOWN"]}"#)?;
+    }
     if registration.status != 200 {
         std::process::exit(script.exit_status);
     }
@@ -112,6 +125,12 @@ fn main() -> Outcome<()> {
     if script.init_error {
         api.call("POST", "/2020-01-01/extension/init/error", &error_type, r#"{"errorMessage":"no"}"#)?;
         std::process::exit(script.exit_status);
+    }
+    if script.exit_ms > 0 {
+        std::thread::spawn(move || {
+            sleep(Duration::from_millis(script.exit_ms));
+            std::process::exit(script.exit_status);
+        });
     }
     hang(&script, "next");
 

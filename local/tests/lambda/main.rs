@@ -4,6 +4,7 @@
 mod failures;
 mod life_cycle;
 mod local_apis;
+mod managed;
 mod memory;
 mod node;
 mod python;
