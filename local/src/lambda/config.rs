@@ -66,6 +66,17 @@ pub enum TelemetryMode {
     NotSupported,
 }
 
+/// Test knobs of SIM-21: what may happen to a telemetry batch on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TelemetryFaults {
+    /// Every batch comes twice, as after an acknowledgement that was lost.
+    pub duplicated: bool,
+    /// The records of a batch come in reverse order.
+    pub reversed: bool,
+    /// Each batch has a record of an unknown type and this size in front.
+    pub padding_bytes: usize,
+}
+
 /// `AWS_LAMBDA_INITIALIZATION_TYPE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InitializationType {
@@ -179,6 +190,7 @@ pub struct Config {
     pub credentials: Credentials,
     pub tracing: Tracing,
     pub telemetry: TelemetryMode,
+    pub telemetry_faults: TelemetryFaults,
     pub initialization_type: InitializationType,
     /// Limit of an initialisation outside of an invocation: 10 s on demand.
     pub init_limit: Duration,
@@ -216,6 +228,7 @@ impl Config {
             credentials: Credentials::default(),
             tracing: Tracing::Active,
             telemetry: TelemetryMode::Deliver,
+            telemetry_faults: TelemetryFaults::default(),
             initialization_type: InitializationType::OnDemand,
             init_limit: Duration::from_secs(10),
             freeze_after_init: true,

@@ -46,12 +46,14 @@ mod runtime_state;
 mod scripted_runtime;
 mod shutdown;
 mod telemetry_api;
+mod telemetry_batches;
 mod telemetry_delivery;
 mod trace_header;
 
 pub use caller::{Answer, FunctionError};
 pub use config::{
-    Config, Credentials, Delays, InitializationType, RuntimeKind, ShutdownBudgets, TelemetryMode, Tracing,
+    Config, Credentials, Delays, InitializationType, RuntimeKind, ShutdownBudgets, TelemetryFaults,
+    TelemetryMode, Tracing,
 };
 pub use environment::{EnvironmentGone, LambdaEnvironment, StartError};
 pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase, ProcessExit};

@@ -35,7 +35,7 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) fn new(config: Config, log: EventLog) -> Arc<Self> {
-        let telemetry = Telemetry::new(config.telemetry, log.clone());
+        let telemetry = Telemetry::new(config.telemetry, config.telemetry_faults, log.clone());
         let state = watch::Sender::new(State::default());
         Arc::new(Self { config, log, telemetry, memory: Memory::default(), state })
     }

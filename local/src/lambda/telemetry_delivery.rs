@@ -4,21 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::{Method, Request, header};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::clock::iso8601;
-use super::config::TelemetryMode;
-use super::event_log::{Event, EventLog};
+use super::config::{TelemetryFaults, TelemetryMode};
+use super::event_log::EventLog;
 use super::telemetry_api::Subscription;
+use super::telemetry_batches::{Command, Delivery};
 
 /// Records that wait for one subscriber, or for the first one; further ones are left out.
 const QUEUE_LIMIT: usize = 10_000;
@@ -46,15 +40,16 @@ impl Kind {
 }
 
 #[derive(Debug)]
-struct Record {
+pub(crate) struct Record {
     kind: Kind,
-    json: String,
+    pub(crate) json: String,
 }
 
-#[derive(Debug)]
-enum Command {
-    Record(Arc<Record>),
-    Flush(oneshot::Sender<()>),
+impl Record {
+    pub(crate) fn new(kind: Kind, event_type: &str, record: &Value) -> Self {
+        let event = json!({"time": iso8601(SystemTime::now()), "type": event_type, "record": record});
+        Self { kind, json: event.to_string() }
+    }
 }
 
 #[derive(Debug)]
@@ -83,14 +78,15 @@ pub(crate) enum Subscribed {
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     mode: TelemetryMode,
+    faults: TelemetryFaults,
     hub: Mutex<Hub>,
     frozen: watch::Sender<bool>,
     log: EventLog,
 }
 
 impl Telemetry {
-    pub(crate) fn new(mode: TelemetryMode, log: EventLog) -> Self {
-        Self { mode, hub: Mutex::default(), frozen: watch::Sender::new(false), log }
+    pub(crate) fn new(mode: TelemetryMode, faults: TelemetryFaults, log: EventLog) -> Self {
+        Self { mode, faults, hub: Mutex::default(), frozen: watch::Sender::new(false), log }
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
@@ -114,6 +110,7 @@ impl Telemetry {
             let delivery = Delivery {
                 extension: extension.to_owned(),
                 subscription: subscription.clone(),
+                faults: self.faults,
                 frozen: self.frozen.subscribe(),
                 log: self.log.clone(),
             };
@@ -133,8 +130,7 @@ impl Telemetry {
     }
 
     pub(crate) fn emit(&self, kind: Kind, event_type: &str, record: &Value) {
-        let event = json!({"time": iso8601(SystemTime::now()), "type": event_type, "record": record});
-        let record = Arc::new(Record { kind, json: event.to_string() });
+        let record = Arc::new(Record::new(kind, event_type, record));
         let mut hub = self.hub();
         for subscriber in hub.subscribers.iter().filter(|one| one.kinds.contains(&kind)) {
             let _ = subscriber.queue.try_send(Command::Record(record.clone()));
@@ -186,82 +182,4 @@ impl Drop for Telemetry {
     fn drop(&mut self) {
         self.reset();
     }
-}
-
-struct Delivery {
-    extension: String,
-    subscription: Subscription,
-    frozen: watch::Receiver<bool>,
-    log: EventLog,
-}
-
-impl Delivery {
-    /// A batch leaves when it is full by either limit, when its first record is `timeout` old, or on a flush.
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut batch: Vec<Arc<Record>> = Vec::new();
-        let mut batch_bytes = 0;
-        let mut due = Instant::now();
-        loop {
-            let command = if batch.is_empty() {
-                commands.recv().await.map(Some)
-            } else {
-                tokio::time::timeout_at(due, commands.recv())
-                    .await
-                    .map_or(Some(None), |command| command.map(Some))
-            };
-            let mut flushed = None;
-            match command {
-                None => return,
-                Some(None) => {}
-                Some(Some(Command::Flush(done))) => flushed = Some(done),
-                Some(Some(Command::Record(record))) => {
-                    if batch.is_empty() {
-                        due = Instant::now() + self.subscription.timeout;
-                    }
-                    batch_bytes += record.json.len();
-                    batch.push(record);
-                    if batch.len() < self.subscription.max_items && batch_bytes < self.subscription.max_bytes
-                    {
-                        continue;
-                    }
-                }
-            }
-            if !batch.is_empty() {
-                self.deliver(&std::mem::take(&mut batch)).await;
-                batch_bytes = 0;
-            }
-            if let Some(done) = flushed {
-                let _ = done.send(());
-            }
-        }
-    }
-
-    async fn deliver(&mut self, batch: &[Arc<Record>]) {
-        if self.frozen.wait_for(|frozen| !frozen).await.is_err() {
-            return;
-        }
-        let records: Vec<&str> = batch.iter().map(|record| record.json.as_str()).collect();
-        let body = format!("[{}]", records.join(","));
-        let status = post(self.subscription.port, &self.subscription.path, body).await;
-        self.log.push(Event::TelemetryBatch {
-            extension: self.extension.clone(),
-            events: batch.len(),
-            status: status.ok(),
-        });
-    }
-}
-
-async fn post(port: u16, path: &str, body: String) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(header::HOST, format!("sandbox.localdomain:{port}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await;
-    connection.abort();
-    Ok(response?.status().as_u16())
 }
