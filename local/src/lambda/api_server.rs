@@ -17,8 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::config::InitializationType;
 use super::event_log::{Event, Origin};
 use super::extensions_api;
+use super::local_endpoints::{CREDENTIALS_PATH, METADATA_PATH};
 use super::platform::Platform;
 use super::runtime_api;
 use super::runtime_state::RESPONSE_LIMIT_BYTES;
@@ -161,6 +163,14 @@ async fn route(platform: &Platform, call: &Call) -> Reply {
     }
     if let Some(rest) = call.path.strip_prefix("/2020-01-01/extension") {
         return extensions_api::answer(platform, call, rest).await;
+    }
+    let config = &platform.config;
+    match (&call.method, call.path.as_str()) {
+        (&Method::GET, CREDENTIALS_PATH) if config.initialization_type == InitializationType::SnapStart => {
+            return platform.local_endpoints.credentials(config, call);
+        }
+        (&Method::GET, METADATA_PATH) => return platform.local_endpoints.metadata(config, call),
+        _ => {}
     }
     if call.path == "/2022-07-01/telemetry" {
         return extensions_api::subscribe(platform, call);

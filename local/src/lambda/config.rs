@@ -82,6 +82,8 @@ pub struct TelemetryFaults {
 pub enum InitializationType {
     OnDemand,
     ProvisionedConcurrency,
+    /// Initialised ahead of time, kept as a snapshot and restored for the first invocation.
+    SnapStart,
     /// Lambda Managed Instances: so many invocations at once, no freeze (SIM-22).
     ManagedInstances {
         concurrency: u32,
@@ -93,6 +95,7 @@ impl InitializationType {
         match self {
             Self::OnDemand => "on-demand",
             Self::ProvisionedConcurrency => "provisioned-concurrency",
+            Self::SnapStart => "snap-start",
             Self::ManagedInstances { .. } => "lambda-managed-instances",
         }
     }
@@ -187,7 +190,8 @@ pub struct Config {
     pub function_version: String,
     pub account_id: String,
     pub region: String,
-    pub credentials: Credentials,
+    /// None: the execution role gives none, as in an environment that is badly set up.
+    pub credentials: Option<Credentials>,
     pub tracing: Tracing,
     pub telemetry: TelemetryMode,
     pub telemetry_faults: TelemetryFaults,
@@ -225,7 +229,7 @@ impl Config {
             function_version: "$LATEST".to_owned(),
             account_id: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
-            credentials: Credentials::default(),
+            credentials: Some(Credentials::default()),
             tracing: Tracing::Active,
             telemetry: TelemetryMode::Deliver,
             telemetry_faults: TelemetryFaults::default(),

@@ -23,6 +23,7 @@ use super::event_log::{EventLog, Phase};
 use super::freeze;
 use super::init::InitReport;
 use super::invocation::{InvocationReport, InvokeRequest};
+use super::local_endpoints::LocalEndpoints;
 use super::memory;
 use super::node::Node;
 use super::platform::Platform;
@@ -253,6 +254,8 @@ pub(crate) struct Driver {
     memory_watch: AbortHandle,
     /// Processes are up and initialised.
     pub(crate) alive: bool,
+    /// Under `SnapStart`: initialised, and not yet restored.
+    pub(crate) in_snapshot: bool,
     /// When the present generation was initialised, until an invocation has reported it.
     pub(crate) unreported_init: Option<(SystemTime, SystemTime)>,
     frozen: bool,
@@ -289,6 +292,7 @@ impl Driver {
             config.function_version,
             Uuid::new_v4().simple()
         );
+        let endpoints = LocalEndpoints::new();
         let facts = Facts {
             runtime_api: address,
             layer_dir: &directories.layer,
@@ -296,11 +300,12 @@ impl Driver {
             runtime_dir: &directories.runtime,
             temporary_dir: &directories.temporary,
             log_stream: &log_stream,
+            endpoints: &endpoints,
             interpreter_dir: interpreter_dir.as_deref(),
         };
         let runtime_variables = for_runtime(&config, &facts);
         let extension_variables = for_extension(&runtime_variables);
-        let platform = Platform::new(config, EventLog::new());
+        let platform = Platform::new(config, endpoints, EventLog::new());
         let server = ApiServer::serve(listener, address, platform.clone());
         let memory_watch = tokio::spawn(memory::watch(platform.clone())).abort_handle();
         Ok(Self {
@@ -314,6 +319,7 @@ impl Driver {
             script: None,
             memory_watch,
             alive: false,
+            in_snapshot: false,
             unreported_init: None,
             frozen: false,
             reports: Arc::default(),

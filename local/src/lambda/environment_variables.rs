@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::config::{Config, InitializationType};
+use super::local_endpoints::{CREDENTIALS_PATH, LocalEndpoints};
 
 pub(crate) type Variables = BTreeMap<String, String>;
 
@@ -30,6 +31,7 @@ pub(crate) struct Facts<'a> {
     /// Stands for `/tmp`.
     pub(crate) temporary_dir: &'a Path,
     pub(crate) log_stream: &'a str,
+    pub(crate) endpoints: &'a LocalEndpoints,
     /// Stands for `/var/lang/bin`.
     pub(crate) interpreter_dir: Option<&'a Path>,
 }
@@ -50,15 +52,12 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
         ("AWS_LAMBDA_FUNCTION_VERSION", config.function_version.clone()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", config.memory_mb.to_string()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", config.initialization_type.as_str().to_owned()),
-        ("AWS_ACCESS_KEY_ID", config.credentials.access_key_id.clone()),
-        ("AWS_SECRET_ACCESS_KEY", config.credentials.secret_access_key.clone()),
-        ("AWS_SESSION_TOKEN", config.credentials.session_token.clone()),
         ("TZ", ":UTC".to_owned()),
         ("LANG", "en_US.UTF-8".to_owned()),
         ("PATH", format!("{language_bin}/usr/local/bin:/usr/bin/:/bin:{layer}/bin")),
         ("LD_LIBRARY_PATH", format!("/lib64:/usr/lib64:{task}:{task}/lib:{layer}/lib")),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", config.function_name)),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", facts.log_stream.to_owned()),
+        ("AWS_LAMBDA_METADATA_API", facts.runtime_api.to_string()),
+        ("AWS_LAMBDA_METADATA_TOKEN", facts.endpoints.metadata_token.clone()),
         ("AWS_XRAY_DAEMON_ADDRESS", config.xray_daemon_address.clone()),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
         ("_AWS_XRAY_DAEMON_ADDRESS", daemon_host.to_owned()),
@@ -71,11 +70,41 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
         ("TMPDIR", facts.temporary_dir.display().to_string()),
     ];
     let mut variables: Variables = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let more = if config.initialization_type == InitializationType::SnapStart {
+        snapshot_variables(facts)
+    } else {
+        ordinary_variables(config, facts)
+    };
+    variables.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if let InitializationType::ManagedInstances { concurrency } = config.initialization_type {
         variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), concurrency.to_string());
     }
     variables.extend(config.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
     variables
+}
+
+/// What a snapshot must not hold: credentials and the names of one environment's log (section 3).
+fn ordinary_variables(config: &Config, facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", config.function_name)),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", facts.log_stream.to_owned()),
+    ];
+    if let Some(credentials) = &config.credentials {
+        variables.extend([
+            ("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.clone()),
+            ("AWS_SESSION_TOKEN", credentials.session_token.clone()),
+        ]);
+    }
+    variables
+}
+
+/// Where a restored process finds them instead (L-7.1).
+fn snapshot_variables(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    vec![
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{}{CREDENTIALS_PATH}", facts.runtime_api)),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", facts.endpoints.credentials_token.clone()),
+    ]
 }
 
 /// The part of the runtime's variables that an extension sees (L-3.1).
@@ -93,7 +122,12 @@ mod tests {
     use crate::lambda::config::RuntimeKind;
 
     fn both() -> (Variables, Variables) {
+        both_as(InitializationType::OnDemand)
+    }
+
+    fn both_as(initialization_type: InitializationType) -> (Variables, Variables) {
         let mut config = Config::new("/layer", RuntimeKind::Command(Vec::new()));
+        config.initialization_type = initialization_type;
         config.variables = [
             ("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument"),
             ("OTEL_SERVICE_NAME", "orders"),
@@ -111,6 +145,7 @@ mod tests {
             runtime_dir: Path::new("/runtime"),
             temporary_dir: Path::new("/scratch"),
             log_stream: "2026/11/21/[$LATEST]0",
+            endpoints: &LocalEndpoints::new(),
             interpreter_dir: Some(Path::new("/python/bin")),
         };
         let runtime = for_runtime(&config, &facts);
@@ -133,6 +168,9 @@ mod tests {
             ("AWS_ACCESS_KEY_ID", true, true),
             ("AWS_SECRET_ACCESS_KEY", true, true),
             ("AWS_SESSION_TOKEN", true, true),
+            ("AWS_LAMBDA_METADATA_API", true, true),
+            ("AWS_LAMBDA_METADATA_TOKEN", true, true),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", false, false),
             ("TZ", true, true),
             ("LANG", true, true),
             ("PATH", true, true),
@@ -160,6 +198,21 @@ mod tests {
             assert_eq!(runtime.contains_key(name), in_runtime, "{name} in the runtime");
             assert_eq!(extension.contains_key(name), in_extension, "{name} in an extension");
         }
+    }
+
+    #[test]
+    fn t_16_a_snapshot_has_no_credentials_and_no_log_of_its_own() {
+        let (runtime, extension) = both_as(InitializationType::SnapStart);
+        for variables in [&runtime, &extension] {
+            for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+                assert!(!variables.contains_key(name), "{name}");
+            }
+            let uri = variables.get("AWS_CONTAINER_CREDENTIALS_FULL_URI").map(String::as_str);
+            assert_eq!(uri, Some("http://127.0.0.1:4321/2021-04-23/credentials"));
+            assert!(variables.contains_key("AWS_CONTAINER_AUTHORIZATION_TOKEN"));
+        }
+        assert!(!runtime.contains_key("AWS_LAMBDA_LOG_GROUP_NAME"));
+        assert!(!runtime.contains_key("AWS_LAMBDA_LOG_STREAM_NAME"));
     }
 
     #[test]

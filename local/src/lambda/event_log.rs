@@ -41,6 +41,8 @@ pub enum Phase {
     Init,
     /// Initialised, no invocation.
     Idle,
+    /// A snapshot is resumed.
+    Restore,
     Invoke,
     /// The processes are being ended.
     Shutdown,

@@ -30,8 +30,8 @@ pub(crate) struct TracedInvocation<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) begin: SystemTime,
     pub(crate) end: SystemTime,
-    /// The initialisation that belongs to this invocation.
-    pub(crate) init: Option<(SystemTime, SystemTime)>,
+    /// The initialisation or the restore that belongs to this invocation.
+    pub(crate) init: Option<(&'static str, SystemTime, SystemTime)>,
     pub(crate) error: Option<&'a FunctionError>,
 }
 
@@ -67,10 +67,10 @@ pub(crate) fn documents(config: &Config, invocation: &TracedInvocation<'_>) -> V
     function.insert("parent_id".to_owned(), json!(segments.service));
     function.insert("origin".to_owned(), json!("AWS::Lambda::Function"));
     function.insert("aws".to_owned(), json!({"account_id": config.account_id, "function_arn": arn}));
-    if let Some((begin, end)) = invocation.init {
+    if let Some((name, begin, end)) = invocation.init {
         let init = json!({
             "id": new_segment_id(),
-            "name": "Init",
+            "name": name,
             "start_time": epoch_seconds(begin),
             "end_time": epoch_seconds(end),
         });
@@ -116,7 +116,7 @@ mod tests {
             request_id: "r",
             begin,
             end,
-            init: init.then_some((UNIX_EPOCH, begin)),
+            init: init.then_some(("Init", UNIX_EPOCH, begin)),
             error,
         };
         let documents = documents(&config, &invocation);

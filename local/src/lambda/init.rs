@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::config::InitializationType;
 use super::environment::{Driver, RuntimeLaunch};
 use super::event_log::{Event, Origin, Phase, ProcessExit};
 use super::platform::State;
@@ -70,6 +71,15 @@ impl InitFailure {
         Self::new(if out_of_memory { OUT_OF_MEMORY } else { EXIT_ERROR }, message)
     }
 
+    pub(crate) fn reason(&self) -> ShutdownReason {
+        if self.timed_out { ShutdownReason::Timeout } else { ShutdownReason::Failure }
+    }
+
+    /// As telemetry names it.
+    pub(crate) fn status(&self) -> &'static str {
+        if self.timed_out { "timeout" } else { "error" }
+    }
+
     /// What the caller is told: of memory, only that the process was killed (L-8.16).
     pub(crate) fn callers_error_type(&self) -> &str {
         if self.error_type == OUT_OF_MEMORY { EXIT_ERROR } else { &self.error_type }
@@ -120,7 +130,12 @@ impl Driver {
     pub(crate) async fn initialise(&mut self, limit: Instant, phase: Phase) -> InitReport {
         let (started, begin) = (Instant::now(), SystemTime::now());
         self.platform.enter(Phase::Init);
-        let phase_name = if phase == Phase::Invoke { "invoke" } else { "init" };
+        let snap_start = self.platform.config.initialization_type == InitializationType::SnapStart;
+        let phase_name = match phase {
+            Phase::Invoke => "invoke",
+            _ if snap_start => "snap-start",
+            _ => "init",
+        };
         let outcome = self.bring_up(limit, phase_name).await;
         let duration = started.elapsed();
         self.announce_init(phase_name, duration, outcome.as_ref().err());
@@ -128,18 +143,17 @@ impl Driver {
         match outcome {
             Ok(()) => {
                 self.alive = true;
+                self.in_snapshot = snap_start;
                 self.unreported_init = Some((begin, SystemTime::now()));
                 self.platform.enter(Phase::Idle);
                 let freezes = !self.platform.config.initialization_type.is_managed();
-                if freezes && self.platform.config.freeze_after_init && phase == Phase::Init {
+                if freezes && (snap_start || self.platform.config.freeze_after_init) && phase == Phase::Init {
                     self.freeze().await;
                 }
                 InitReport { duration, failure: None }
             }
             Err(failure) => {
-                let reason =
-                    if failure.timed_out { ShutdownReason::Timeout } else { ShutdownReason::Failure };
-                self.terminate(reason).await;
+                self.terminate(failure.reason()).await;
                 InitReport { duration, failure: Some(failure) }
             }
         }
@@ -169,7 +183,12 @@ impl Driver {
         }
         self.until(limit, false, |state| state.extensions.all_registered()).await?;
         self.start_runtime()?;
-        self.until(limit, true, |state| state.runtime.is_ready() && state.extensions.all_ready()).await
+        let snap_start = self.platform.config.initialization_type == InitializationType::SnapStart;
+        let up = |state: &State| {
+            let runtime = &state.runtime;
+            runtime.is_ready() || (snap_start && runtime.is_at_snapshot())
+        };
+        self.until(limit, true, |state| up(state) && state.extensions.all_ready()).await
     }
 
     async fn until(
@@ -244,11 +263,7 @@ impl Driver {
     /// Log lines and telemetry in the order of L-6.9.
     fn announce_init(&self, phase_name: &str, duration: Duration, failure: Option<&InitFailure>) {
         let platform = &self.platform;
-        let status = match failure {
-            None => "success",
-            Some(failure) if failure.timed_out => "timeout",
-            Some(_) => "error",
-        };
+        let status = failure.map_or("success", InitFailure::status);
         let duration_ms = duration.as_secs_f64() * 1_000.0;
         let mut done = json!({
             "initializationType": platform.config.initialization_type.as_str(),

@@ -14,6 +14,7 @@ use super::environment::Driver;
 use super::event_log::{Event, Phase};
 use super::init::{InitFailure, InitReport};
 use super::platform::{Platform, State};
+use super::restore::Restore;
 use super::runtime_state::{ErrorReport, PendingInvocation, RuntimeAnswer, RuntimeResult};
 use super::shutdown::ShutdownReason;
 use super::trace_header::{InvocationTrace, TraceHeader};
@@ -52,6 +53,8 @@ pub struct InvocationReport {
     pub extension_overhead: Option<Duration>,
     /// Of the initialisation that this invocation is the first after.
     pub init_duration: Option<Duration>,
+    /// Of the restore that this invocation waited for.
+    pub restore_duration: Option<Duration>,
     /// Why the environment was reset.
     pub reset: Option<String>,
     /// `Runtime.OutOfMemory`, `Sandbox.Timedout`, `Extension.Crash` and their like, when the environment was reset.
@@ -97,6 +100,35 @@ enum Step {
     TimedOut,
 }
 
+/// What had to happen before the invocation and was not reported with an earlier one.
+enum Preparation {
+    None,
+    Init((SystemTime, SystemTime)),
+    Restore(Restore),
+}
+
+impl Preparation {
+    fn init_duration(&self) -> Option<Duration> {
+        match self {
+            Self::Init((begin, end)) => Some(end.duration_since(*begin).unwrap_or_default()),
+            _ => None,
+        }
+    }
+
+    fn restore_duration(&self) -> Option<Duration> {
+        if let Self::Restore(restore) = self { Some(restore.duration) } else { None }
+    }
+
+    /// Name, begin and end, as Lambda's own segment has it.
+    fn times(&self) -> Option<(&'static str, SystemTime, SystemTime)> {
+        match self {
+            Self::None => None,
+            Self::Init((begin, end)) => Some(("Init", *begin, *end)),
+            Self::Restore(Restore { begin, duration }) => Some(("Restore", *begin, *begin + *duration)),
+        }
+    }
+}
+
 /// The next thing that the state shows and that was not dealt with yet.
 fn next_step(state: &State, progress: &Progress) -> Option<Step> {
     if let Some(answer) = state.runtime.answer.as_ref().filter(|_| !progress.answered) {
@@ -119,8 +151,10 @@ fn next_step(state: &State, progress: &Progress) -> Option<Step> {
 
 impl Driver {
     pub(crate) async fn invoke(&mut self, request: InvokeRequest) -> InvocationReport {
-        let invocation = Invocation::begin(&self.platform, request.upstream.as_ref());
         let mut caller = Caller::new(self.platform.clone(), request.answer);
+        // A restore comes before the invocation's own time.
+        let restored = if self.alive && self.in_snapshot { Some(self.restore().await) } else { None };
+        let invocation = Invocation::begin(&self.platform, request.upstream.as_ref());
         self.thaw();
         self.platform.enter(Phase::Invoke);
         self.platform.announce_invocation(&invocation);
@@ -131,10 +165,26 @@ impl Driver {
             }
             self.platform.enter(Phase::Invoke);
         }
-        let init = self.unreported_init.take();
+        let restored = match restored {
+            // A suppressed init has made a new snapshot's worth of processes.
+            None if self.in_snapshot => Some(self.restore().await),
+            restored => restored,
+        };
+        let preparation = match restored.transpose() {
+            Err(failure) => {
+                self.terminate(failure.reason()).await;
+                return self.init_failed(&invocation, &mut caller, &failure);
+            }
+            Ok(Some(restore)) => {
+                self.unreported_init = None;
+                Preparation::Restore(restore)
+            }
+            Ok(None) => self.unreported_init.take().map_or(Preparation::None, Preparation::Init),
+        };
+        self.platform.enter(Phase::Invoke);
         let mut progress = Progress::default();
         let last = self.follow(&invocation, request.event, &mut progress, &mut caller).await;
-        self.conclude(&invocation, progress, last, init, &mut caller).await
+        self.conclude(&invocation, progress, last, preparation, &mut caller).await
     }
 
     /// Runs the invocation up to its end, its failure or its deadline.
@@ -182,7 +232,7 @@ impl Driver {
         invocation: &Invocation,
         mut progress: Progress,
         last: Step,
-        init: Option<(SystemTime, SystemTime)>,
+        preparation: Preparation,
         caller: &mut Caller,
     ) -> InvocationReport {
         let end = SystemTime::now();
@@ -238,13 +288,14 @@ impl Driver {
                 .runtime_ready_at
                 .map(|ready| ended - ready)
                 .filter(|_| reset.is_none()),
-            init_duration: init.map(|(begin, end)| end.duration_since(begin).unwrap_or_default()),
+            init_duration: preparation.init_duration(),
+            restore_duration: preparation.restore_duration(),
             error_type: reset.as_ref().map(|(_, failure)| failure.error_type.clone()),
             reset: reset.map(|(_, failure)| format!("{}: {}", failure.error_type, failure.message)),
             max_memory_used_mb: self.platform.max_memory_used_mb(),
         };
         self.platform.announce_report(invocation, &report);
-        self.platform.write_segments(invocation, end, init, progress.error.as_ref());
+        self.platform.write_segments(invocation, end, preparation.times(), progress.error.as_ref());
         report
     }
 
@@ -274,6 +325,7 @@ impl Driver {
             response_latency: None,
             extension_overhead: None,
             init_duration: None,
+            restore_duration: None,
             reset: Some(format!("{}: {}", failure.error_type, failure.message)),
             error_type: Some(failure.error_type.clone()),
             max_memory_used_mb: self.platform.max_memory_used_mb(),

@@ -64,6 +64,10 @@ impl Platform {
             metrics["initDurationMs"] = json!(milliseconds(init));
             let _ = write!(line, "\tInit Duration: {:.2} ms", milliseconds(init));
         }
+        if let Some(restore) = report.restore_duration {
+            metrics["restoreDurationMs"] = json!(milliseconds(restore));
+            let _ = write!(line, "\tRestore Duration: {:.2} ms", milliseconds(restore));
+        }
         if report.status != InvocationStatus::Success {
             let _ = write!(line, "\tStatus: {}", report.status.as_str());
         }
@@ -89,7 +93,7 @@ impl Platform {
         &self,
         invocation: &Invocation,
         end: SystemTime,
-        init: Option<(SystemTime, SystemTime)>,
+        init: Option<(&'static str, SystemTime, SystemTime)>,
         error: Option<&FunctionError>,
     ) {
         let config = &self.config;

@@ -137,6 +137,7 @@ async fn invoke(platform: Arc<Platform>, request: InvokeRequest) -> InvocationRe
         response_latency: failure.is_none().then_some(duration),
         extension_overhead: None,
         init_duration: None,
+        restore_duration: None,
         // A timeout ends the invocation and nothing else (L-8.28).
         reset: failure
             .filter(|failure| !failure.timed_out)

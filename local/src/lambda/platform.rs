@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::config::Config;
 use super::event_log::{Event, EventLog, Origin, OutputStream, Phase, ProcessExit};
+use super::local_endpoints::LocalEndpoints;
 use super::managed_state::ManagedState;
 use super::memory::Memory;
 use super::processes::ProcessObserver;
@@ -30,14 +31,15 @@ pub(crate) struct Platform {
     pub(crate) log: EventLog,
     pub(crate) telemetry: Telemetry,
     pub(crate) memory: Memory,
+    pub(crate) local_endpoints: LocalEndpoints,
     state: watch::Sender<State>,
 }
 
 impl Platform {
-    pub(crate) fn new(config: Config, log: EventLog) -> Arc<Self> {
+    pub(crate) fn new(config: Config, local_endpoints: LocalEndpoints, log: EventLog) -> Arc<Self> {
         let telemetry = Telemetry::new(config.telemetry, config.telemetry_faults, log.clone());
         let state = watch::Sender::new(State::default());
-        Arc::new(Self { config, log, telemetry, memory: Memory::default(), state })
+        Arc::new(Self { config, log, telemetry, memory: Memory::default(), local_endpoints, state })
     }
 
     /// Changes the state and wakes everyone who waits for it.

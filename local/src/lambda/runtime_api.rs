@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::api_server::{Call, Reply, not_found};
+use super::config::InitializationType;
 use super::platform::Platform;
-use super::runtime_state::{ErrorReport, Refusal, RuntimeAnswer, RuntimeResult};
+use super::runtime_state::{ErrorReport, Refusal, RuntimeAnswer, RuntimeResult, RuntimeState};
 
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 const XRAY_CAUSE: &str = "lambda-runtime-function-xray-error-cause";
@@ -24,7 +25,9 @@ pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Repl
     match (&call.method, path) {
         (&Method::GET, "/ping") => Reply::json(StatusCode::OK, "pong"),
         (&Method::GET, "/runtime/invocation/next") => next_invocation(platform).await,
-        (&Method::POST, "/runtime/init/error") => init_error(platform, call),
+        (&Method::POST, "/runtime/init/error") => report(platform, call, RuntimeState::init_error),
+        (&Method::GET, "/runtime/restore/next") => next_restore(platform).await,
+        (&Method::POST, "/runtime/restore/error") => report(platform, call, RuntimeState::restore_error),
         (&Method::POST, path) => {
             let invocation = path.strip_prefix("/runtime/invocation/").and_then(|rest| rest.split_once('/'));
             match invocation {
@@ -37,6 +40,28 @@ pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Repl
         }
         _ => not_found(call),
     }
+}
+
+/// Only under `SnapStart`; elsewhere there is no such call.
+async fn next_restore(platform: &Platform) -> Reply {
+    if platform.config.initialization_type != InitializationType::SnapStart {
+        return Reply::error(StatusCode::NOT_FOUND, "NotFound", "only a function with SnapStart is restored");
+    }
+    let waits = platform.update(|state| {
+        state.extensions.close();
+        state.runtime.restore_next().map(|()| state.generation)
+    });
+    let generation = match waits {
+        Ok(generation) => generation,
+        Err(refusal) => return refusal.into(),
+    };
+    let present = platform
+        .wait(|state| {
+            let present = state.generation == generation;
+            (!present || state.runtime.is_restored()).then_some(present)
+        })
+        .await;
+    if present { Reply::json(StatusCode::OK, "") } else { Refusal::InvalidStateTransition.into() }
 }
 
 async fn next_invocation(platform: &Platform) -> Reply {
@@ -116,9 +141,12 @@ fn finish(platform: &Platform, request_id: &str, result: RuntimeResult) -> Reply
     }
 }
 
-fn init_error(platform: &Platform, call: &Call) -> Reply {
+type Report = fn(&mut RuntimeState, ErrorReport) -> Result<(), Refusal>;
+
+/// `init/error` and `restore/error`.
+fn report(platform: &Platform, call: &Call, take: Report) -> Reply {
     let report = error_report(call, &call.headers);
-    match platform.update(|state| state.runtime.init_error(report)) {
+    match platform.update(|state| take(&mut state.runtime, report)) {
         Ok(()) => Reply::accepted(),
         Err(refusal) => refusal.into(),
     }

@@ -44,6 +44,10 @@ impl Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Starting,
+    /// Waiting in `restore/next`.
+    Snapshot,
+    /// Running its hooks after the restore.
+    Restoring,
     /// Waiting in `invocation/next`.
     Ready,
     Running,
@@ -125,13 +129,48 @@ impl RuntimeState {
     /// `invocation/next`. A second one while waiting is taken as a reconnect.
     pub(crate) fn next(&mut self, now: Instant) -> Result<(), Refusal> {
         match self.stage {
-            Stage::Starting | Stage::Ready | Stage::Answered => {
+            Stage::Starting | Stage::Restoring | Stage::Ready | Stage::Answered => {
                 self.stage = Stage::Ready;
                 self.ready_since = Some(now);
                 Ok(())
             }
-            Stage::Running | Stage::Failed => Err(Refusal::InvalidStateTransition),
+            Stage::Snapshot | Stage::Running | Stage::Failed => Err(Refusal::InvalidStateTransition),
         }
+    }
+
+    /// `restore/next` (`SnapStart`).
+    pub(crate) fn restore_next(&mut self) -> Result<(), Refusal> {
+        if self.stage != Stage::Starting {
+            return Err(Refusal::InvalidStateTransition);
+        }
+        self.stage = Stage::Snapshot;
+        Ok(())
+    }
+
+    /// A snapshot can be taken: a runtime without hooks waits in `invocation/next`.
+    pub(crate) fn is_at_snapshot(&self) -> bool {
+        matches!(self.stage, Stage::Snapshot | Stage::Ready)
+    }
+
+    /// The snapshot is resumed: `restore/next` is answered.
+    pub(crate) fn release_restore(&mut self) {
+        if self.stage == Stage::Snapshot {
+            self.stage = Stage::Restoring;
+        }
+    }
+
+    pub(crate) fn is_restored(&self) -> bool {
+        self.stage != Stage::Snapshot
+    }
+
+    /// `restore/error`.
+    pub(crate) fn restore_error(&mut self, report: ErrorReport) -> Result<(), Refusal> {
+        if self.stage != Stage::Restoring {
+            return Err(Refusal::InvalidStateTransition);
+        }
+        self.stage = Stage::Failed;
+        self.init_error = Some(report);
+        Ok(())
     }
 
     pub(crate) fn release(&mut self, invocation: PendingInvocation) {

@@ -102,6 +102,17 @@ impl RuntimeClient {
         })
     }
 
+    /// Waits for the restore, under `SnapStart`.
+    pub async fn restore_next(&self) -> Result<(), RuntimeClientError> {
+        let path = "/2018-06-01/runtime/restore/next";
+        self.expect(Method::GET, path, &[], Bytes::new(), StatusCode::OK).await.map(drop)
+    }
+
+    /// Reports that a hook failed after the restore.
+    pub async fn fail_restore(&self, error_type: &str, message: &str) -> Result<(), RuntimeClientError> {
+        self.report("/2018-06-01/runtime/restore/error", error_type, message, None).await
+    }
+
     pub async fn respond(
         &self,
         request_id: &str,

@@ -61,6 +61,7 @@ impl Driver {
     pub(crate) async fn terminate(&mut self, reason: ShutdownReason) -> ShutdownReport {
         self.thaw();
         self.alive = false;
+        self.in_snapshot = false;
         self.unreported_init = None;
         self.platform.enter(Phase::Shutdown);
         let budgets = self.platform.config.shutdown_budgets;

@@ -8,4 +8,5 @@ mod managed;
 mod memory;
 mod node;
 mod python;
+mod snap_start;
 mod support;

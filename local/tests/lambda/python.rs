@@ -4,7 +4,9 @@
 use std::fs;
 use std::time::Duration;
 
-use otel_xray_local::lambda::{Config, Event, LambdaEnvironment, Origin, RuntimeKind, write_executable};
+use otel_xray_local::lambda::{
+    Config, Event, InitializationType, LambdaEnvironment, Origin, RuntimeKind, write_executable,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -28,6 +30,13 @@ def leave(event, context):
 
 def sleep(event, context):
     time.sleep(60)
+
+def rendezvous(event, context):
+    folder = os.environ["TMPDIR"]
+    open(os.path.join(folder, event), "w").close()
+    while not all(os.path.exists(os.path.join(folder, name)) for name in ("one", "two")):
+        time.sleep(0.005)
+    return {"pid": os.getpid(), "trace": os.environ.get("_X_AMZN_TRACE_ID")}
 
 def chatter(event, context):
     def talk():
@@ -210,4 +219,39 @@ async fn sim_11_threads_of_a_frozen_runtime_stand_still() {
         assert_eq!(lines.iter().filter(|entry| matches!(entry.event, Event::Line { .. })).count(), 0);
     }
     assert!(environment.event_log().lines(&Origin::Runtime).contains(&"chatter".to_owned()));
+}
+
+#[tokio::test]
+async fn sim_22_workers_of_the_real_client_run_at_once() {
+    let Some((_layer, _task, mut config)) = python("app.rendezvous") else { return };
+    config.variables.insert("FAKE_EXTENSION".to_owned(), json!({"*": {"events": ["SHUTDOWN"]}}).to_string());
+    config.initialise_as(InitializationType::ManagedInstances { concurrency: 2 });
+    let environment = std::sync::Arc::new(start(config).await);
+    assert_eq!(environment.init_report().failure, None);
+    let both = [r#""one""#, r#""two""#].map(|event| {
+        let environment = environment.clone();
+        tokio::spawn(async move { answer(&environment, event).await })
+    });
+    let mut pids = Vec::new();
+    for invocation in both {
+        let answer = invocation.await.unwrap();
+        assert!(answer["trace"].as_str().unwrap().starts_with("Root="), "L-3.3: {answer}");
+        pids.push(answer["pid"].clone());
+    }
+    assert_ne!(pids[0], pids[1], "one process for each of them");
+    environment.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn t_16_the_real_client_waits_for_its_restore() {
+    let Some((_layer, _task, mut config)) = python("app.handler") else { return };
+    config.initialise_as(InitializationType::SnapStart);
+    let environment = start(config).await;
+    assert_eq!(environment.init_report().failure, None);
+    let path = "/2018-06-01/runtime/restore/next";
+    let waits = |event: &Event| matches!(event, Event::ApiCall { path: called, .. } if called == path);
+    assert_eq!(environment.event_log().count(waits), 1);
+    answer(&environment, "{}").await;
+    assert!(environment.event_log().lines(&Origin::Runtime).iter().any(|line| line.starts_with("handling")));
+    environment.shutdown().await.unwrap();
 }
