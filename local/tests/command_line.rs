@@ -141,7 +141,7 @@ fn every_event_is_invoked_and_the_account_is_read_out() {
         "X=y=z",
         "--env",
         &fake,
-        "--freeze-ms",
+        "--freeze",
         "10",
     ];
     let output = invoke(directory.path(), &arguments);
@@ -199,6 +199,80 @@ fn json_output_is_one_object() {
     assert_eq!(report["accounting"][0]["dropped"]["unsampled"], 1);
     assert_eq!(report["shutdown"]["extensions"][0]["exit"], "exit status 0");
     assert_eq!(report["documents"], json!([]), "under pass-through Lambda writes nothing");
+}
+
+/// Options, the fake extension's script, and what the JSON output must say of the first invocation and the start.
+#[test]
+fn kinds_of_environments_and_telemetry() {
+    let Some(python) = python() else { return };
+    let directory = prepare();
+    let cases: [(&[&str], Value, &str, &str); 5] = [
+        (&["--provisioned"], json!({}), "/initDurationMs", "provisioned-concurrency"),
+        (&["--snap-start"], json!({}), "/restoreDurationMs", "snap-start"),
+        (&["--instances", "2"], json!({"falls_back": true}), "/maxMemoryUsedMB", "lambda-managed-instances"),
+        (
+            &["--telemetry", "202"],
+            json!({"subscribe_at": "init"}),
+            "/initDurationMs",
+            "Telemetry.NotSupported",
+        ),
+        (&["--fault", "no-credentials"], json!({}), "/maxMemoryUsedMB", "on-demand"),
+    ];
+    for (options, script, number, said) in cases {
+        let fake = format!("FAKE_EXTENSION={}", json!({"*": script}));
+        let mut arguments =
+            vec!["--layer", "layer.zip", "--function", "function", "--handler", "app.handler"];
+        arguments.extend(["--python", &python, "--json", "--count", "3", "--env", &fake]);
+        arguments.extend(options);
+        let output = invoke(directory.path(), &arguments);
+        assert!(output.status.success(), "{options:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["invocations"].as_array().unwrap().len(), 3);
+        assert!(report["invocations"][0].pointer(number).unwrap().is_number(), "{options:?} {number}");
+        let lines = report["start"]["log"].to_string();
+        assert!(lines.contains(said), "{options:?}: {lines}");
+        assert_eq!(
+            lines.contains("AWS_ACCESS_KEY_ID"),
+            !options.contains(&"no-credentials") && said != "snap-start"
+        );
+    }
+    for wrong in
+        [&["--provisioned", "--instances", "2"][..], &["--instances", "0"], &["--fault", "earthquake"]]
+    {
+        let mut arguments =
+            vec!["--layer", "layer.zip", "--function", "function", "--handler", "app.handler"];
+        arguments.extend(wrong);
+        assert_eq!(invoke(directory.path(), &arguments).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+/// The function's memory is enforced, and what happened is said.
+#[test]
+fn a_function_past_its_memory_is_explained() {
+    let Some(python) = python() else { return };
+    let directory = prepare();
+    fs::write(
+        directory.path().join("function/big.py"),
+        "def handler(event, context):\n    x = []\n    while True:\n        x.append(bytearray(1 << 20))\n",
+    )
+    .unwrap();
+    let arguments = [
+        "--layer",
+        "layer.zip",
+        "--function",
+        "function",
+        "--handler",
+        "big.handler",
+        "--python",
+        &python,
+        "--memory",
+        "128",
+    ];
+    let output = invoke(directory.path(), &arguments);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert!(stdout.contains("Runtime exited with error: signal: killed"), "{stdout}");
+    assert!(stdout.contains("the environment was reset: Runtime.OutOfMemory"), "{stdout}");
 }
 
 /// A well-formed request, as an SDK would sign it.

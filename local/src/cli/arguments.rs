@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::lambda::Tracing;
+use super::faults::FaultKnob;
+use crate::lambda::{InitializationType, TelemetryMode, Tracing};
 
 /// Lambda and X-Ray on this machine, for a layer and a function.
 #[derive(Debug, Parser)]
@@ -40,7 +41,22 @@ pub(super) struct Show {
     pub(super) verbose: bool,
 }
 
+/// How the environment comes to be; on demand unless something is said.
 #[derive(Debug, Args)]
+pub(super) struct EnvironmentKind {
+    /// Initialise ahead of time, as with provisioned concurrency.
+    #[arg(long)]
+    pub(super) provisioned: bool,
+    /// Initialise ahead of time, and restore for the first invocation.
+    #[arg(long, conflicts_with = "provisioned")]
+    pub(super) snap_start: bool,
+    /// Run as a managed instance with so many invocations at once.
+    #[arg(long, value_name = "N", conflicts_with_all = ["provisioned", "snap_start"], value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) instances: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = super::faults::HELP)]
 pub(super) struct Invoke {
     /// The layer: a zip file, or a directory with its content.
     #[arg(long, value_name = "ZIP|DIR")]
@@ -88,8 +104,16 @@ pub(super) struct Invoke {
     #[arg(long, value_name = "HEADER")]
     pub(super) trace_header: Option<String>,
     /// Keep the environment frozen for so long between invocations, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
+    #[arg(long = "freeze", alias = "freeze-ms", value_name = "MS", default_value_t = 0)]
     pub(super) freeze_ms: u64,
+    /// Bring trouble; repeat it for more. The faults are listed below.
+    #[arg(long, value_name = "NAME[:ARG]")]
+    pub(super) fault: Vec<FaultKnob>,
+    #[command(flatten)]
+    pub(super) kind: EnvironmentKind,
+    /// How subscriptions to telemetry are answered: 202 says that nothing will come, as under SAM.
+    #[arg(long, value_enum, default_value_t = Telemetry::Deliver)]
+    pub(super) telemetry: Telemetry,
     /// Start the function without the layer's exec wrapper.
     #[arg(long)]
     pub(super) no_wrapper: bool,
@@ -107,6 +131,13 @@ pub(super) enum Runtime {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Telemetry {
+    Deliver,
+    #[value(name = "202")]
+    NotSupported,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum TracingMode {
     Active,
     PassThrough,
@@ -117,6 +148,26 @@ impl From<TracingMode> for Tracing {
         match mode {
             TracingMode::Active => Self::Active,
             TracingMode::PassThrough => Self::PassThrough,
+        }
+    }
+}
+
+impl From<Telemetry> for TelemetryMode {
+    fn from(telemetry: Telemetry) -> Self {
+        match telemetry {
+            Telemetry::Deliver => Self::Deliver,
+            Telemetry::NotSupported => Self::NotSupported,
+        }
+    }
+}
+
+impl EnvironmentKind {
+    pub(super) fn initialization_type(&self) -> InitializationType {
+        match self.instances {
+            Some(concurrency) => InitializationType::ManagedInstances { concurrency },
+            None if self.snap_start => InitializationType::SnapStart,
+            None if self.provisioned => InitializationType::ProvisionedConcurrency,
+            None => InitializationType::OnDemand,
         }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::CommandError;
 use super::arguments::{Invoke, Runtime};
 use super::explanation;
+use super::faults;
 use super::output::{
     Invoked, accounts, invocation_json, log_json, shutdown_json, write_invocation, write_lines,
 };
@@ -47,6 +48,9 @@ pub(super) async fn run(arguments: Invoke) -> Result<bool, CommandError> {
         config.facade_sink = Some(Arc::new(segments.clone()));
         local_xray = Some((endpoint, segments));
     }
+    let endpoint = local_xray.as_ref().map(|(endpoint, _)| endpoint);
+    let arranged = faults::arrange(&arguments.fault, &mut config, endpoint, XRAY_ENDPOINT);
+    let _lasting = arranged.map_err(CommandError::Fault)?;
     let outcome = invoke_all(&arguments, config, &events).await?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -113,8 +117,10 @@ fn config(arguments: &Invoke, layer: &Layer) -> Config {
     config.timeout = arguments.timeout;
     config.memory_mb = arguments.memory;
     config.tracing = arguments.tracing.into();
-    // The first event is waiting already: a cold start.
-    config.freeze_after_init = false;
+    config.telemetry = arguments.telemetry.into();
+    config.initialise_as(arguments.kind.initialization_type());
+    // On demand, the first event is waiting already: a cold start.
+    config.freeze_after_init = arguments.kind.provisioned;
     if !arguments.no_wrapper && layer.directory().join(WRAPPER).is_file() {
         config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), format!("/opt/{WRAPPER}"));
     }
@@ -129,7 +135,7 @@ async fn invoke_all(
     config: Config,
     events: &[(String, Vec<u8>)],
 ) -> Result<Outcome, CommandError> {
-    let environment = LambdaEnvironment::start(config).await?;
+    let environment = Arc::new(LambdaEnvironment::start(config).await?);
     let log = environment.event_log();
     let start = log.entries_since(LogMark::default());
     let init_failure = environment.init_report().failure.clone();
@@ -137,17 +143,31 @@ async fn invoke_all(
     let mut invocations: Vec<Invoked> = Vec::new();
     let planned = (0..arguments.count).flat_map(|_| events);
     // A function that does not start fails the same way each time: once is enough.
-    let planned = planned.take(if init_failure.is_some() { 1 } else { usize::MAX });
-    for (name, bytes) in planned {
+    let planned: Vec<_> = planned.take(if init_failure.is_some() { 1 } else { usize::MAX }).collect();
+    // A managed instance runs some at once; elsewhere each is alone.
+    for together in planned.chunks(arguments.kind.instances.unwrap_or(1) as usize) {
         if !invocations.is_empty() {
             environment.sleep(Duration::from_millis(arguments.freeze_ms)).await?;
         }
         let mark = log.mark();
-        let answer = environment.invoke(bytes.clone(), upstream.clone()).await?;
+        let mut answers = Vec::new();
+        for (_, bytes) in together {
+            let (environment, bytes, upstream) = (environment.clone(), bytes.clone(), upstream.clone());
+            answers.push(tokio::spawn(async move { environment.invoke(bytes, upstream).await }));
+        }
+        let mut ended = Vec::new();
+        for ((name, _), answer) in together.iter().zip(answers) {
+            ended.push((name, answer.await??));
+        }
         environment.idle().await?;
-        let report = environment.invocation_reports().pop();
-        let entries = log.entries_since(mark);
-        invocations.push(Invoked { event: name.clone(), answer, report, entries });
+        let reports = environment.invocation_reports();
+        // Lines do not say whose they are: those of several invocations are shown with the first.
+        let mut entries = log.entries_since(mark);
+        for (name, answer) in ended {
+            let report = reports.iter().find(|report| report.request_id == answer.request_id).cloned();
+            let entries = std::mem::take(&mut entries);
+            invocations.push(Invoked { event: name.clone(), answer, report, entries });
+        }
     }
     let mark = log.mark();
     let shutdown = environment.shutdown().await?;

@@ -3,6 +3,7 @@
 mod accounting;
 mod arguments;
 mod explanation;
+mod faults;
 mod invoke;
 mod output;
 mod traces;
@@ -33,6 +34,10 @@ enum CommandError {
     Start(#[from] crate::lambda::StartError),
     #[error(transparent)]
     Gone(#[from] crate::lambda::EnvironmentGone),
+    #[error("a fault cannot be arranged: {0}; leave it out")]
+    Fault(std::io::Error),
+    #[error("an invocation was given up: {0}")]
+    GivenUp(#[from] tokio::task::JoinError),
     #[error("signals cannot be received: {0}; check the limit of open files")]
     Signals(std::io::Error),
     #[error("stdout cannot be written: {0}")]

@@ -83,6 +83,8 @@ pub(super) fn invocation_json(invoked: &Invoked) -> Value {
         "durationMs": report.as_ref().map(|report| ms(report.duration)),
         "extensionOverheadMs": report.as_ref().and_then(|report| report.extension_overhead).map(ms),
         "initDurationMs": report.as_ref().and_then(|report| report.init_duration).map(ms),
+        "restoreDurationMs": report.as_ref().and_then(|report| report.restore_duration).map(ms),
+        "maxMemoryUsedMB": report.as_ref().map(|report| report.max_memory_used_mb),
         "reset": report.as_ref().and_then(|report| report.reset.as_ref()),
         "log": log_json(entries),
     })

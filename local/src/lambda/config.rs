@@ -207,6 +207,8 @@ pub struct Config {
     pub shutdown_budgets: ShutdownBudgets,
     /// Value of `AWS_XRAY_DAEMON_ADDRESS` for the runtime, `host:port`.
     pub xray_daemon_address: String,
+    /// Test knob of SIM-21: nothing can be written to `/tmp`. Needs the right to mount.
+    pub temporary_full: bool,
     /// Called whenever the processes have been frozen, to do what a network does meanwhile: a test closes the
     /// collector's connections here (SIM-12, L-8.6).
     pub on_frozen: Option<Arc<dyn Fn() + Send + Sync>>,
@@ -240,6 +242,7 @@ impl Config {
             delays: Delays::default(),
             shutdown_budgets: ShutdownBudgets::default(),
             xray_daemon_address: "169.254.79.129:2000".to_owned(),
+            temporary_full: false,
             on_frozen: None,
             facade_sink: None,
         }

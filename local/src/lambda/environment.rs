@@ -21,6 +21,7 @@ use super::config::{Config, RuntimeKind};
 use super::environment_variables::{Facts, Variables, for_extension, for_runtime};
 use super::event_log::{EventLog, Phase};
 use super::freeze;
+use super::full_disk::FullDisk;
 use super::init::InitReport;
 use super::invocation::{InvocationReport, InvokeRequest};
 use super::local_endpoints::LocalEndpoints;
@@ -46,6 +47,8 @@ pub enum StartError {
     Runtime(#[from] BootstrapError),
     #[error("a temporary directory for the environment cannot be made: {0}; check TMPDIR and the disk")]
     TemporaryDirectory(io::Error),
+    #[error("a file system without room cannot be mounted: {0}; run it as root, or without this fault")]
+    FullDisk(io::Error),
     #[error("no port of 127.0.0.1 could be opened: {0}")]
     Port(io::Error),
     #[error(transparent)]
@@ -205,6 +208,7 @@ pub(crate) struct Directories {
     pub(crate) runtime: PathBuf,
     /// `/tmp`; it outlives a reset (SIM-20).
     pub(crate) temporary: PathBuf,
+    _full: Option<FullDisk>,
     _root: TempDir,
 }
 
@@ -230,7 +234,9 @@ impl Directories {
         };
         let runtime = make("runtime").map_err(StartError::TemporaryDirectory)?;
         let temporary = make("tmp").map_err(StartError::TemporaryDirectory)?;
-        Ok(Self { layer, task, runtime, temporary, _root: root })
+        let full = config.temporary_full.then(|| FullDisk::cover(&temporary)).transpose();
+        let full = full.map_err(StartError::FullDisk)?;
+        Ok(Self { layer, task, runtime, temporary, _full: full, _root: root })
     }
 }
 

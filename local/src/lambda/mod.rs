@@ -28,6 +28,7 @@ mod executables;
 mod extensions_api;
 mod facade;
 mod freeze;
+mod full_disk;
 mod init;
 mod invocation;
 mod invocation_records;

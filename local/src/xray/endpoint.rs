@@ -1,6 +1,7 @@
 //! The HTTP side: REST-JSON on a loopback address, signed requests only.
 
 use super::api;
+use super::connections::{Connections, Cut};
 use super::faults::{Fault, Faults};
 use super::resettable::{ResetHandle, Resettable};
 use super::signature;
@@ -60,6 +61,7 @@ pub struct Endpoint {
 struct Shared {
     store: Store,
     faults: Faults,
+    connections: Connections,
     requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
@@ -100,6 +102,10 @@ impl Endpoint {
         self.shared.faults.clone()
     }
 
+    pub fn connections(&self) -> Connections {
+        self.shared.connections.clone()
+    }
+
     /// Every request so far, answered or not.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -127,10 +133,22 @@ async fn serve(listener: TcpListener, shared: Shared) {
         connections.spawn(async move {
             let stream = Resettable::new(stream);
             let reset = stream.handle();
+            let mut cut = shared.connections.watch();
             let service = service_fn(|request| answer(request, shared.clone(), peer, reset.clone()));
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = &mut connection => {}
+                Ok(()) = cut.changed() => {
+                    let cut = *cut.borrow_and_update();
+                    match cut {
+                        Cut::Close => {}
+                        Cut::Reset => reset.reset(),
+                        Cut::Stall => std::future::pending().await,
+                    }
+                }
+            }
             drop(permit);
         });
     }

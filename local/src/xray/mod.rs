@@ -2,6 +2,7 @@
 
 mod api;
 mod cause;
+mod connections;
 mod document;
 mod endpoint;
 mod faults;
@@ -15,6 +16,7 @@ mod store;
 mod summary;
 mod trace;
 
+pub use connections::{Connections, Cut};
 pub use document::{Accepted, Rejection, validate};
 pub use endpoint::{Endpoint, RecordedRequest};
 pub use faults::{Fault, Faults};

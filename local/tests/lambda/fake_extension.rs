@@ -27,6 +27,7 @@ struct Script {
     falls_back: bool,
     /// Exits so long after its start.
     exit_ms: u64,
+    writes_to_tmp: bool,
     tail_ms: u64,
     exit_on_invoke: usize,
     exit_error_on_invoke: usize,
@@ -46,6 +47,7 @@ impl Default for Script {
             init_error: false,
             falls_back: false,
             exit_ms: 0,
+            writes_to_tmp: false,
             tail_ms: 0,
             exit_on_invoke: 0,
             exit_error_on_invoke: 0,
@@ -100,6 +102,10 @@ fn main() -> Outcome<()> {
     let script = scripts.get(&name).or_else(|| scripts.get("*")).cloned().unwrap_or_default();
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     println!("environment {}", serde_json::to_string(&variables)?);
+    if script.writes_to_tmp {
+        let written = std::fs::write(std::env::temp_dir().join("spool"), [0; 64]);
+        println!("written {:?}", written.map_err(|error| error.kind()));
+    }
     hang(&script, "register");
 
     let mut api = Api { address: std::env::var("AWS_LAMBDA_RUNTIME_API")?, identifier: String::new() };

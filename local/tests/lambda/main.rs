@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod failures;
+mod faults;
 mod life_cycle;
 mod local_apis;
 mod managed;

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use otel_xray_local::xray::Endpoint;
+use otel_xray_local::xray::{Cut, Endpoint};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
@@ -93,4 +93,37 @@ async fn pts_4_requests_that_are_wrong_are_told_so_and_keep_nothing() {
 async fn only_a_loopback_address_is_listened_on() {
     let error = Endpoint::start((Ipv4Addr::UNSPECIFIED, 0).into()).await.unwrap_err();
     assert!(error.to_string().contains("not a loopback address"), "{error}");
+}
+
+/// What a client sees that sends on its connection, loses the network for a moment, and sends again.
+#[tokio::test]
+async fn sim_12_connections_are_closed_reset_or_left_dead() {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    for cut in [Cut::Close, Cut::Reset, Cut::Stall] {
+        let endpoint = start().await;
+        let mut stream = tokio::net::TcpStream::connect(endpoint.addr()).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = [0; 4096];
+        assert!(stream.read(&mut answer).await.unwrap() > 0);
+        endpoint.connections().cut(cut);
+        let end = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut answer)).await;
+        match cut {
+            Cut::Close => assert_eq!(end.unwrap().unwrap(), 0),
+            Cut::Reset => assert_eq!(end.unwrap().unwrap_err().kind(), ErrorKind::ConnectionReset),
+            Cut::Stall => {
+                assert!(end.is_err(), "it stays open");
+                stream.write_all(request).await.unwrap();
+                let answered =
+                    tokio::time::timeout(Duration::from_millis(300), stream.read(&mut answer)).await;
+                assert!(answered.is_err(), "and is not answered");
+            }
+        }
+        let mut another = tokio::net::TcpStream::connect(endpoint.addr()).await.unwrap();
+        another.write_all(request).await.unwrap();
+        assert!(another.read(&mut answer).await.unwrap() > 0, "later ones are served");
+    }
 }
