@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from otel_xray.recorder import Recorder
+    from otel_xray.triggers import Trigger
 
 _HELLO_VARIABLES = (
     "AWS_EXECUTION_ENV",
@@ -25,6 +26,9 @@ _HELLO_VARIABLES = (
     "_AWS_XRAY_DAEMON_ADDRESS",
     "_AWS_XRAY_DAEMON_PORT",
 )
+
+_SERVICES_SIGNS = ("Records", "requestContext", "records", "detail-type", "StateMachine", "Context", "context")
+"""One of these is in every event that tells what called the function."""
 
 
 def _restore(environ: Any) -> str:
@@ -99,16 +103,19 @@ def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
     def handler(event: Any, context: Any) -> Any:
         nonlocal cold
         request_id = ""
+        trigger = None
         try:
             request_id = str(getattr(context, "aws_request_id", "") or "")
             header = environ.get("_X_AMZN_TRACE_ID") or getattr(context, "xray_trace_id", None) or ""
             deadline_ms = getattr(context, "_epoch_deadline_time_in_ms", 0)
+            trigger = _trigger(event)
             recording = recorder.enter(
                 name,
                 header,
                 request_id,
                 deadline_ms if isinstance(deadline_ms, int) and deadline_ms > 0 else 0,
                 _attributes(context, request_id, cold),
+                trigger,
             )
             cold = False
         except Exception as error:  # the function comes first
@@ -122,10 +129,35 @@ def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
             _leave(recorder, request_id, error)
             error.__traceback__ = without_own_frames(error.__traceback__)
             raise
+        if trigger is not None and trigger.answered is not None:
+            _note_answer(recorder, trigger, result)
         _leave(recorder, request_id, None)
         return result
 
     return handler
+
+
+def _trigger(event: Any) -> Trigger | None:
+    """What called the function, where the event tells."""
+    if type(event) is dict:
+        for sign in _SERVICES_SIGNS:
+            if sign in event:
+                try:
+                    from otel_xray import triggers
+
+                    return triggers.read(event)
+                except Exception as error:  # the invocation is recorded without it
+                    _say_once(error)
+                    return None
+    return None
+
+
+def _note_answer(recorder: Recorder, trigger: Trigger, result: Any) -> None:
+    try:
+        if recorder.root is not None and trigger.answered is not None:
+            trigger.answered(recorder.root, result)
+    except Exception as error:  # the answer is on its way whatever it is
+        _say_once(error)
 
 
 def _leave(recorder: Recorder, request_id: str, error: BaseException | None) -> None:

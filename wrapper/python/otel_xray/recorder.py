@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from otel_xray.triggers import Trigger
+
     Attributes = dict[str, Any]
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
@@ -70,7 +72,7 @@ def new_id(length: int) -> bytes:
 
 
 class TraceHeader:
-    """The trace header of one invocation, as far as it can be understood."""
+    """A trace header, as far as it can be understood. Without a trace id it says nothing."""
 
     __slots__ = ("extra", "parent_id", "raw", "sampled", "trace_id")
 
@@ -92,12 +94,24 @@ class TraceHeader:
                 self.sampled = value
             elif key != "Self":
                 self.extra += f";{key}={value}"
-        if not self.trace_id:
-            # Nothing usable: a trace of its own, with the time in front where old tools look for it.
-            self.trace_id = int(time.time()).to_bytes(4, "big") + new_id(12)
-            self.parent_id = b""
-            self.sampled = "1"
-            self.extra = ""
+
+    @classmethod
+    def of_traceparent(cls, raw: str) -> TraceHeader:
+        """What a W3C header says."""
+        header = cls("")
+        parts = raw.strip().split("-")
+        if len(parts) >= 4 and len(parts[0]) == 2 and parts[0] != "ff":
+            header.trace_id, header.parent_id = _hex(parts[1], 16), _hex(parts[2], 8)
+            flags = parts[3]
+            header.sampled = "1" if len(flags) == 2 and flags[1] in "13579bdf" else "0"
+        return header
+
+    def begin_trace(self) -> None:
+        """A trace of its own, with the time in front where old tools look for it."""
+        self.trace_id = int(time.time()).to_bytes(4, "big") + new_id(12)
+        self.parent_id = b""
+        self.sampled = "1"
+        self.extra = ""
 
     def outgoing(self, trace_id: bytes, span_id: bytes) -> str:
         """The header for a call made by the span: unknown fields and Lineage go on byte for byte."""
@@ -113,7 +127,8 @@ def _hex(text: str, length: int) -> bytes:
         value = bytes.fromhex(text) if len(text) == 2 * length else b""
     except ValueError:
         return b""
-    return value if any(value) else b""
+    # Blanks between the digits are read over.
+    return value if len(value) == length and any(value) else b""
 
 
 def _trace_id(text: str) -> bytes:
@@ -137,12 +152,39 @@ class Recorder:
 
     # The handler
 
-    def enter(self, name: str, raw_header: str, request_id: str, deadline_ms: int, attributes: Attributes) -> bool:
+    def enter(
+        self,
+        name: str,
+        raw_header: str,
+        request_id: str,
+        deadline_ms: int,
+        attributes: Attributes,
+        trigger: Trigger | None = None,
+    ) -> bool:
         """The handler begins. False when there is nobody to record for."""
         header = TraceHeader(raw_header)
+        if not header.trace_id:
+            header.begin_trace()
+        links = None
+        if trigger is not None:
+            attributes.update(trigger.attributes)
+            producers = trigger.producers
+            if producers:
+                only = producers[0][0]
+                if len(producers) == 1 and trigger.decides and only.sampled == "1" != header.sampled:
+                    # Nobody traces the invocation itself: one message simply connects.
+                    header = only
+                else:
+                    links = [
+                        (producer.trace_id, producer.parent_id, said)
+                        for producer, said in producers
+                        if producer.trace_id != header.trace_id
+                    ]
         flags = SAMPLED | REMOTE_KNOWN | REMOTE if header.sampled == "1" else 0
-        span = Span(name, SERVER, header.trace_id, header.parent_id, flags, time.time_ns())
+        kind = SERVER if trigger is None else trigger.kind
+        span = Span(name, kind, header.trace_id, header.parent_id, flags, time.time_ns())
         span.attributes = attributes
+        span.links = links
         if not self.wire.begin(wire.invoke_frame(request_id, raw_header, deadline_ms), encode(span)):
             return False
         self.header = header
