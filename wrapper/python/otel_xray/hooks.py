@@ -20,16 +20,13 @@ TABLE = {
     "urllib3.connectionpool": ("urllib3", "patch_urllib3", "patch"),
     "http.client": ("http.client", "patch_http_client", "patch"),
     "opentelemetry.trace": ("opentelemetry", "otel_bridge", "patch"),
-    # Where the X-Ray SDK records a library, the agent does not (A-15).
-    "aws_xray_sdk.ext.botocore.patch": ("", "patch_xray_sdk", "yield_botocore"),
+    "aws_xray_sdk": ("", "patch_xray_sdk", "send_to_extension"),
+    "aws_xray_sdk.core.lambda_launcher": ("", "patch_xray_sdk", "join"),
     "aws_xray_sdk.ext.httplib.patch": ("", "patch_xray_sdk", "yield_http"),
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 
 NAMES = {"botocore", "urllib3", "http.client", "opentelemetry"}
-
-yielded: set[str] = set()
-"""Instrumentations that leave their library to somebody else."""
 
 
 class _Loader:

@@ -31,7 +31,8 @@ def patch(trace: ModuleType, recorder: Recorder) -> None:
         if held is not trace.INVALID_SPAN:
             return held
         current = recorder.current() if context is None else None
-        return held if current is None else bridge_span(current)
+        # Not a subsegment of the X-Ray SDK: what is set on that would be set on nothing.
+        return held if current is None else bridge_span(getattr(current, "around", current))
 
     tracer_class = _tracer_class(trace, recorder, bridge_span, api_current)
     original_init = trace.ProxyTracer.__init__

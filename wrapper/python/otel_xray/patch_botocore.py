@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from otel_xray import hooks
 from otel_xray.wire import complain
 
 TYPE_CHECKING = False
@@ -31,14 +30,13 @@ def patch_client(module: ModuleType, recorder: Recorder) -> None:
 
     def _make_api_call(self: Any, operation_name: Any, api_params: Any) -> Any:
         begun = None
-        if "botocore" not in hooks.yielded:
-            try:
-                begun = recorder.call(operation_name)
-                if begun is not None:
-                    _describe(begun[0], self, operation_name, api_params)
-                    recorder.announce(begun[0])
-            except Exception as error:  # the call comes first
-                complain("botocore", f"an AWS call could not be recorded: {error!r}")
+        try:
+            begun = recorder.call(operation_name)
+            if begun is not None:
+                _describe(begun[0], self, operation_name, api_params)
+                recorder.announce(begun[0])
+        except Exception as error:  # the call comes first
+            complain("botocore", f"an AWS call could not be recorded: {error!r}")
         if begun is None:
             return original(self, operation_name, api_params)
         span, token = begun
@@ -61,7 +59,7 @@ def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
 
     def prepare_request(self: Any, request: Any) -> Any:
         try:
-            span = None if "botocore" in hooks.yielded else recorder.current()
+            span = recorder.current()
             if span is not None:
                 for name, value in recorder.headers(span).items():
                     if name in request.headers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from otel_xray import hooks
 from otel_xray.patch_urllib3 import describe, with_trace
 from otel_xray.wire import complain
 
@@ -27,16 +26,15 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
     ) -> Any:
         begun = None
         sent = {} if headers is None else headers
-        if "http.client" not in hooks.yielded:
-            try:
-                begun = recorder.call(str(method))
-                if begun is not None:
-                    scheme = "https" if secure and isinstance(self, secure) else "http"
-                    describe(begun[0], method, scheme, self.host, self.port, str(url))
-                    sent = with_trace(sent, recorder, begun[0])
-                    recorder.announce(begun[0])
-            except Exception as error:  # the call comes first
-                complain("http.client", f"an HTTP call could not be recorded: {error!r}")
+        try:
+            begun = recorder.call(str(method), "http.client")
+            if begun is not None:
+                scheme = "https" if secure and isinstance(self, secure) else "http"
+                describe(begun[0], method, scheme, self.host, self.port, str(url))
+                sent = with_trace(sent, recorder, begun[0])
+                recorder.announce(begun[0])
+        except Exception as error:  # the call comes first
+            complain("http.client", f"an HTTP call could not be recorded: {error!r}")
         if begun is None:
             return original_request(self, method, url, body, sent, *arguments, **options)
         try:

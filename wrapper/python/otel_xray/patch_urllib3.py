@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from otel_xray import hooks
 from otel_xray.wire import complain
 
 TYPE_CHECKING = False
@@ -21,17 +20,16 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
     ) -> Any:
         begun = None
         sent = headers
-        if "urllib3" not in hooks.yielded:
-            try:
-                # Retries and redirects come through here again, inside the first call's span.
-                begun = recorder.call(str(method))
-                if begun is not None:
-                    describe(begun[0], method, self.scheme, self.host, self.port, str(url))
-                    sent = with_trace(self.headers if headers is None else headers, recorder, begun[0])
-                    recorder.announce(begun[0])
-            except Exception as error:  # the call comes first
-                complain("urllib3", f"an HTTP call could not be recorded: {error!r}")
-                sent = headers
+        try:
+            # Retries and redirects come through here again, inside the first call's span.
+            begun = recorder.call(str(method), "urllib3")
+            if begun is not None:
+                describe(begun[0], method, self.scheme, self.host, self.port, str(url))
+                sent = with_trace(self.headers if headers is None else headers, recorder, begun[0])
+                recorder.announce(begun[0])
+        except Exception as error:  # the call comes first
+            complain("urllib3", f"an HTTP call could not be recorded: {error!r}")
+            sent = headers
         if begun is None:
             return original(self, method, url, body, headers, *arguments, **options)
         span, token = begun

@@ -1,8 +1,15 @@
-"""Where the X-Ray SDK for Python records a library, the agent leaves it alone: one call, one node."""
+"""The X-Ray SDK for Python beside the agent: its subsegments and the agent's spans nest in one trace, each call once.
+
+The SDK keeps its own documents and sends them itself, to where an X-Ray daemon would be (A-15). Here it only learns in
+which span a subsegment is opened, and the agent learns which subsegment is open.
+"""
 
 from __future__ import annotations
 
-from otel_xray import hooks
+import os
+
+from otel_xray.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
+from otel_xray.wire import complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,20 +18,175 @@ if TYPE_CHECKING:
 
     from otel_xray.recorder import Recorder
 
+DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
+DEFAULT_ADDRESS = "127.0.0.1:2000"
 
-def yield_botocore(module: ModuleType, recorder: Recorder) -> None:
-    _yield_when_patched(module, {"botocore"})
+
+class OpenSubsegment(Span):
+    """Stands for a subsegment among the agent's spans, as the parent of what happens in it. Never written."""
+
+    __slots__ = ("around", "token")
+
+    around: Span
+    """The agent's own span that it is in."""
+    token: Any
+
+
+def send_to_extension(module: ModuleType, recorder: Recorder) -> None:
+    """Points the SDK at the extension, where that listens. Runs before the SDK looks where its daemon is."""
+    address = _address(os.environ.get("OTEL_XRAY_DAEMON") or DEFAULT_ADDRESS)
+    if address and not _is_chosen_by_user(os.environ) and recorder.wire.connect() and _is_listening(*address):
+        os.environ[DAEMON] = f"{address[0]}:{address[1]}"
+
+
+def _is_chosen_by_user(environ: Any) -> bool:
+    """Whether the address is another one than that which Lambda has set (ENV-2)."""
+    address = environ.get(DAEMON, "")
+    lambdas = f"{environ.get('_AWS_XRAY_DAEMON_ADDRESS')}:{environ.get('_AWS_XRAY_DAEMON_PORT')}"
+    return address not in ("", lambdas) and not address.startswith("169.254.")
+
+
+def _address(setting: str) -> tuple[str, int] | None:
+    """An IPv4 loopback address; the SDK cannot be given another."""
+    host, _, port = setting.rpartition(":")
+    if host == "localhost":
+        host = "127.0.0.1"
+    return (host, int(port)) if host.startswith("127.") and host.count(".") == 3 and port.isdecimal() else None
+
+
+def _is_listening(host: str, port: int) -> bool:
+    """Whether a UDP socket is bound there, as the kernel lists them: no datagram would be answered."""
+    wanted = bytes(int(part) for part in reversed(host.split("."))).hex().upper() + f":{port:04X}"
+    try:
+        with open("/proc/net/udp", encoding="ascii") as table:  # noqa: PTH123 - pathlib costs milliseconds
+            return any(line.split(None, 2)[1] == wanted for line in table)
+    except (OSError, IndexError):
+        return False
 
 
 def yield_http(module: ModuleType, recorder: Recorder) -> None:
-    _yield_when_patched(module, {"http.client", "urllib3"})
-
-
-def _yield_when_patched(module: ModuleType, names: set[str]) -> None:
-    original = module.patch
+    """Here the SDK records below the agent: one of the two has to leave the call to the other (A-27)."""
+    libraries = {"http.client", "urllib3"}
+    original_patch, original_unpatch = module.patch, module.unpatch
 
     def patch(*arguments: Any, **options: Any) -> Any:
-        hooks.yielded |= names
-        return original(*arguments, **options)
+        recorder.yielded |= libraries
+        return original_patch(*arguments, **options)
+
+    def unpatch(*arguments: Any, **options: Any) -> Any:
+        recorder.yielded -= libraries
+        return original_unpatch(*arguments, **options)
 
     module.patch = patch
+    module.unpatch = unpatch
+
+
+def join(module: ModuleType, recorder: Recorder) -> None:
+    """Lets the SDK's context for Lambda and the agent's know of each other."""
+    context = module.LambdaContext
+    join = _Join(module, recorder)
+    original_refresh = context._refresh_context
+    original_put = context.put_subsegment
+    original_end = context.end_subsegment
+    original_set = context.set_trace_entity
+
+    def _refresh_context(self: Any) -> None:
+        try:
+            if join.has_facade(self._local):
+                return
+        except Exception as error:  # the function comes first
+            complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {error!r}")
+        original_refresh(self)
+
+    def put_subsegment(self: Any, subsegment: Any) -> None:
+        original_put(self, subsegment)
+        try:
+            join.opened(getattr(self._local, "entities", None) or (), subsegment)
+        except Exception as error:  # the function comes first
+            complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {error!r}")
+
+    def end_subsegment(self: Any, end_time: Any = None) -> Any:
+        entities = getattr(self._local, "entities", None)
+        entity = entities[-1] if entities else None
+        ended = original_end(self, end_time)
+        if entity is not None:
+            join.closed(entity)
+        return ended
+
+    def set_trace_entity(self: Any, trace_entity: Any) -> None:
+        original_set(self, trace_entity)
+        join.handed_over(trace_entity)
+
+    context._refresh_context = _refresh_context
+    context.put_subsegment = put_subsegment
+    context.end_subsegment = end_subsegment
+    context.set_trace_entity = set_trace_entity
+
+
+class _Join:
+    """The subsegments that are open in the running invocation."""
+
+    def __init__(self, module: ModuleType, recorder: Recorder) -> None:
+        self._module = module
+        self._recorder = recorder
+        self._root: Span | None = None
+        self._open: dict[str, OpenSubsegment] = {}
+
+    def has_facade(self, local: Any) -> bool:
+        """Makes the handler's span what the SDK takes for Lambda's segment; not where the SDK must record nothing."""
+        root = self._recorder.root
+        if root is None:
+            return False
+        held = getattr(local, "segment", None)
+        if not root.flags & SAMPLED or not self._module.global_sdk_config.sdk_enabled():
+            if held is not None and held.sampled:
+                # Of an earlier invocation in the same trace.
+                local.segment = None
+            return False
+        if root is not self._root:
+            self._root = root
+            self._open.clear()
+        root_id = root.span_id.hex()
+        if held is None or held.id != root_id:
+            header = self._recorder.header
+            facade = self._module.FacadeSegment(name="facade", entityid=root_id, traceid=_trace_id(root), sampled=True)
+            outgoing = header.outgoing(root.trace_id, root.span_id) if header is not None else None
+            facade.save_origin_trace_header(self._module.TraceHeader.from_header_str(outgoing))
+            local.segment = facade
+            local.entities = []
+        return True
+
+    def opened(self, entities: Any, subsegment: Any) -> None:
+        recorder = self._recorder
+        parent = recorder.current()
+        if parent is None or not subsegment.sampled or not entities or entities[-1] is not subsegment:
+            return
+        # In a thread of its own the agent knows of no span but the handler's; the SDK may have been told of more.
+        if len(entities) == 1 or parent is not recorder.root:
+            subsegment.parent_id = parent.span_id.hex()
+            subsegment.trace_id = _trace_id(parent)
+        kind = CLIENT if subsegment.namespace in ("aws", "remote") else INTERNAL
+        span = OpenSubsegment(
+            subsegment.name, kind, parent.trace_id, parent.span_id, parent.flags & ~REMOTE, parent.start_ns
+        )
+        span.span_id = bytes.fromhex(subsegment.id)
+        span.around = getattr(parent, "around", parent)
+        span.token = recorder.enclose(span)
+        self._open[subsegment.id] = span
+
+    def closed(self, subsegment: Any) -> None:
+        span = self._open.pop(subsegment.id, None)
+        if span is not None:
+            span.end_ns = span.start_ns
+            self._recorder.disclose(span, span.token)
+
+    def handed_over(self, entity: Any) -> None:
+        """A thread has been told in which subsegment it works."""
+        span = self._open.get(getattr(entity, "id", ""))
+        if span is not None:
+            self._recorder.enclose(span)
+
+
+def _trace_id(span: Span) -> str:
+    root = span.trace_id.hex()
+    return f"1-{root[:8]}-{root[8:]}"

@@ -149,6 +149,8 @@ class Recorder:
         self._current: ContextVar[Span | None] = ContextVar("otel_xray_span", default=None)
         self.otel_current: Any = None
         """Set by the OpenTelemetry bridge: gives the span that the API holds as current, and a mark of it."""
+        self.yielded: set[str] = set()
+        """Libraries that an X-Ray SDK records, as far as it records anything (A-15)."""
 
     # The handler
 
@@ -236,20 +238,36 @@ class Recorder:
         flags = parent.flags & ~REMOTE
         return Span(name, kind, parent.trace_id, parent.span_id, flags, start_ns or time.time_ns())
 
-    def call(self, name: str) -> tuple[Span, Any] | None:
+    def call(self, name: str, library: str = "") -> tuple[Span, Any] | None:
         """A call to something outside begins: it becomes current, and is announced because it may hang.
 
-        None outside of an invocation, and inside of another call: the outermost library speaks for all.
+        None outside of an invocation, inside of another call, as the outermost library speaks for all, and where an
+        X-Ray SDK records the library.
         """
         parent = self.current()
         if parent is None or (parent.kind == CLIENT and parent.outer is not None):
             return None
+        if library in self.yielded and parent.flags & SAMPLED:
+            return None
         span = self.child(name, CLIENT)
         if span is None:
             return None
+        return span, self.enclose(span)
+
+    def enclose(self, span: Span) -> Any:
+        """The span becomes current; what this gives makes the one before current again."""
         mark = self.otel_current()[1] if self.otel_current is not None else None
         span.outer = False if mark is None else mark
-        return span, self._current.set(span)
+        return self._current.set(span)
+
+    def disclose(self, span: Span, token: Any) -> None:
+        """The span is over, and no longer current if it was."""
+        if self._current.get() is span:
+            try:
+                self._current.reset(token)
+            except ValueError:
+                # Ended in another context than it began in.
+                self._current.set(None)
 
     def announce(self, span: Span) -> None:
         self.wire.start(encode(span))
@@ -261,11 +279,7 @@ class Recorder:
             fail(span, error)
             span.attributes.setdefault("error.type", type_name(error))
         span.end_ns = time.time_ns()
-        try:
-            self._current.reset(token)
-        except ValueError:
-            # Ended in another context than it began in.
-            self._current.set(None)
+        self.disclose(span, token)
         self.wire.end(encode(span), now=True)
 
     def end_local(self, span: Span) -> None:

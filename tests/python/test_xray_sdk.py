@@ -1,0 +1,324 @@
+"""The X-Ray SDK and the agent in one function: one trace, the right parents, each call once."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Start, Website
+from servers import BOUND_S
+from stage import HEADER, PARENT, ROOT, TRACE, attributes, interpreter
+
+TRACE_ID = f"1-{TRACE[:8]}-{TRACE[8:]}"
+UNSAMPLED = HEADER.replace("Sampled=1", "Sampled=0")
+
+
+class Daemon:
+    """An X-Ray daemon's UDP port."""
+
+    def __init__(self) -> None:
+        self.documents: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def receive(self) -> None:
+        while datagram := self.socket.recv(65_536):
+            header, _, body = datagram.partition(b"\n")
+            assert json.loads(header) == {"format": "json", "version": 1}
+            self.documents.put(json.loads(body))
+
+    def take(self, count: int) -> dict[str, dict[str, Any]]:
+        """That many documents by their names, and that there are no more so far."""
+        taken = [self.documents.get(timeout=BOUND_S) for _ in range(count)]
+        assert self.documents.empty()
+        assert len({document["name"] for document in taken}) == count
+        return {document["name"]: document for document in taken}
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    daemon = Daemon()
+    reader = threading.Thread(target=daemon.receive, daemon=True)
+    reader.start()
+    yield daemon
+    daemon.socket.sendto(b"", daemon.socket.getsockname())
+    reader.join(BOUND_S)
+    daemon.socket.close()
+
+
+@pytest.fixture(scope="session", params=["2.12.0", "2.15.0"])
+def sdk(request: pytest.FixtureRequest) -> Path:
+    """The X-Ray SDK as a function bundles it."""
+    tools = Path(os.environ.get("OTEL_XRAY_TOOLS", ROOT / "target" / "tools"))
+    ask = [interpreter(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    folder = tools / f"aws-xray-sdk-{request.param}-python{version}"
+    if not folder.exists():
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "--no-deps"]
+        install += ["--only-binary=:all:", "--python-version", version]
+        subprocess.run([*install, f"aws-xray-sdk=={request.param}", "wrapt==1.17.3"], check=True)
+    return folder
+
+
+def with_sdk(sdk: Path, source: str) -> str:
+    return f"import sys\nsys.path.insert(1, {str(sdk)!r})\n{source}"
+
+
+def settings(daemon: Daemon, **more: str) -> dict[str, str]:
+    """As Lambda sets them: the platform's daemon in three variables."""
+    return {
+        "OTEL_XRAY_DAEMON": daemon.address,
+        "AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000",
+        "_AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
+        **more,
+    }
+
+
+NESTED = """
+import urllib.request
+from aws_xray_sdk.core import xray_recorder
+def handler(event, context):
+    with xray_recorder.in_subsegment("outer") as outer:
+        outer.put_annotation("order", 42)
+        urllib.request.urlopen(event).read()
+        with xray_recorder.in_subsegment("inner") as inner:
+            inner.put_metadata("items", [1, 2])
+    urllib.request.urlopen(event).read()
+    with xray_recorder.in_subsegment("later"):
+        pass
+"""
+
+
+def test_a_15_subsegments_and_spans_nest_both_ways(start: Start, sdk: Path, daemon: Daemon, website: Website) -> None:
+    with start(with_sdk(sdk, NESTED), variables=settings(daemon)) as function:
+        taken = []
+        for _ in range(2):
+            function.invoke(website.url)
+            taken.append(daemon.take(3))
+        function.frames.wait_for(5, 2)
+        for invocation in (0, 1):
+            first, second, handler = function.frames.ended()[3 * invocation : 3 * invocation + 3]
+            documents = taken[invocation]
+            outer, inner, later = (documents[name] for name in ("outer", "inner", "later"))
+            assert handler.parent_span_id.hex() == PARENT
+            assert {document["trace_id"] for document in documents.values()} == {TRACE_ID}
+            assert outer["parent_id"] == later["parent_id"] == handler.span_id.hex()
+            assert inner["parent_id"] == outer["id"]
+            assert (first.parent_span_id.hex(), second.parent_span_id) == (outer["id"], handler.span_id)
+            assert (outer["annotations"], inner["metadata"]) == ({"order": 42}, {"default": {"items": [1, 2]}})
+        assert function.output() == ""
+    # The call inside of the subsegment says that it was made there.
+    header = website.requests[0][2]["x-amzn-trace-id"]
+    assert header == HEADER.replace(PARENT, function.frames.ended()[0].span_id.hex())
+
+
+EXCEPTION = """
+from aws_xray_sdk.core import xray_recorder
+@xray_recorder.capture("pack")
+def pack():
+    raise ValueError("out of stock")
+def handler(event, context):
+    pack()
+"""
+
+
+def test_an_exception_in_a_subsegment_reads_as_without_the_layer(start: Start, sdk: Path, daemon: Daemon) -> None:
+    answers = []
+    for layer in (False, True):
+        with start(with_sdk(sdk, EXCEPTION), layer=layer, variables=settings(daemon)) as function:
+            answers.append(function.invoke().comparable)
+            if layer:
+                function.frames.wait_for(5, 1)
+                handler = function.frames.named("app.handler")
+    assert answers[0] == answers[1]
+    pack = daemon.take(1)["pack"]
+    assert pack["parent_id"] == handler.span_id.hex()
+    assert (pack["fault"], pack["cause"]["exceptions"][0]["message"]) == (True, "out of stock")
+
+
+PATCHED = """
+import boto3, requests, urllib.request
+from botocore.config import Config
+from aws_xray_sdk.core import patch_all
+patch_all(**OPTIONS)
+s3 = boto3.client("s3", config=Config(retries={"max_attempts": 1}))
+def handler(event, context):
+    s3.get_object(Bucket="orders", Key="o-1")
+    requests.get(event)
+    urllib.request.urlopen(event).read()
+"""
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_27_the_same_call_is_not_recorded_twice(
+    start: Start, sdk: Path, daemon: Daemon, website: Website, double: bool
+) -> None:
+    source = with_sdk(sdk, PATCHED.replace("**OPTIONS", f"double_patch={double}"))
+    variables = settings(daemon, AWS_ENDPOINT_URL=website.url)
+    with start(source, variables=variables) as function:
+        assert function.invoke(website.url).json is None
+        function.frames.wait_for(5, 1)
+        *calls, handler = function.frames.ended()
+        assert function.output() == ""
+    # patch_all() leaves http.client to the agent; with double_patch nothing is left.
+    assert [call.name for call in calls] == ([] if double else ["GET"])
+    documents = []
+    while not daemon.documents.empty() or {"s3", "127.0.0.1"} - {document["name"] for document in documents}:
+        documents.append(daemon.documents.get(timeout=BOUND_S))
+    assert [document["namespace"] for document in documents if document["name"] == "s3"] == ["aws"]
+    tops = [document for document in documents if document["parent_id"] == handler.span_id.hex()]
+    assert {document["name"] for document in tops} == {"s3", "127.0.0.1"}
+    # Each request names the document or the span of its own call. Where the SDK records http.client and no subsegment
+    # is open, it sends no header.
+    known = {document["id"] for document in documents} | {call.span_id.hex() for call in calls}
+    sent = [headers["x-amzn-trace-id"] for _, _, headers in website.requests if "x-amzn-trace-id" in headers]
+    assert len(sent) == (2 if double else 3)
+    for fields in (dict(field.split("=") for field in header.split(";")) for header in sent):
+        assert (fields["Root"], fields["Sampled"]) == (TRACE_ID, "1")
+        assert fields["Parent"] in known
+
+
+def test_the_agent_records_what_the_sdk_does_not(start: Start, sdk: Path, daemon: Daemon, website: Website) -> None:
+    """Unsampled, the SDK keeps nothing; whether the trace is kept all the same is the extension's to decide."""
+    source = with_sdk(sdk, PATCHED.replace("**OPTIONS", "double_patch=True"))
+    with start(source, variables=settings(daemon, AWS_ENDPOINT_URL=website.url)) as function:
+        function.invoke(website.url, header=UNSAMPLED)
+        function.frames.wait_for(5, 1)
+        *calls, handler = function.frames.ended()
+    assert [call.name for call in calls] == ["S3.GetObject", "GET", "GET"]
+    assert {call.parent_span_id for call in calls} == {handler.span_id}
+    assert daemon.documents.empty()
+
+
+WITH_OTEL = """
+from aws_xray_sdk.core import xray_recorder
+from opentelemetry import trace
+tracer = trace.get_tracer("mine")
+def handler(event, context):
+    with tracer.start_as_current_span("span"):
+        with xray_recorder.in_subsegment("subsegment"):
+            trace.get_current_span().set_attribute("on", "the span")
+            with tracer.start_as_current_span("inner span"):
+                with xray_recorder.in_subsegment("inner subsegment"):
+                    pass
+    with xray_recorder.in_subsegment("later"):
+        trace.get_current_span().set_attribute("on", "the handler")
+"""
+
+
+def test_a_14_a_15_manual_spans_and_subsegments_nest_both_ways(start: Start, sdk: Path, daemon: Daemon) -> None:
+    with start(with_sdk(sdk, WITH_OTEL), variables=settings(daemon)) as function:
+        function.invoke()
+        function.frames.wait_for(5, 1)
+        span, inner, handler = (function.frames.named(name) for name in ("span", "inner span", "app.handler"))
+        assert function.output() == ""
+    documents = daemon.take(3)
+    assert documents["subsegment"]["parent_id"] == span.span_id.hex()
+    assert inner.parent_span_id.hex() == documents["subsegment"]["id"]
+    assert documents["inner subsegment"]["parent_id"] == inner.span_id.hex()
+    assert documents["later"]["parent_id"] == handler.span_id.hex()
+    assert [attributes(one)["on"] for one in (span, handler)] == ["the span", "the handler"]
+
+
+THREADS = """
+import concurrent.futures
+from aws_xray_sdk.core import xray_recorder
+def work(entity, name):
+    if entity is not None:
+        xray_recorder.set_trace_entity(entity)
+    with xray_recorder.in_subsegment(name):
+        pass
+def handler(event, context):
+    with xray_recorder.in_subsegment("around") as around:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(work, around, "told").result()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(work, None, "not told").result()
+"""
+
+
+def test_a_25_subsegments_in_threads_have_a_parent(start: Start, sdk: Path, daemon: Daemon) -> None:
+    with start(with_sdk(sdk, THREADS), variables=settings(daemon)) as function:
+        function.invoke()
+        function.frames.wait_for(5, 1)
+        handler = function.frames.named("app.handler")
+    documents = daemon.take(3)
+    assert documents["told"]["parent_id"] == documents["around"]["id"]
+    assert documents["not told"]["parent_id"] == handler.span_id.hex()
+
+
+def test_sqs_2_subsegments_go_on_in_a_producers_trace(start: Start, sdk: Path, daemon: Daemon) -> None:
+    row = json.loads((ROOT / "tests" / "triggers" / "cases" / "sqs-one-message-undecided.json").read_text())
+    with start(
+        with_sdk(sdk, NESTED.replace("urllib.request.urlopen", "(lambda _: sys.stdin)")), variables=settings(daemon)
+    ) as function:
+        function.invoke(row["event"], header=row["header"])
+        function.invoke({}, header=UNSAMPLED)
+        function.frames.wait_for(5, 2)
+        handler = function.frames.ended()[0]
+    documents = daemon.take(3)
+    root = row["expect"]["trace_id"]
+    assert {document["trace_id"] for document in documents.values()} == {f"1-{root[:8]}-{root[8:]}"}
+    assert documents["outer"]["parent_id"] == handler.span_id.hex()
+
+
+WHERE = """
+import os, sys
+import aws_xray_sdk.core
+def handler(event, context):
+    emitter = aws_xray_sdk.core.xray_recorder.emitter
+    return [f"{emitter.ip}:{emitter.port}", os.environ.get("AWS_XRAY_DAEMON_ADDRESS")]
+"""
+LAMBDAS = "169.254.79.129:2000"
+
+
+def test_env_2_the_sdk_sends_to_the_extension_where_that_listens(start: Start, sdk: Path, daemon: Daemon) -> None:
+    with start(with_sdk(sdk, WHERE), variables=settings(daemon)) as function:
+        assert function.invoke().json == [daemon.address, daemon.address]
+        hello = json.loads(function.frames.of(1)[0])
+    # The extension's own way to the platform's daemon.
+    assert hello["env"]["AWS_XRAY_DAEMON_ADDRESS"] == LAMBDAS
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"AWS_XRAY_DAEMON_ADDRESS": "10.0.0.7:2000"}, "10.0.0.7:2000"),
+        ({"OTEL_XRAY_DAEMON": "off"}, LAMBDAS),
+        ({"OTEL_XRAY_DAEMON": "127.0.0.1:1"}, LAMBDAS),
+        ({"OTEL_XRAY_DAEMON": "example.com:2000"}, LAMBDAS),
+    ],
+)
+def test_env_2_otherwise_the_address_stays(
+    start: Start, sdk: Path, daemon: Daemon, variables: dict[str, str], expected: str
+) -> None:
+    with start(with_sdk(sdk, WHERE), variables=settings(daemon, **variables)) as function:
+        assert function.invoke().json == [expected, expected]
+
+
+def test_without_an_extension_the_sdk_is_as_it_was(start: Start, sdk: Path, daemon: Daemon) -> None:
+    with start(with_sdk(sdk, WHERE), variables=settings(daemon), listening=False) as function:
+        assert function.invoke().json == [LAMBDAS, LAMBDAS]
+
+
+WITHOUT = """
+import os, sys
+def handler(event, context):
+    return [os.environ["AWS_XRAY_DAEMON_ADDRESS"], "otel_xray.patch_xray_sdk" in sys.modules]
+"""
+
+
+def test_a_function_without_the_sdk_keeps_its_variable(start: Start, daemon: Daemon) -> None:
+    with start(WITHOUT, variables=settings(daemon)) as function:
+        assert function.invoke().json == [LAMBDAS, False]
