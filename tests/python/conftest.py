@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import queue
+import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
@@ -8,7 +12,7 @@ from typing import Any
 
 import pytest
 import stage
-from servers import Handler, serving
+from servers import BOUND_S, Handler, serving
 
 Start = Callable[..., AbstractContextManager[stage.Function]]
 
@@ -56,3 +60,47 @@ def website() -> Iterator[Website]:
     with serving(Pages) as address:
         site.url = f"http://{address}"
         yield site
+
+
+class Daemon:
+    """An X-Ray daemon's UDP port."""
+
+    def __init__(self) -> None:
+        self.documents: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def variables(self, **more: str) -> dict[str, str]:
+        """As Lambda sets them, with the platform's daemon; and where the extension would listen."""
+        return {
+            "OTEL_XRAY_DAEMON": self.address,
+            "AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000",
+            "_AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129",
+            "_AWS_XRAY_DAEMON_PORT": "2000",
+            **more,
+        }
+
+    def receive(self) -> None:
+        while datagram := self.socket.recv(65_536):
+            header, _, body = datagram.partition(b"\n")
+            assert json.loads(header) == {"format": "json", "version": 1}
+            self.documents.put(json.loads(body))
+
+    def take(self, count: int) -> dict[str, dict[str, Any]]:
+        """That many documents by their names, and that there are no more so far."""
+        taken = [self.documents.get(timeout=BOUND_S) for _ in range(count)]
+        assert self.documents.empty()
+        assert len({document["name"] for document in taken}) == count
+        return {document["name"]: document for document in taken}
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    daemon = Daemon()
+    reader = threading.Thread(target=daemon.receive, daemon=True)
+    reader.start()
+    yield daemon
+    daemon.socket.sendto(b"", daemon.socket.getsockname())
+    reader.join(BOUND_S)
+    daemon.socket.close()
