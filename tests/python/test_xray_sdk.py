@@ -151,6 +151,58 @@ def test_the_agent_records_what_the_sdk_does_not(start: Start, sdk: Path, daemon
     assert daemon.documents.empty()
 
 
+KEPT = """
+import json, urllib.request
+from aws_xray_sdk.core import patch_all, xray_recorder
+patch_all()
+import requests
+def handler(event, context):
+    with xray_recorder.in_subsegment("outer") as outer:
+        outer.put_annotation("order", 42)
+        xray_recorder.put_annotation("paid", True)
+        xray_recorder.put_metadata("items", [1, 2], "shop")
+        requests.get(event)
+        try:
+            pack()
+        except ValueError:
+            pass
+    return [xray_recorder.is_sampled(), xray_recorder.current_subsegment() is None]
+@xray_recorder.capture()
+def pack():
+    raise ValueError("out of stock")
+"""
+
+
+@pytest.mark.parametrize("header", [UNSAMPLED, HEADER.partition(";")[0]])
+def test_row_4_what_the_function_opens_is_there_when_the_trace_is_kept(
+    start: Start, sdk: Path, daemon: Daemon, website: Website, header: str
+) -> None:
+    with start(with_sdk(sdk, KEPT), variables=daemon.variables()) as function:
+        assert function.invoke(website.url, header=header).json == [False, True]
+        function.frames.wait_for(5, 1)
+        outer, pack, call, handler = (function.frames.named(name) for name in ("outer", "pack", "GET", "app.handler"))
+        assert len(function.frames.ended()) == 4
+        assert "[otel-xray]" not in function.output()
+    assert daemon.documents.empty()
+    assert {span.trace_id.hex() for span in (outer, pack, call, handler)} == {TRACE}
+    assert outer.parent_span_id == handler.span_id
+    assert pack.parent_span_id == call.parent_span_id == outer.span_id
+    assert outer.start_time_unix_nano <= pack.start_time_unix_nano <= pack.end_time_unix_nano
+    seen = attributes(outer)
+    assert (seen["order"], seen["paid"], seen["aws.xray.annotations"]) == (42, True, ["order", "paid"])
+    assert json.loads(seen["aws.xray.metadata.shop"]) == {"items": [1, 2]}
+    thrown = attributes(pack.events[0])
+    assert (pack.status.code, thrown["exception.type"], thrown["exception.message"]) == (
+        2,
+        "ValueError",
+        "out of stock",
+    )
+    assert 'File "app.py"' in thrown["exception.stacktrace"]
+    assert (outer.status.code, outer.flags) == (0, 0)
+    # Nobody further on is told to sample.
+    assert "Sampled=1" not in website.requests[0][2]["x-amzn-trace-id"]
+
+
 WITH_OTEL = """
 from aws_xray_sdk.core import xray_recorder
 from opentelemetry import trace

@@ -22,6 +22,7 @@ TABLE = {
     "opentelemetry.trace": ("opentelemetry", "otel_bridge", "patch"),
     "aws_xray_sdk": ("", "patch_xray_sdk", "send_to_extension"),
     "aws_xray_sdk.core.lambda_launcher": ("", "patch_xray_sdk", "join"),
+    "aws_xray_sdk.core.recorder": ("", "xray_kept", "patch"),
     "aws_xray_sdk.ext.httplib.patch": ("", "patch_xray_sdk", "yield_http"),
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""

@@ -10,6 +10,7 @@ import os
 
 from otel_xray.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
 from otel_xray.wire import complain
+from otel_xray.xray_kept import is_kept, span_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ def join(module: ModuleType, recorder: Recorder) -> None:
         entity = entities[-1] if entities else None
         ended = original_end(self, end_time)
         if entity is not None:
-            join.closed(entity)
+            try:
+                join.closed(entity)
+            except Exception as error:  # the function comes first
+                complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {error!r}")
         return ended
 
     def set_trace_entity(self: Any, trace_entity: Any) -> None:
@@ -133,23 +137,20 @@ class _Join:
         self._open: dict[str, OpenSubsegment] = {}
 
     def has_facade(self, local: Any) -> bool:
-        """Makes the handler's span what the SDK takes for Lambda's segment; not where the SDK must record nothing."""
+        """Makes the handler's span what the SDK takes for Lambda's segment. Not outside of an invocation."""
         root = self._recorder.root
-        if root is None:
-            return False
-        held = getattr(local, "segment", None)
-        if not root.flags & SAMPLED or not self._module.global_sdk_config.sdk_enabled():
-            if held is not None and held.sampled:
-                # Of an earlier invocation in the same trace.
-                local.segment = None
+        if root is None or not self._module.global_sdk_config.sdk_enabled():
             return False
         if root is not self._root:
             self._root = root
             self._open.clear()
         root_id = root.span_id.hex()
+        held = getattr(local, "segment", None)
         if held is None or held.id != root_id:
             header = self._recorder.header
-            facade = self._module.FacadeSegment(name="facade", entityid=root_id, traceid=_trace_id(root), sampled=True)
+            facade = self._module.FacadeSegment(
+                name="facade", entityid=root_id, traceid=_trace_id(root), sampled=bool(root.flags & SAMPLED)
+            )
             outgoing = header.outgoing(root.trace_id, root.span_id) if header is not None else None
             facade.save_origin_trace_header(self._module.TraceHeader.from_header_str(outgoing))
             local.segment = facade
@@ -159,7 +160,9 @@ class _Join:
     def opened(self, entities: Any, subsegment: Any) -> None:
         recorder = self._recorder
         parent = recorder.current()
-        if parent is None or not subsegment.sampled or not entities or entities[-1] is not subsegment:
+        if parent is None or not entities or entities[-1] is not subsegment:
+            return
+        if not subsegment.sampled and not is_kept(subsegment):
             return
         # In a thread of its own the agent knows of no span but the handler's; the SDK may have been told of more.
         if len(entities) == 1 or parent is not recorder.root:
@@ -179,6 +182,8 @@ class _Join:
         if span is not None:
             span.end_ns = span.start_ns
             self._recorder.disclose(span, span.token)
+            if is_kept(subsegment):
+                self._recorder.end_local(span_of(subsegment, span))
 
     def handed_over(self, entity: Any) -> None:
         """A thread has been told in which subsegment it works."""

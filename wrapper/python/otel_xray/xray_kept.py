@@ -1,0 +1,101 @@
+"""Subsegments of the X-Ray SDK in a trace that nobody has sampled, recorded as the agent's spans.
+
+There the SDK would record nothing, but the extension may keep the trace all the same: because nobody has decided, or
+because the invocation fails. Only what the function opens itself is taken over; what libraries do, the agent records.
+"""
+
+from __future__ import annotations
+
+from otel_xray import recorder as spans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from otel_xray.recorder import Recorder, Span
+
+
+def patch(module: ModuleType, recorder: Recorder) -> None:
+    """The SDK's recorder makes subsegments that hold something, also where they will not be sent."""
+    sdk = module.AWSXRayRecorder
+    original_begin = sdk.begin_subsegment
+    original_annotation = sdk.put_annotation
+    original_metadata = sdk.put_metadata
+
+    class KeptSubsegment(module.Subsegment):  # type: ignore[misc, name-defined]
+        """Unsampled for the SDK, so that it sends neither this nor what is below, and tells nobody to sample."""
+
+        is_kept = True
+
+        def __init__(self, name: str, namespace: str, segment: Any) -> None:
+            super().__init__(name, namespace, segment)
+            self.sampled = False
+
+    def begin_subsegment(self: Any, name: Any, namespace: str = "local") -> Any:
+        root = recorder.root
+        if namespace == "local" and root is not None and not root.flags & spans.SAMPLED:
+            segment = self.current_segment()
+            if segment is not None and segment.id == root.span_id.hex():
+                subsegment = KeptSubsegment(name, namespace, segment)
+                self.context.put_subsegment(subsegment)
+                return subsegment
+        return original_begin(self, name, namespace)
+
+    def put_annotation(self: Any, key: Any, value: Any) -> None:
+        entity = self.get_trace_entity()
+        if is_kept(entity):
+            entity.put_annotation(key, value)
+        else:
+            original_annotation(self, key, value)
+
+    def put_metadata(self: Any, key: Any, value: Any, namespace: str = "default") -> None:
+        entity = self.get_trace_entity()
+        if is_kept(entity):
+            entity.put_metadata(key, value, namespace)
+        else:
+            original_metadata(self, key, value, namespace)
+
+    sdk.begin_subsegment = begin_subsegment
+    sdk.put_annotation = put_annotation
+    sdk.put_metadata = put_metadata
+
+
+def is_kept(entity: Any) -> bool:
+    return getattr(entity, "is_kept", False) is True
+
+
+def span_of(subsegment: Any, opened: Span) -> Span:
+    """The ended subsegment as a span of the agent's."""
+    import json
+
+    start_ns = int(subsegment.start_time * 1e9)
+    span = spans.Span(subsegment.name, spans.INTERNAL, opened.trace_id, opened.parent_id, opened.flags, start_ns)
+    span.span_id = opened.span_id
+    span.end_ns = max(start_ns, int(subsegment.end_time * 1e9))
+    attributes = span.attributes
+    if subsegment.annotations:
+        attributes.update(subsegment.annotations)
+        attributes["aws.xray.annotations"] = list(subsegment.annotations)
+    for namespace, held in subsegment.metadata.items():
+        attributes[f"aws.xray.metadata.{namespace}"] = json.dumps(held, default=str)
+    cause = subsegment.cause
+    for thrown in cause.get("exceptions", ()) if isinstance(cause, dict) else ():
+        event = {
+            "exception.type": thrown.type,
+            "exception.message": getattr(thrown, "message", ""),
+            "exception.stacktrace": _stack_trace(thrown),
+        }
+        spans.add_event(span, "exception", event, span.end_ns)
+    if getattr(subsegment, "fault", False) or getattr(subsegment, "error", False):
+        span.status = spans.ERROR
+    return span
+
+
+def _stack_trace(thrown: Any) -> str:
+    """What the SDK has noted of the stack, as Python writes it."""
+    frames = "".join(
+        f'  File "{frame.get("path")}", line {frame.get("line")}, in {frame.get("label")}\n'
+        for frame in getattr(thrown, "stack", None) or ()
+    )
+    return f"Traceback (most recent call last):\n{frames}{thrown.type}: {getattr(thrown, 'message', '')}\n"
