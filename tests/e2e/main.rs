@@ -8,3 +8,4 @@ mod memory;
 mod otlp;
 mod outlets;
 mod sdk_documents;
+mod triggers;
