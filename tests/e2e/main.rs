@@ -9,3 +9,4 @@ mod otlp;
 mod outlets;
 mod sdk_documents;
 mod triggers;
+mod xray_sdk;

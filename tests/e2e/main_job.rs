@@ -17,7 +17,7 @@ def handler(event, context):
 "#;
 
 /// An HTTP server that answers 200 to everything and keeps the heads of the requests.
-async fn server() -> Result<(String, std::sync::Arc<std::sync::Mutex<Vec<String>>>)> {
+pub(crate) async fn server() -> Result<(String, std::sync::Arc<std::sync::Mutex<Vec<String>>>)> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/v1/rates?currency=EUR&token=s3cr3t", listener.local_addr()?);
@@ -31,7 +31,7 @@ async fn server() -> Result<(String, std::sync::Arc<std::sync::Mutex<Vec<String>
                 .expect("no test panics while it holds this")
                 .push(String::from_utf8_lossy(&bytes[..read]).into_owned());
             let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+                .write_all(b"HTTP/1.1 200 OK\r\nx-amz-request-id: R1\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
                 .await;
         }
     });

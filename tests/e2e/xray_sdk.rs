@@ -1,0 +1,110 @@
+//! Functions that carry the X-Ray SDK: its subsegments and the agent's spans in one trace, under the right parents.
+
+use crate::main_job::server;
+use anyhow::Result;
+use otel_xray_local::xray::Node;
+use otel_xray_tests::{Stage, free_address};
+use serde_json::json;
+
+const SUBSEGMENT: &str = include_str!("../functions/python-xray-sdk/subsegment.py");
+const S3: &str = include_str!("../functions/python-xray-sdk/s3.py");
+
+const BOTH: &str = r#"
+import urllib.request
+from aws_xray_sdk.core import xray_recorder
+
+def handler(event, context):
+    with xray_recorder.in_subsegment("outer"):
+        urllib.request.urlopen(event["url"]).read()
+        with xray_recorder.in_subsegment("inner"):
+            pass
+    if event.get("fail"):
+        raise ValueError("no such order")
+"#;
+
+async fn stage(source: &str) -> Result<Stage> {
+    let mut stage = Stage::python(source).await?;
+    stage.set("OTEL_XRAY_DAEMON", &free_address()?.to_string());
+    Ok(stage)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_11_a_subsegment_with_annotation_metadata_and_exception_hangs_under_the_handler() -> Result<()> {
+    for pass_through in [false, true] {
+        let mut stage = stage(SUBSEGMENT).await?;
+        let mut upstream = None;
+        if pass_through {
+            stage.pass_through();
+            upstream = Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1");
+        }
+        let run = stage.run_with(&[json!({"id": "o-1", "items": ["broken"]})], upstream).await?;
+        let traces = stage.traces();
+        assert_eq!(traces.len(), 1);
+        assert_eq!(traces[0].orphans, [], "everything hangs where it belongs");
+        let handler = if pass_through {
+            &traces[0].roots[0]
+        } else {
+            traces[0].find("app.handler").expect("the handler's span")
+        };
+        let names: Vec<&str> = handler.children.iter().map(Node::name).collect();
+        assert_eq!(names, ["price", "pack"]);
+        let (price, pack) = (&handler.children[0], &handler.children[1]);
+        assert_eq!(price.value("/annotations/order_id"), "o-1");
+        assert_eq!(price.value("/metadata/shop/order/items/0"), "broken");
+        assert!(pack.flag("fault"));
+        assert_eq!(pack.value("/cause/exceptions/0/message"), "broken is out of stock");
+        assert!(!handler.flag("fault"), "the function has caught it");
+        assert_eq!(run.accounts()["sent"], 3);
+        assert_eq!(run.complaints(), Vec::<&String>::new());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_27_a_call_to_s3_with_everything_patched_is_one_subsegment() -> Result<()> {
+    let mut stage = stage(S3).await?;
+    let (url, heads) = server().await?;
+    stage.set("AWS_ENDPOINT_URL_S3", url.split("/v1/").next().unwrap_or_default());
+    stage.set("ORDERS_BUCKET", "orders");
+    let run = stage.run(&[json!({"key": "o-1"})]).await?;
+    assert!(run.answers[0].is_success(), "{:?}", run.function_lines);
+    let traces = stage.traces();
+    assert_eq!(traces[0].orphans, []);
+    let handler = traces[0].find("app.handler").expect("the handler's span");
+    assert_eq!(handler.children.len(), 1, "{:?}", run.lines);
+    let s3 = &handler.children[0];
+    assert_eq!((s3.name(), s3.text("/namespace")), ("s3", "aws"));
+    assert_eq!((s3.text("/aws/operation"), s3.text("/aws/bucket_name")), ("GetObject", "orders"));
+    let head = heads.lock().expect("no test panics while it holds this")[0].to_ascii_lowercase();
+    assert!(
+        head.contains(&format!("x-amzn-trace-id: root={};parent={};sampled=1", traces[0].id, s3.id)),
+        "{head}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_15_spans_and_subsegments_nest_both_ways_sampled_or_kept() -> Result<()> {
+    let (url, _) = server().await?;
+    for kept in [false, true] {
+        let mut stage = stage(BOTH).await?;
+        if kept {
+            stage.pass_through();
+            stage.set("OTEL_XRAY_KEEP", "errors");
+        }
+        stage.run(&[json!({"url": url, "fail": true})]).await?;
+        let traces = stage.traces();
+        assert_eq!(traces.len(), 1, "kept: {kept}");
+        assert_eq!(traces[0].orphans, [], "kept: {kept}");
+        let outer = traces[0].find("outer").expect("the subsegment");
+        let names: Vec<&str> = outer.children.iter().map(Node::name).collect();
+        assert_eq!(names, ["127.0.0.1", "inner"], "kept: {kept}");
+        let handler = if kept {
+            &traces[0].roots[0]
+        } else {
+            traces[0].find("app.handler").expect("the handler's span")
+        };
+        assert_eq!(handler.children.iter().map(|child| &child.id).collect::<Vec<_>>(), [&outer.id]);
+    }
+    Ok(())
+}
