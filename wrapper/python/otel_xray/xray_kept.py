@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def patch(module: ModuleType, recorder: Recorder) -> None:
     """The SDK's recorder makes subsegments that hold something, also where they will not be sent."""
+    from aws_xray_sdk.core.lambda_launcher import LambdaContext
+
     sdk = module.AWSXRayRecorder
     original_begin = sdk.begin_subsegment
     original_annotation = sdk.put_annotation
@@ -34,24 +36,30 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
 
     def begin_subsegment(self: Any, name: Any, namespace: str = "local") -> Any:
         root = recorder.root
-        if namespace == "local" and root is not None and not root.flags & spans.SAMPLED:
+        is_unsampled = root is not None and not root.flags & spans.SAMPLED
+        if is_unsampled and namespace == "local" and isinstance(self.context, LambdaContext):
             segment = self.current_segment()
-            if segment is not None and segment.id == root.span_id.hex():
+            if segment.id == root.span_id.hex():
                 subsegment = KeptSubsegment(name, namespace, segment)
                 self.context.put_subsegment(subsegment)
                 return subsegment
         return original_begin(self, name, namespace)
 
+    def kept_in(context: Any) -> Any:
+        # Another context than Lambda's may complain that there is no segment, once for each time that it is asked.
+        entity = context.get_trace_entity() if isinstance(context, LambdaContext) else None
+        return entity if is_kept(entity) else None
+
     def put_annotation(self: Any, key: Any, value: Any) -> None:
-        entity = self.get_trace_entity()
-        if is_kept(entity):
+        entity = kept_in(self.context)
+        if entity is not None:
             entity.put_annotation(key, value)
         else:
             original_annotation(self, key, value)
 
     def put_metadata(self: Any, key: Any, value: Any, namespace: str = "default") -> None:
-        entity = self.get_trace_entity()
-        if is_kept(entity):
+        entity = kept_in(self.context)
+        if entity is not None:
             entity.put_metadata(key, value, namespace)
         else:
             original_metadata(self, key, value, namespace)
