@@ -6,6 +6,8 @@
 #   layer-build/tools.sh test          bin folder with pytest and moto_server
 #   layer-build/tools.sh lint          bin folder with ruff, shellcheck and cfn-lint
 #   layer-build/tools.sh deny          bin folder with cargo-deny
+#   layer-build/tools.sh node-build    folder whose node_modules has esbuild and tsc (needs npm)
+#   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 24 and what the agent's tests use (needs npm)
 #   layer-build/tools.sh qemu ARCH     user-mode emulator for that architecture
 #   layer-build/tools.sh rie           the Runtime Interface Emulator for this machine
 #   layer-build/tools.sh debian-rust   a rustc that carries the source of its standard library
@@ -34,6 +36,21 @@ venv() {
         printf '%s\n' "$stamp" >"$dir/stamp"
     fi
     echo "$dir/bin"
+}
+
+# npm_folder NAME SOURCE: made again whenever the lockfile changes. No package's own install script runs.
+npm_folder() {
+    dir=$tools/$1
+    if ! cmp -s "$2/package-lock.json" "$dir/stamp"; then
+        command -v npm >/dev/null || die "$1 is installed by npm, which is not on PATH: install Node.js 18 or later"
+        say "installing $1 ($2/package-lock.json)"
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        cp "$2/package.json" "$2/package-lock.json" "$2/.npmrc" "$dir"
+        npm ci --prefix "$dir" --no-audit --no-fund --ignore-scripts --loglevel=error >&2
+        cp "$2/package-lock.json" "$dir/stamp"
+    fi
+    echo "$dir"
 }
 
 # apt-get with lists and cache of its own: needs no root and leaves the machine's package state alone.
@@ -133,6 +150,8 @@ case ${1:-} in
 build) venv build-venv "$root/layer-build/requirements.txt" ;;
 runtime | test | lint) venv "$1-venv" "$root/tests/requirements/$1.txt" ;;
 deny) cargo_deny ;;
+node-build) npm_folder node-build "$root/layer-build/nodejs" ;;
+node-test) npm_folder node-test "$root/tests/nodejs" ;;
 qemu) qemu "${2:?tools: qemu needs an architecture, for example aarch64}" ;;
 rie) rie ;;
 debian-rust) debian_rust ;;
