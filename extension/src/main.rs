@@ -5,7 +5,7 @@ use otel_xray::export::Clients;
 use otel_xray::lambda;
 use otel_xray::log::{Level, Log};
 use otel_xray::receive::telemetry_http::TelemetryListener;
-use otel_xray::receive::{Received, agent_socket, daemon_udp, otlp_http};
+use otel_xray::receive::{Received, agent_fifo, agent_socket, daemon_udp, otlp_http};
 use otel_xray::settings::Settings;
 use otel_xray::translate::Function;
 use std::process::ExitCode;
@@ -87,6 +87,19 @@ fn listen(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
             format_args!(
                 "the agent socket {:?} could not be opened ({error}): the function's own spans will be missing; set \
                  OTEL_XRAY_AGENT_SOCKET to another name",
+                settings.agent_socket
+            ),
+        ),
+    }
+    match agent_fifo::Fifo::lay(&settings.agent_socket) {
+        Ok(fifo) => {
+            tokio::spawn(agent_fifo::serve(fifo, out.clone(), log.clone()));
+        }
+        Err(error) => log.say(
+            Level::Warn,
+            format_args!(
+                "the agent pipe /tmp/.{} could not be laid ({error}): a Node.js function's own spans will be missing; \
+                 set OTEL_XRAY_AGENT_SOCKET to another name",
                 settings.agent_socket
             ),
         ),

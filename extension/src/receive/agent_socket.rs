@@ -8,7 +8,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
 use std::sync::Arc;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -68,8 +68,9 @@ pub fn own_uid() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
 }
 
-async fn read_frames(
-    mut stream: UnixStream,
+/// Reads frames until the stream is at its end.
+pub(super) async fn read_frames(
+    mut stream: impl AsyncRead + Unpin,
     connection: Connection,
     out: &mpsc::Sender<Received>,
     log: &Log,

@@ -1,6 +1,7 @@
 //! What reaches the extension, turned into values: frames on the agent socket, OTLP over HTTP, datagrams of X-Ray SDKs,
 //! the platform's telemetry.
 
+pub mod agent_fifo;
 pub mod agent_socket;
 pub mod daemon_udp;
 pub mod datagram;

@@ -1,0 +1,61 @@
+/** The AWS SDK for JavaScript 2: one span for each request that is sent. */
+
+import { type Agent, guarded } from "./agent";
+import { describeCall, describeOutcome } from "./aws_calls";
+import type { Span } from "./span";
+
+interface Response {
+  requestId?: unknown;
+  extendedRequestId?: unknown;
+  httpResponse?: { statusCode?: unknown };
+  retryCount?: number;
+  error?: unknown;
+}
+
+interface Request {
+  service: { api: { serviceId?: string; abbreviation?: string }; config: { region?: string } };
+  operation: string;
+  params: unknown;
+  on: (event: string, listener: (response: Response) => void, prepend?: boolean) => unknown;
+}
+
+type RunTo = (this: Request, state?: unknown, done?: unknown) => unknown;
+
+const sent = new WeakSet<Request>();
+
+export function patch(agent: Agent, exports: unknown): void {
+  const { Request: request } = exports as { Request: { prototype: { runTo: RunTo } } };
+  const original = request.prototype.runTo;
+  request.prototype.runTo = function (state, done) {
+    // With a state it stops there: a URL is signed, nothing is sent.
+    const span = typeof state === "string" ? undefined : guarded(agent, "an AWS call", () => begin(agent, this));
+    if (span === undefined) return original.call(this, state, done);
+    return agent.recorder.run(span, () => original.call(this, state, done));
+  };
+}
+
+function begin(agent: Agent, request: Request): Span | undefined {
+  if (sent.has(request)) return undefined;
+  const span = agent.recorder.call("");
+  if (span === undefined) return undefined;
+  sent.add(request);
+  const { api, config } = request.service;
+  const name = request.operation;
+  describeCall(span, api.serviceId ?? api.abbreviation ?? "AWS", name.charAt(0).toUpperCase() + name.slice(1), request.params);
+  span.attributes["cloud.region"] = config.region;
+  // First among the listeners: those of the function run when the span is over.
+  request.on(
+    "complete",
+    (response) => {
+      guarded(agent, "an AWS call", () => {
+        const attempts = (response.retryCount ?? 0) + 1;
+        const { requestId, extendedRequestId } = response;
+        describeOutcome(span, { requestId, extendedRequestId, statusCode: response.httpResponse?.statusCode, attempts }, response.error);
+        agent.recorder.finish(span, response.error);
+      });
+    },
+    true,
+  );
+  agent.recorder.announce(span);
+  return span;
+}

@@ -1,0 +1,22 @@
+/** Parts of the agent that are read when the function needs them, and not before. */
+
+import type * as awsSdk2 from "./aws_sdk_v2";
+import type * as awsSdk3 from "./aws_sdk_v3";
+import type * as http from "./http";
+import type * as runtimeHttp from "./runtime_http";
+import type * as undici from "./undici";
+
+/** Each is a file of its own beside this one. */
+export interface Chunks {
+  aws_sdk_v2: typeof awsSdk2;
+  aws_sdk_v3: typeof awsSdk3;
+  http: typeof http;
+  runtime_http: typeof runtimeHttp;
+  undici: typeof undici;
+}
+
+const loaded: Partial<Chunks> = {};
+
+export function chunk<N extends keyof Chunks>(name: N): Chunks[N] {
+  return (loaded[name] ??= require(`${__dirname}/${name}.js`) as Chunks[N]) as Chunks[N];
+}

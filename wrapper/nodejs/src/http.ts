@@ -1,0 +1,132 @@
+/** Calls through `http` and `https`, also the AWS SDK's where it is bundled into the function and cannot be patched. */
+
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { type Agent, guarded } from "./agent";
+import { describeAwsRequest, describeAwsResponse, isSigned } from "./aws_request";
+import { type Span, Status } from "./span";
+
+type Emit = (event: string | symbol, ...args: unknown[]) => boolean;
+
+/** Headers as `_storeHeader` gets them: flat or paired where the caller gave a list, else what `setHeader` collected. */
+type Headers = unknown;
+
+/** The request is about to be sent. Returns the headers to send instead, where they have to be others. */
+export function begin(agent: Agent, request: ClientRequest, headers: Headers): Headers {
+  const { recorder } = agent;
+  const current = recorder.current();
+  if (current === undefined) return headers;
+  const get = reader(request, headers);
+  const signed = isSigned(get("authorization"));
+  if (current.isCall) return withTrace(agent, request, headers, current, signed);
+  if (isExport(request, get("host"))) return headers;
+  const span = recorder.call(request.method);
+  if (span === undefined) return headers;
+  describe(span, request, get("host"));
+  if (signed) describeAwsRequest(span, request.path, get);
+  const sent = guarded(agent, "a trace header", () => withTrace(agent, request, headers, span, signed)) ?? headers;
+  follow(agent, span, request, signed);
+  recorder.announce(span);
+  return sent;
+}
+
+function reader(request: ClientRequest, headers: Headers): (name: string) => string {
+  const list = Array.isArray(headers) ? (headers as unknown[]) : undefined;
+  const pairs = list !== undefined && Array.isArray(list[0]) ? list.flat() : list;
+  return (name) => {
+    if (pairs === undefined) return String(request.getHeader(name) ?? "");
+    const index = pairs.findIndex((value, position) => position % 2 === 0 && String(value).toLowerCase() === name);
+    return index < 0 ? "" : String(pairs[index + 1]);
+  };
+}
+
+/** A user's own OpenTelemetry SDK on its way to the collector: to trace that would never end. */
+function isExport(request: ClientRequest, host: string): boolean {
+  return request.path.endsWith("/v1/traces") && /^(?:localhost|127\.0\.0\.1):43\d\d$/.test(host);
+}
+
+function describe(span: Span, request: ClientRequest, hostHeader: string): void {
+  const secure = request.protocol === "https:";
+  const port = /:(\d+)$/.exec(hostHeader)?.[1];
+  const { attributes } = span;
+  attributes["http.request.method"] = request.method;
+  attributes["server.address"] = request.host || hostHeader;
+  attributes["server.port"] = port === undefined ? (secure ? 443 : 80) : Number(port);
+  const authority = hostHeader || request.host;
+  attributes["url.full"] = /^https?:/.test(request.path) ? request.path : `${request.protocol}//${authority}${request.path}`;
+}
+
+/** The headers with the trace in them. Those the user has set stay; the AWS SDK's own names the wrong parent (A-20). */
+function withTrace(agent: Agent, request: ClientRequest, headers: Headers, span: Span, signed: boolean): Headers {
+  const get = reader(request, headers);
+  const added = agent.recorder.headers(span).filter(([name]) => signed || get(name.toLowerCase()) === "");
+  if (!Array.isArray(headers)) {
+    for (const [name, value] of added) request.setHeader(name, value);
+    return headers;
+  }
+  const names = added.map(([name]) => name.toLowerCase());
+  if (Array.isArray(headers[0])) {
+    const kept = (headers as [unknown, unknown][]).filter(([name]) => !names.includes(String(name).toLowerCase()));
+    return [...kept, ...added];
+  }
+  const kept: unknown[] = [];
+  for (let index = 0; index < headers.length; index += 2) {
+    if (!names.includes(String(headers[index]).toLowerCase())) kept.push(headers[index], headers[index + 1]);
+  }
+  return [...kept, ...added.flat()];
+}
+
+/**
+ * Watches what the request and its response tell their listeners. A listener of our own would change what happens: a response
+ * that nobody listens for is thrown away by Node.js, and must be.
+ */
+function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolean): void {
+  let answered = false;
+  watchEvents(request, (event, value) => {
+    guarded(agent, "an HTTP call", () => {
+      if (event === "response") {
+        answered = true;
+        followResponse(agent, span, value as IncomingMessage, signed);
+      } else if (event === "upgrade" || event === "connect") {
+        answered = true;
+        status(span, value as IncomingMessage);
+        agent.recorder.finish(span);
+      } else if (event === "error" && !answered) {
+        agent.recorder.finish(span, value);
+      } else if (event === "close" && !answered) {
+        agent.recorder.finish(span, new Error("The request was closed before a response came"));
+      }
+    });
+  });
+}
+
+function followResponse(agent: Agent, span: Span, response: IncomingMessage, signed: boolean): void {
+  status(span, response);
+  if (signed) describeAwsResponse(span, response.headers);
+  watchEvents(response, (event, value) => {
+    // Its end, not the closing of its socket, which may be kept for a long time (A-44).
+    if (event === "end" || (event === "close" && response.complete)) agent.recorder.finish(span);
+    else if (event === "error") agent.recorder.finish(span, value);
+    else if (event === "aborted" || event === "close") agent.recorder.finish(span, new Error("The response was cut off"));
+  });
+}
+
+function watchEvents(emitter: { emit: Emit }, seen: (event: string | symbol, value: unknown) => void): void {
+  const { emit } = emitter;
+  emitter.emit = function (event, ...args) {
+    seen(event, args[0]);
+    return emit.call(this, event, ...args);
+  };
+}
+
+function status(span: Span, response: IncomingMessage): void {
+  const code = response.statusCode ?? 0;
+  const { attributes } = span;
+  attributes["http.response.status_code"] = code;
+  attributes["network.protocol.version"] = response.httpVersion;
+  attributes["network.peer.address"] = response.socket?.remoteAddress;
+  attributes["network.peer.port"] = response.socket?.remotePort;
+  if (code >= 400) {
+    span.status = Status.Error;
+    attributes["error.type"] = String(code);
+  }
+}

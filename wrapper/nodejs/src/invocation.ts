@@ -1,0 +1,77 @@
+/** The invocation's own span, from what the runtime client receives and answers. */
+
+import type { Agent } from "./agent";
+import type { Attributes } from "./span";
+
+/** Response headers of the Runtime API's `next` (lambda.md section 4), lower case. */
+export type InvocationHeaders = Record<string, unknown>;
+
+/** An error as the runtime client reports it. */
+interface ReportedError {
+  errorType?: unknown;
+  errorMessage?: unknown;
+  trace?: unknown;
+  stackTrace?: unknown;
+}
+
+export class Invocation {
+  private requestId = "";
+  private cold = true;
+
+  constructor(
+    private readonly agent: Agent,
+    private readonly environ: NodeJS.ProcessEnv,
+  ) {}
+
+  begin(headers: InvocationHeaders, _event: string): void {
+    const text = (name: string): string => {
+      const value = headers[`lambda-runtime-${name}`];
+      return value === undefined || value === null ? "" : String(value);
+    };
+    this.requestId = text("aws-request-id");
+    const arn = text("invoked-function-arn");
+    const attributes: Attributes = {
+      "faas.invocation_id": this.requestId,
+      "faas.coldstart": this.cold,
+      "cloud.resource_id": arn || undefined,
+      "cloud.account.id": arn.split(":")[4] || undefined,
+      "faas.name": this.environ.AWS_LAMBDA_FUNCTION_NAME,
+      "faas.version": this.environ.AWS_LAMBDA_FUNCTION_VERSION,
+    };
+    const deadlineMs = Number(text("deadline-ms"));
+    const recording = this.agent.recorder.enter(
+      this.environ._HANDLER ?? "",
+      text("trace-id"),
+      this.requestId,
+      Number.isSafeInteger(deadlineMs) && deadlineMs > 0 ? deadlineMs : 0,
+      attributes,
+    );
+    if (recording) this.cold = false;
+  }
+
+  /** The handler has answered. `endUs` is when, before the answer was sent. */
+  end(endUs: number, error?: string): void {
+    const { recorder } = this.agent;
+    if (error === undefined) {
+      recorder.leave(this.requestId, endUs);
+      return;
+    }
+    let reported: ReportedError = {};
+    try {
+      reported = (JSON.parse(error) as ReportedError | null) ?? {};
+    } catch {
+      reported.errorMessage = error;
+    }
+    const trace = reported.trace ?? reported.stackTrace;
+    recorder.leave(this.requestId, endUs, {
+      "exception.type": reported.errorType ?? "Error",
+      "exception.message": reported.errorMessage ?? "",
+      "exception.stacktrace": Array.isArray(trace) && trace.length > 0 ? trace.join("\n") : undefined,
+    });
+  }
+
+  /** The runtime asks for the next event: whatever had not ended by then has ended now. */
+  settle(): void {
+    if (this.agent.recorder.root !== undefined) this.end(this.agent.recorder.now());
+  }
+}

@@ -1,0 +1,66 @@
+/** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
+
+import type { Agent } from "./agent";
+import { Invocation } from "./invocation";
+import { watchModules } from "./modules";
+import { watchNativeClient } from "./native_client";
+import { watchHttp, watchUndici } from "./outgoing";
+import { Recorder } from "./recorder";
+import { complain, Wire } from "./wire";
+
+declare const AGENT_VERSION: string;
+
+const HELLO_VARIABLES = [
+  "_HANDLER",
+  "AWS_EXECUTION_ENV",
+  "AWS_LAMBDA_LOG_GROUP_NAME",
+  "AWS_LAMBDA_LOG_STREAM_NAME",
+  "LAMBDA_TASK_ROOT",
+  "AWS_XRAY_DAEMON_ADDRESS",
+  "_AWS_XRAY_DAEMON_ADDRESS",
+  "_AWS_XRAY_DAEMON_PORT",
+];
+
+/** Processes that the function forks inherit these arguments, and are not the function. */
+function leaveArguments(): void {
+  const index = process.execArgv.indexOf(__filename);
+  if (index > 0 && process.execArgv[index - 1] === "--require") process.execArgv.splice(index - 1, 2);
+}
+
+function start(environ: NodeJS.ProcessEnv): void {
+  const hello = {
+    agent: "otel-xray-nodejs",
+    agent_version: AGENT_VERSION,
+    runtime: "nodejs",
+    runtime_version: process.versions.node,
+    pid: process.pid,
+    env: Object.fromEntries(HELLO_VARIABLES.filter((name) => name in environ).map((name) => [name, environ[name]])),
+  };
+  const wire = new Wire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
+  const listed = (environ.OTEL_NODE_DISABLED_INSTRUMENTATIONS ?? "").split(",").map((name) => name.trim());
+  const agent: Agent = {
+    recorder: new Recorder(wire),
+    runtimeApi: environ.AWS_LAMBDA_RUNTIME_API ?? "",
+    disabled: (name) => listed.includes(name) || listed.includes("*"),
+    complain,
+  };
+  const invocation = new Invocation(agent, environ);
+  // During init, so that the extension knows before the first invocation that a done frame will come.
+  wire.connect();
+  watchNativeClient(agent, invocation);
+  watchHttp(agent, invocation);
+  watchUndici(agent);
+  watchModules(agent);
+}
+
+// Worker threads share the process's pipe and not its memory. A managed instance runs every invocation in one of them.
+const { isMainThread } = require("node:worker_threads") as typeof import("node:worker_threads");
+
+if (isMainThread && process.env.AWS_LAMBDA_RUNTIME_API && !process.env.AWS_LAMBDA_MAX_CONCURRENCY) {
+  try {
+    leaveArguments();
+    start(process.env);
+  } catch (error) {
+    complain("start", `the Node.js agent could not start, the function is not traced: ${String(error)}`);
+  }
+}

@@ -1,0 +1,48 @@
+/** The runtime client's native module: what it receives and answers is the invocation. */
+
+import { type Agent, guarded } from "./agent";
+import type { Invocation, InvocationHeaders } from "./invocation";
+
+interface NativeClient {
+  next: (...args: unknown[]) => Promise<{ bodyJson: string; headers: InvocationHeaders }>;
+  done: (...args: unknown[]) => unknown;
+  error: (...args: unknown[]) => unknown;
+}
+
+type Dlopen = typeof process.dlopen;
+
+/** Waits for the module to be loaded, which happens once, and steps back. */
+export function watchNativeClient(agent: Agent, invocation: Invocation): void {
+  const original = process.dlopen;
+  const dlopen: Dlopen = function (this: unknown, ...args: Parameters<Dlopen>) {
+    original.apply(process, args);
+    if (!args[1].endsWith("rapid-client.node")) return;
+    process.dlopen = original;
+    guarded(agent, "the runtime client", () => watch(agent, invocation, (args[0] as NodeJS.Module).exports));
+  };
+  process.dlopen = dlopen;
+}
+
+function watch(agent: Agent, invocation: Invocation, client: NativeClient): void {
+  const { next, done, error } = client;
+  client.next = function (...args) {
+    guarded(agent, "an invocation", () => invocation.settle());
+    return next.apply(this, args).then((received) => {
+      guarded(agent, "an invocation", () => invocation.begin(received.headers, received.bodyJson));
+      return received;
+    });
+  };
+  client.done = function (...args) {
+    const endUs = agent.recorder.now();
+    const result = done.apply(this, args);
+    // After the response has left: this costs the caller nothing, and the next event is not asked for yet.
+    guarded(agent, "an invocation", () => invocation.end(endUs));
+    return result;
+  };
+  client.error = function (...args) {
+    const endUs = agent.recorder.now();
+    const result = error.apply(this, args);
+    guarded(agent, "an invocation", () => invocation.end(endUs, String(args[1])));
+    return result;
+  };
+}

@@ -1,0 +1,55 @@
+/** Where HTTP calls of the function are noticed. What they say is read by chunks that the first call loads. */
+
+import type { ClientRequest } from "node:http";
+import { type Agent, guarded } from "./agent";
+import { chunk } from "./chunks";
+import type { Invocation } from "./invocation";
+
+type StoreHeader = (this: ClientRequest, firstLine: string, headers: unknown) => unknown;
+
+const RUNTIME_API = "/2018-06-01/runtime/";
+
+/**
+ * Sees every `http` and `https` request where its header block is made: the one place that all of Node.js 18 to 24 share,
+ * after the function has said everything about the request and before anything of it is sent.
+ */
+export function watchHttp(agent: Agent, invocation: Invocation): void {
+  const { ClientRequest: request } = require("node:http") as typeof import("node:http");
+  const prototype = request.prototype as unknown as { _storeHeader: StoreHeader };
+  const original = prototype._storeHeader;
+  prototype._storeHeader = function (firstLine, headers) {
+    let sent = headers;
+    guarded(agent, "an HTTP call", () => {
+      if (this.path.startsWith(RUNTIME_API) && this.getHeader("host") === agent.runtimeApi) {
+        chunk("runtime_http").watch(agent, invocation, this);
+      } else if (agent.recorder.root !== undefined && !agent.disabled("http")) {
+        sent = chunk("http").begin(agent, this, headers);
+      }
+    });
+    return original.call(this, firstLine, sent);
+  };
+}
+
+interface Channel {
+  subscribe: (listener: (message: unknown) => void) => void;
+}
+
+/** Held here, because on Node.js 18 a channel that nobody holds is forgotten with its listeners. */
+const channels: Channel[] = [];
+
+/** Sees every request of `fetch` and of undici, also of one that is bundled into the function. */
+export function watchUndici(agent: Agent): void {
+  const diagnostics = require("node:diagnostics_channel") as { channel: (name: string) => Channel };
+  const on = (event: "create" | "headers" | "trailers" | "error"): void => {
+    const channel = diagnostics.channel(`undici:request:${event}`);
+    channel.subscribe((message) => {
+      if (event === "create" && (agent.recorder.root === undefined || agent.disabled("undici"))) return;
+      guarded(agent, "an HTTP call", () => chunk("undici").on(event, agent, message));
+    });
+    channels.push(channel);
+  };
+  on("create");
+  on("headers");
+  on("trailers");
+  on("error");
+}

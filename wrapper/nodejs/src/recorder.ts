@@ -1,0 +1,209 @@
+/** The current span of each context, and what happens to spans. */
+
+import type { AsyncLocalStorage } from "node:async_hooks";
+import { newId } from "./ids";
+import { type Attributes, Flag, Kind, MAX_EVENTS, MAX_TEXT, Span, Status } from "./span";
+import { TraceHeader } from "./trace_header";
+import { invokeFrame, type Wire } from "./wire";
+
+/** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
+export type Held = Span | { readonly spanOf: () => Span | undefined };
+
+export class Recorder {
+  /** The handler's span while it runs. Work without a context of its own belongs to it (A-25). */
+  root: Span | undefined;
+  private header: TraceHeader | undefined;
+  private contexts: AsyncLocalStorage<Held | undefined> | undefined;
+  private clockOffsetUs = 0;
+  private flushesAtExit = false;
+
+  constructor(readonly wire: Wire) {
+    this.setClock();
+  }
+
+  /** Epoch microseconds, from the monotonic clock between one invocation and the next. */
+  now(): number {
+    return performance.now() * 1000 + this.clockOffsetUs;
+  }
+
+  /** The monotonic clock stands still while the environment is frozen. */
+  private setClock(): void {
+    const offsetUs = performance.timeOrigin * 1000;
+    const wallUs = Date.now() * 1000;
+    const drifted = Math.abs(wallUs - (performance.now() * 1000 + offsetUs)) > 2000;
+    this.clockOffsetUs = drifted ? wallUs - performance.now() * 1000 : offsetUs;
+  }
+
+  /** The handler begins. False when there is nobody to record for. */
+  enter(
+    name: string,
+    rawHeader: string,
+    requestId: string,
+    deadlineMs: number,
+    attributes: Attributes,
+    describe?: (span: Span) => void,
+  ): boolean {
+    this.setClock();
+    this.root = undefined;
+    const header = new TraceHeader(rawHeader);
+    const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
+    const span = new Span(name, Kind.Server, header.traceId, newId(8), header.parentId, flags, this.now());
+    span.attributes = attributes;
+    describe?.(span);
+    if (!this.wire.begin(invokeFrame(requestId, rawHeader, deadlineMs), span)) return false;
+    this.header = header;
+    this.root = span;
+    return true;
+  }
+
+  /** The handler has ended, and its answer is on the way: what is written now delays nobody. */
+  leave(requestId: string, endUs: number, error?: Attributes): void {
+    const span = this.root;
+    if (span === undefined) return;
+    this.root = undefined;
+    if (error !== undefined) {
+      this.addEvent(span, "exception", error, endUs);
+      span.status = Status.Error;
+      span.statusMessage = String(error["exception.message"] ?? "").slice(0, 1024);
+    }
+    span.endUs = endUs;
+    this.wire.end(span, false);
+    this.wire.done(requestId, error !== undefined);
+  }
+
+  /** What the current context holds. */
+  held(): Held | undefined {
+    return this.contexts?.getStore();
+  }
+
+  /** The innermost open span of this context; the handler's where the context has none. */
+  current(): Span | undefined {
+    if (this.root === undefined) return undefined;
+    const held = this.contexts?.getStore();
+    const span = held instanceof Span ? held : held?.spanOf();
+    return span !== undefined && span.endUs === 0 ? span : this.root;
+  }
+
+  /** Runs the function with what is held as its context. */
+  run<T>(held: Held | undefined, run: () => T): T {
+    if (this.contexts === undefined) {
+      // Not before it is needed: on some versions its hooks cost every promise something.
+      const hooks = require("node:async_hooks") as typeof import("node:async_hooks");
+      this.contexts = new hooks.AsyncLocalStorage<Held | undefined>();
+    }
+    return this.contexts.run(held, run);
+  }
+
+  /** A new span below the current one; none outside of an invocation. */
+  child(name: string, kind: Kind, startUs = 0): Span | undefined {
+    const parent = this.current();
+    if (parent === undefined) return undefined;
+    const span = new Span(
+      name,
+      kind,
+      parent.traceId,
+      newId(8),
+      parent.spanId,
+      parent.flags & ~Flag.Remote,
+      startUs || this.now(),
+    );
+    span.outer = this.held();
+    return span;
+  }
+
+  /**
+   * A call to something outside begins. None outside of an invocation, and inside of another call: the outermost
+   * library speaks for all.
+   */
+  call(name: string, kind: Kind = Kind.Client): Span | undefined {
+    const parent = this.current();
+    if (parent === undefined || parent.isCall) return undefined;
+    const span = this.child(name, kind);
+    if (span !== undefined) span.isCall = true;
+    return span;
+  }
+
+  /** Tells of an open span, because it may hang. */
+  announce(span: Span): void {
+    this.wire.start(span);
+  }
+
+  /** The call is over. Later ends of the same span change nothing. */
+  finish(span: Span, error?: unknown): void {
+    if (span.endUs !== 0) return;
+    if (error !== undefined && error !== null) {
+      this.recordException(span, error);
+      span.status = Status.Error;
+      span.statusMessage = messageOf(error);
+      span.attributes["error.type"] ??= errorType(error);
+    }
+    span.endUs = this.now();
+    this.wire.end(span, true);
+  }
+
+  /** A span of the function's own is over. */
+  endLocal(span: Span): void {
+    const now = span.kind === Kind.Client || span.kind === Kind.Producer;
+    if (!now && !this.flushesAtExit) {
+      this.flushesAtExit = true;
+      process.once("exit", () => this.wire.flush());
+    }
+    this.wire.end(span, now);
+  }
+
+  /** What a call made by the span carries on: header name and value, one after the other. */
+  headers(span: Span): [string, string][] {
+    if (this.header === undefined) return [];
+    const flags = span.flags & Flag.Sampled ? "01" : "00";
+    return [
+      ["X-Amzn-Trace-Id", this.header.outgoing(span.traceId, span.spanId)],
+      ["traceparent", `00-${span.traceId}-${span.spanId}-${flags}`],
+    ];
+  }
+
+  addEvent(span: Span, name: string, attributes: Attributes, timeUs = 0): void {
+    span.events ??= [];
+    if (span.events.length < MAX_EVENTS) span.events.push({ name, timeUs: timeUs || this.now(), attributes });
+  }
+
+  recordException(span: Span, error: unknown, timeUs = 0): void {
+    const attributes: Attributes = {
+      "exception.type": errorType(error),
+      "exception.message": messageOf(error),
+      "exception.stacktrace": stackOf(error),
+    };
+    this.addEvent(span, "exception", attributes, timeUs);
+  }
+}
+
+/** What kind of error it is: the name it was given, else its class. */
+export function errorType(error: unknown): string {
+  if (typeof error !== "object" || error === null) return typeof error;
+  const { name, code } = error as { name?: unknown; code?: unknown };
+  if (typeof name === "string" && name !== "" && name !== "Error") return name;
+  if (typeof code === "string" && code !== "") return code;
+  return error.constructor?.name || "Error";
+}
+
+export function messageOf(error: unknown): string {
+  try {
+    const message = typeof error === "object" && error !== null ? (error as { message?: unknown }).message : error;
+    return String(message ?? "").slice(0, 1024);
+  } catch {
+    return "";
+  }
+}
+
+/** The stack, and those of the errors it came from. */
+function stackOf(error: unknown): string | undefined {
+  let text = "";
+  let current = error;
+  for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
+    if (typeof current.stack === "string") text += (text === "" ? "" : "\nCaused by: ") + current.stack;
+    current = current.cause;
+  }
+  if (text.length <= MAX_TEXT) return text === "" ? undefined : text;
+  // Both ends matter: what it was, and where it began.
+  const half = MAX_TEXT / 2 - 20;
+  return `${text.slice(0, half)}\n    ...\n${text.slice(-half)}`;
+}

@@ -1,0 +1,77 @@
+/**
+ * The runtime client's own HTTP calls. They carry streamed responses, and everything where the runtime client has no native
+ * module or does not use it.
+ */
+
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { type Agent, guarded } from "./agent";
+import type { Invocation } from "./invocation";
+
+/** Characters of an error report that are kept. */
+const MAX_REPORT = 1_048_576;
+
+export function watch(agent: Agent, invocation: Invocation, request: ClientRequest): void {
+  const what = /^\/2018-06-01\/runtime\/invocation\/(?:next|[^/]+\/(response|error))$/.exec(request.path);
+  if (what === null) return;
+  const kind = what[1];
+  if (kind === undefined) watchNext(agent, invocation, request);
+  else watchAnswer(agent, invocation, request, kind === "error");
+}
+
+function watchNext(agent: Agent, invocation: Invocation, request: ClientRequest): void {
+  guarded(agent, "an invocation", () => invocation.settle());
+  onResponse(request, (response) => {
+    const pieces: Buffer[] = [];
+    onEvent(response, (event, value) => {
+      if (event === "data") pieces.push(Buffer.from(value as string | Uint8Array));
+      if (event !== "end") return;
+      guarded(agent, "an invocation", () => invocation.begin(response.headers, Buffer.concat(pieces).toString()));
+    });
+  });
+}
+
+function watchAnswer(agent: Agent, invocation: Invocation, request: ClientRequest, failed: boolean): void {
+  let report = "";
+  let trailer: string | undefined;
+  const keep = (data: unknown): void => {
+    if (failed && report.length < MAX_REPORT && (typeof data === "string" || data instanceof Uint8Array))
+      report += Buffer.from(data as string).toString();
+  };
+  const { write, end, addTrailers } = request;
+  request.write = function (this: ClientRequest, ...args: unknown[]) {
+    keep(args[0]);
+    return (write as (...given: unknown[]) => boolean).apply(this, args);
+  } as typeof request.write;
+  request.end = function (this: ClientRequest, ...args: unknown[]) {
+    keep(args[0]);
+    return (end as (...given: unknown[]) => ClientRequest).apply(this, args);
+  } as typeof request.end;
+  // A response that fails in the middle says so behind its body (L-4.1).
+  request.addTrailers = function (this: ClientRequest, trailers) {
+    const body = (trailers as Record<string, unknown>)["Lambda-Runtime-Function-Error-Body"];
+    if (typeof body === "string") trailer = Buffer.from(body, "base64").toString();
+    return addTrailers.call(this, trailers);
+  };
+  onResponse(request, (response) => {
+    onEvent(response, (event) => {
+      if (event !== "end") return;
+      guarded(agent, "an invocation", () => invocation.end(agent.recorder.now(), failed ? report : trailer));
+    });
+  });
+}
+
+function onResponse(request: ClientRequest, seen: (response: IncomingMessage) => void): void {
+  onEvent(request, (event, value) => {
+    if (event === "response") seen(value as IncomingMessage);
+  });
+}
+
+type Emit = (event: string | symbol, ...args: unknown[]) => boolean;
+
+function onEvent(emitter: { emit: Emit }, seen: (event: string | symbol, value: unknown) => void): void {
+  const { emit } = emitter;
+  emitter.emit = function (event, ...args) {
+    seen(event, args[0]);
+    return emit.call(this, event, ...args);
+  };
+}

@@ -1,0 +1,54 @@
+/** Spans as plain data, and the numbers that OTLP uses for them. */
+
+export const Kind = { Internal: 1, Server: 2, Client: 3, Producer: 4, Consumer: 5 } as const;
+export type Kind = (typeof Kind)[keyof typeof Kind];
+
+export const Status = { Unset: 0, Ok: 1, Error: 2 } as const;
+export type Status = (typeof Status)[keyof typeof Status];
+
+export const Flag = { Sampled: 0x1, RemoteKnown: 0x100, Remote: 0x200 } as const;
+
+export const MAX_ATTRIBUTES = 128;
+export const MAX_EVENTS = 128;
+/** Characters of one attribute's text that are sent. */
+export const MAX_TEXT = 16_384;
+
+/** What has no counterpart in OTLP is sent as its text; `undefined` and `null` are left out. */
+export type Attributes = Record<string, unknown>;
+
+export interface SpanEvent {
+  name: string;
+  timeUs: number;
+  attributes: Attributes;
+}
+
+export interface SpanLink {
+  traceId: string;
+  spanId: string;
+  attributes: Attributes;
+}
+
+/** One span. Ids are lowercase hexadecimal, times are epoch microseconds. */
+export class Span {
+  endUs = 0;
+  attributes: Attributes = {};
+  events: SpanEvent[] | undefined;
+  links: SpanLink[] | undefined;
+  status: Status = Status.Unset;
+  statusMessage = "";
+  traceState = "";
+  /** A library's call: libraries below it do not speak for themselves. */
+  isCall = false;
+  /** The context of the OpenTelemetry API that was active when the span began. */
+  outer: unknown;
+
+  constructor(
+    public name: string,
+    public kind: Kind,
+    public traceId: string,
+    public spanId: string,
+    public parentId: string,
+    public flags: number,
+    public startUs: number,
+  ) {}
+}

@@ -1,0 +1,51 @@
+/** The X-Ray trace header of one invocation, as far as it can be understood. */
+
+import { newId } from "./ids";
+
+export class TraceHeader {
+  traceId = "";
+  parentId = "";
+  sampled: string | undefined;
+  /** Lineage and unknown fields, which go on byte for byte (L-4.4). */
+  private extra = "";
+
+  constructor(readonly raw: string) {
+    for (const part of raw.split(";")) {
+      const equals = part.indexOf("=");
+      if (equals < 0) continue;
+      const key = part.slice(0, equals).trim();
+      const value = part.slice(equals + 1).trim();
+      if (key === "Root") this.traceId = rootToTraceId(value);
+      else if (key === "Parent") this.parentId = hexId(value, 16);
+      else if (key === "Sampled") this.sampled = value;
+      else if (key !== "Self") this.extra += `;${key}=${value}`;
+    }
+    if (this.traceId === "") {
+      // Nothing usable: a trace of its own, with the time in front where old tools look for it.
+      const seconds = Math.floor(Date.now() / 1000);
+      this.traceId = seconds.toString(16).padStart(8, "0") + newId(12);
+      this.parentId = "";
+      this.sampled = "1";
+      this.extra = "";
+    }
+  }
+
+  /** The header for a call made by the span. */
+  outgoing(traceId: string, spanId: string): string {
+    const sampled = this.sampled === undefined ? "" : `;Sampled=${this.sampled}`;
+    return `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId}${sampled}${this.extra}`;
+  }
+}
+
+/** Lowercase hexadecimal of that many digits, or nothing; all zeros is no id. */
+export function hexId(text: string, digits: number): string {
+  const id = text.toLowerCase();
+  return id.length === digits && /^[0-9a-f]+$/.test(id) && /[^0]/.test(id) ? id : "";
+}
+
+/** The trace id of X-Ray's notation `1-8 digits-24 digits`. */
+export function rootToTraceId(root: string): string {
+  const parts = root.split("-");
+  if (parts.length !== 3 || parts[0] !== "1" || parts[1]?.length !== 8) return "";
+  return hexId(parts[1] + (parts[2] ?? ""), 32);
+}

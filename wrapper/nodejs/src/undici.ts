@@ -1,0 +1,94 @@
+/** Calls through `fetch` and undici, by their diagnostics channels. */
+
+import type { Agent } from "./agent";
+import { describeAwsRequest, describeAwsResponse, isSigned } from "./aws_request";
+import { type Span, Status } from "./span";
+
+/** undici's request, of version 5 or later. */
+interface Request {
+  method: string;
+  origin: string | URL;
+  path: string;
+  headers: string | (string | Buffer | string[])[];
+  addHeader: (name: string, value: string) => void;
+}
+
+interface Message {
+  request: Request;
+  response?: { statusCode: number; headers: Buffer[] };
+  error?: unknown;
+}
+
+const calls = new WeakMap<Request, Span>();
+
+export function on(event: "create" | "headers" | "trailers" | "error", agent: Agent, message: unknown): void {
+  const { request, response, error } = message as Message;
+  if (event === "create") {
+    begin(agent, request);
+    return;
+  }
+  const span = calls.get(request);
+  if (span === undefined) return;
+  if (event === "headers") {
+    if (response !== undefined) answered(span, response);
+    return;
+  }
+  calls.delete(request);
+  agent.recorder.finish(span, event === "error" ? (error ?? new Error("The request failed")) : undefined);
+}
+
+function begin(agent: Agent, request: Request): void {
+  const { recorder } = agent;
+  const current = recorder.current();
+  if (current === undefined) return;
+  const headers = headersOf(request);
+  const signed = isSigned(headers.get("authorization") ?? "");
+  const url = new URL(request.path, request.origin);
+  const inner = current.isCall;
+  const span = inner ? current : recorder.call(request.method);
+  if (span === undefined) return;
+  if (!inner) {
+    const { attributes } = span;
+    attributes["http.request.method"] = request.method;
+    attributes["server.address"] = url.hostname;
+    attributes["server.port"] = url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port);
+    attributes["url.full"] = url.href;
+    attributes["user_agent.original"] = headers.get("user-agent");
+    if (signed) describeAwsRequest(span, request.path, (name) => headers.get(name) ?? "");
+  }
+  for (const [name, value] of recorder.headers(span)) {
+    if (!headers.has(name.toLowerCase())) request.addHeader(name, value);
+  }
+  if (inner) return;
+  calls.set(request, span);
+  recorder.announce(span);
+}
+
+function headersOf(request: Request): Map<string, string> {
+  const found = new Map<string, string>();
+  const { headers } = request;
+  if (typeof headers === "string") {
+    for (const line of headers.split("\r\n")) {
+      const colon = line.indexOf(":");
+      if (colon > 0) found.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim());
+    }
+  } else if (Array.isArray(headers)) {
+    for (let index = 0; index + 1 < headers.length; index += 2)
+      found.set(String(headers[index]).toLowerCase(), String(headers[index + 1]));
+  }
+  return found;
+}
+
+function answered(span: Span, response: { statusCode: number; headers: Buffer[] }): void {
+  span.attributes["http.response.status_code"] = response.statusCode;
+  if (span.attributes["rpc.system"] !== undefined) {
+    const headers: Record<string, string> = {};
+    for (let index = 0; index + 1 < response.headers.length; index += 2)
+      headers[String(response.headers[index]).toLowerCase()] = String(response.headers[index + 1]);
+    describeAwsResponse(span, headers);
+  }
+  if (response.statusCode >= 400) {
+    span.status = Status.Error;
+    span.attributes["error.type"] ??= String(response.statusCode);
+  }
+}
