@@ -21,4 +21,6 @@ if [ ! -f "$client/rapid-client.node" ]; then
         -pthread -o "$client/rapid-client.node" >>"$log" 2>&1 || { echo "runtime_client: it does not compile, see $log" >&2; exit 1; }
     rm -rf "$empty" "$artifacts" "$client/deps/curl-src" "$client/deps/aws-lambda-cpp-src"
 fi
+# The client of the versions before uses the same module.
+cp "$client/rapid-client.node" "$modules/aws-lambda-ric3/dist/"
 echo "$client"

@@ -17,6 +17,8 @@ interface ReportedError {
 export class Invocation {
   private requestId = "";
   private cold = true;
+  /** The error report of a response that failed after it had begun. */
+  private failure: string | undefined;
 
   constructor(
     private readonly agent: Agent,
@@ -70,8 +72,15 @@ export class Invocation {
     });
   }
 
-  /** The runtime asks for the next event: whatever had not ended by then has ended now. */
+  /** A streamed response says behind its body that it has failed (L-4.1). */
+  failing(report: string): void {
+    this.failure = report;
+  }
+
+  /** A streamed response has been sent, or the runtime asks for the next event: what had not ended by then has now. */
   settle(): void {
-    if (this.agent.recorder.root !== undefined) this.end(this.agent.recorder.now());
+    const { failure } = this;
+    this.failure = undefined;
+    if (this.agent.recorder.root !== undefined) this.end(this.agent.recorder.now(), failure);
   }
 }

@@ -19,43 +19,48 @@ function of<N extends keyof Chunks>(
 
 const awsSdk3 = of("aws-sdk", "aws_sdk_v3", (patches, agent, exports) => patches.patch(agent, exports));
 
-/** What is required, as it is written -> patch. */
+/** A file below node_modules -> patch. */
 const TABLE: Record<string, Patch> = {
-  "@smithy/core/client": awsSdk3,
-  "@smithy/smithy-client": awsSdk3,
-  "@aws-sdk/smithy-client": awsSdk3,
-  "aws-sdk": of("aws-sdk", "aws_sdk_v2", (patches, agent, exports) => patches.patch(agent, exports)),
-  "aws-sdk/lib/core": of("aws-sdk", "aws_sdk_v2", (patches, agent, exports) => patches.patch(agent, exports)),
+  "@smithy/core/dist-cjs/submodules/client/index.js": awsSdk3,
+  "@smithy/smithy-client/dist-cjs/index.js": awsSdk3,
+  "@aws-sdk/smithy-client/dist-cjs/index.js": awsSdk3,
+  "aws-sdk/lib/core.js": of("aws-sdk", "aws_sdk_v2", (patches, agent, exports) => patches.patch(agent, exports)),
 };
 
+const PACKAGES = "/node_modules/";
+
 interface ModuleClass {
-  _load: (request: string, parent: unknown, isMain: boolean) => unknown;
+  _cache: Record<string, NodeJS.Module>;
 }
 
-/** One look into a table for each `require` of the function; ES imports of CommonJS packages come through here too (A-40). */
+/**
+ * Watches the cache that every CommonJS module is put into before it runs, also one that an ES module imports (A-40). A
+ * wrapper around `require` would be seen in the stack of every error that is raised while the function loads.
+ */
 export function watchModules(agent: Agent): void {
   const modules = require("node:module") as ModuleClass;
-  const original = modules._load;
-  const patched = new WeakSet<object>();
-  modules._load = function (request, parent, isMain) {
-    const exports = original.call(this, request, parent, isMain);
-    const patch = TABLE[request] ?? (request[0] === "/" ? TABLE[packageOf(request)] : undefined);
-    if (patch === undefined || exports === null) return exports;
-    if ((typeof exports !== "object" && typeof exports !== "function") || patched.has(exports)) return exports;
-    patched.add(exports);
-    if (!agent.disabled(patch.instrumentation)) guarded(agent, request, () => patch.apply(agent, exports));
-    return exports;
-  };
+  modules._cache = new Proxy(modules._cache, {
+    set(cache, filename, module: NodeJS.Module) {
+      (cache as Record<string | symbol, NodeJS.Module>)[filename] = module;
+      if (typeof filename === "string") {
+        const start = filename.lastIndexOf(PACKAGES);
+        const patch = start < 0 ? undefined : TABLE[filename.slice(start + PACKAGES.length)];
+        if (patch !== undefined && !agent.disabled(patch.instrumentation))
+          guarded(agent, filename, () => whenLoaded(module, () => guarded(agent, filename, () => patch.apply(agent, module.exports))));
+      }
+      return true;
+    },
+  });
 }
 
-/** The package that a path inside node_modules belongs to. */
-function packageOf(path: string): string {
-  const start = path.lastIndexOf("/node_modules/");
-  if (start < 0) return "";
-  const [first = "", second = "", third = ""] = path.slice(start + 14).split("/");
-  if (first[0] !== "@") return first;
-  // A package with several entries, of which one matters.
-  return first === "@smithy" && second === "core" && third === "dist-cjs"
-    ? path.includes("/submodules/client/") ? "@smithy/core/client" : ""
-    : `${first}/${second}`;
+function whenLoaded(module: NodeJS.Module, run: () => void): void {
+  Object.defineProperty(module, "loaded", {
+    configurable: true,
+    enumerable: true,
+    get: () => false,
+    set: (loaded: boolean) => {
+      Object.defineProperty(module, "loaded", { configurable: true, enumerable: true, writable: true, value: loaded });
+      if (loaded) run();
+    },
+  });
 }

@@ -30,34 +30,35 @@ function watchNext(agent: Agent, invocation: Invocation, request: ClientRequest)
   });
 }
 
+type Send = (data: unknown, ...rest: unknown[]) => boolean;
+
 function watchAnswer(agent: Agent, invocation: Invocation, request: ClientRequest, failed: boolean): void {
-  let report = "";
-  let trailer: string | undefined;
-  const keep = (data: unknown): void => {
-    if (failed && report.length < MAX_REPORT && (typeof data === "string" || data instanceof Uint8Array))
-      report += Buffer.from(data as string).toString();
-  };
-  const { write, end, addTrailers } = request;
-  request.write = function (this: ClientRequest, ...args: unknown[]) {
-    keep(args[0]);
-    return (write as (...given: unknown[]) => boolean).apply(this, args);
-  } as typeof request.write;
-  request.end = function (this: ClientRequest, ...args: unknown[]) {
-    keep(args[0]);
-    return (end as (...given: unknown[]) => ClientRequest).apply(this, args);
-  } as typeof request.end;
-  // A response that fails in the middle says so behind its body (L-4.1).
+  const { addTrailers } = request;
   request.addTrailers = function (this: ClientRequest, trailers) {
     const body = (trailers as Record<string, unknown>)["Lambda-Runtime-Function-Error-Body"];
-    if (typeof body === "string") trailer = Buffer.from(body, "base64").toString();
+    if (typeof body === "string") invocation.failing(Buffer.from(body, "base64").toString());
     return addTrailers.call(this, trailers);
   };
+  if (failed) keepReport(invocation, request as unknown as { _send: Send });
   onResponse(request, (response) => {
     onEvent(response, (event) => {
-      if (event !== "end") return;
-      guarded(agent, "an invocation", () => invocation.end(agent.recorder.now(), failed ? report : trailer));
+      if (event === "end") guarded(agent, "an invocation", () => invocation.settle());
     });
   });
+}
+
+/** The header block is made inside of the call that brings the body: what is sent from now on is the body. */
+function keepReport(invocation: Invocation, request: { _send: Send }): void {
+  let report = "";
+  const send = request._send;
+  request._send = function (data, ...rest) {
+    if (report.length < MAX_REPORT && (typeof data === "string" || data instanceof Uint8Array)) {
+      report += Buffer.from(data as string).toString();
+      // Without the sizes of a chunked body.
+      invocation.failing(report.slice(report.indexOf("{"), report.lastIndexOf("}") + 1));
+    }
+    return send.call(this, data, ...rest);
+  };
 }
 
 function onResponse(request: ClientRequest, seen: (response: IncomingMessage) => void): void {

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Runs the Node.js agent's tests on each Node.js that it supports.
+set -eu
+
+cd "$(dirname "$0")/../.."
+OTEL_XRAY_NODE_TEST=$(layer-build/tools.sh node-test)
+OTEL_XRAY_NODE_AGENT=${CARGO_TARGET_DIR:-$PWD/target}/nodejs-agent
+export OTEL_XRAY_NODE_TEST OTEL_XRAY_NODE_AGENT
+layer-build/bundle_nodejs.sh "$OTEL_XRAY_NODE_AGENT"
+tests/nodejs/runtime_client.sh "$OTEL_XRAY_NODE_TEST" >/dev/null
+arch=$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')
+failed=
+for version in ${NODE_VERSIONS:-18 20 22 24}; do
+    node=$OTEL_XRAY_NODE_TEST/node_modules/node$version-$arch/bin/node
+    echo "Node.js $version"
+    "$node" --test --test-reporter=spec tests/nodejs/*.test.mjs || failed="$failed $version"
+done
+[ -z "$failed" ] || { echo "failed on Node.js$failed" >&2; exit 1; }

@@ -1,0 +1,215 @@
+// The handler's span, and that a function behaves as without the layer (A-42, A-47, A-48).
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Frame } from "./stage/pipe.mjs";
+import { ARN, PARENT, RUNTIMES, TRACE, withFunction } from "./stage/function.mjs";
+
+for (const runtime of Object.keys(RUNTIMES)) {
+  test(`${runtime}: one span for each invocation, with the parent of the trace header`, () =>
+    withFunction("exports.handler = async (event) => ({ got: event });", { runtime }, async (run) => {
+      assert.deepEqual(JSON.parse((await run.invoke({ a: 1 })).body), { got: { a: 1 } });
+      await run.invoke({ a: 2 });
+      await run.frames.done(2);
+      const [cold, warm] = run.frames.ended;
+      assert.equal(run.frames.ended.length, 2);
+      assert.equal(cold.name, "app.handler");
+      assert.equal(cold.kind, 2);
+      assert.equal(cold.traceId, TRACE);
+      assert.equal(cold.parentId, PARENT);
+      assert.equal(cold.flags, 0x301);
+      assert.equal(cold.attributes["faas.coldstart"], true);
+      assert.equal(warm.attributes["faas.coldstart"], false);
+      assert.equal(cold.attributes["cloud.resource_id"], ARN);
+      assert.equal(cold.attributes["cloud.account.id"], "123456789012");
+      assert.equal(cold.attributes["faas.name"], "shop");
+      assert.equal(cold.attributes["faas.version"], "7");
+      assert.ok(cold.end > cold.start && cold.end - cold.start < 60_000_000_000n);
+      assert.equal(run.frames.started.length, 2);
+      assert.equal(run.frames.hello.agent, "otel-xray-nodejs");
+      assert.equal(run.frames.hello.env._HANDLER, "app.handler");
+      assert.deepEqual(
+        run.frames.all.map((frame) => frame.kind),
+        [Frame.hello, Frame.invoke, Frame.start, Frame.end, Frame.done, Frame.invoke, Frame.start, Frame.end, Frame.done],
+      );
+      assert.equal(run.frames.claims, 1);
+    }));
+}
+
+/** Kind and body, without what differs from run to run. */
+const comparable = ({ kind, body }, task) => [kind, body.replaceAll(task, "TASK")];
+
+const FORMS = {
+  "async": { "app.js": "exports.handler = async () => 1;" },
+  "callback": { "app.js": "exports.handler = (event, context, callback) => setTimeout(callback, 5, null, { late: true });", callback: true },
+  "callback with an error": { "app.js": "exports.handler = (e, c, callback) => callback(new TypeError('no'));", callback: true, raises: "TypeError" },
+  "null payload and nothing returned": { "app.js": "exports.handler = async (event) => { if (event !== null) throw event; };" },
+  "ES module with top-level await": {
+    "app.mjs": "const ready = await new Promise((go) => setTimeout(go, 5, 7)); export const handler = async () => ready;",
+  },
+  "ES module by package.json": { "app.js": "export const handler = async () => import.meta.url.slice(-6);", "package.json": '{"type":"module"}' },
+  ".cjs": { "app.cjs": "exports.handler = async () => require('path').sep;" },
+  "nested export, slashes": { "src/deep/app.js": "exports.ns = { deep: { handler: async () => 'deep' } };", handler: "src/deep/app.ns.deep.handler" },
+  "esbuild output": {
+    "app.js": `var __defProp = Object.defineProperty;
+      var __export = (target, all) => { for (var name in all) __defProp(target, name, { get: all[name], enumerable: true }); };
+      var __toCommonJS = (mod) => Object.assign(Object.create(null), { get handler() { return mod.handler; } });
+      var app = {}; __export(app, { handler: () => handler });
+      module.exports = __toCommonJS(app); async function handler() { return "bundled"; }`,
+  },
+  "TypeScript output": {
+    "app.js": '"use strict"; Object.defineProperty(exports, "__esModule", { value: true }); exports.handler = void 0; exports.handler = async () => "ts";',
+  },
+  "thrown error": { "app.js": "exports.handler = async () => { throw new RangeError('over'); };", raises: "RangeError" },
+  "thrown text": { "app.js": "exports.handler = async () => { throw 'just text'; };", raises: "string" },
+  "thrown in a plain function": { "app.js": "exports.handler = () => { throw new Error('plain'); };", raises: "Error" },
+};
+
+for (const runtime of Object.keys(RUNTIMES)) {
+  for (const [name, { handler = "app.handler", raises, callback, ...sources }] of Object.entries(FORMS)) {
+    const skip = callback && runtime === "native" && "this runtime client takes no callbacks";
+    test(`${runtime}: ${name} answers as without the layer`, { skip }, async () => {
+      const options = { runtime, handler, packages: false };
+      const bare = await withFunction(sources, { ...options, layer: false }, async (run) => comparable(await run.invoke(), run.task));
+      await withFunction(sources, options, async (run) => {
+        const answer = await run.invoke();
+        assert.deepEqual(comparable(answer, run.task), bare);
+        await run.frames.done(1);
+        const [root] = run.frames.ended;
+        assert.equal(run.frames.ended.length, 1);
+        assert.equal(root.name, handler);
+        assert.equal(root.status, raises === undefined ? 0 : 2);
+        assert.equal(run.frames.of(Frame.done)[0][0], raises === undefined ? 0 : 1);
+        assert.equal(root.events[0]?.attributes["exception.type"], raises);
+        assert.equal(answer.kind, raises === undefined ? "response" : "error");
+      });
+    });
+  }
+
+  test(`${runtime}: a streamed response ends its span when it has been sent`, () =>
+    withFunction(
+      `exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+         stream.write("one "); await new Promise((go) => setTimeout(go, 10)); stream.write("two"); stream.end();
+         await new Promise((go) => stream.on ? stream.on("finish", go) : go());
+       });`,
+      { runtime },
+      async (run) => {
+        for (const count of [1, 2]) {
+          assert.equal((await run.invoke()).body, "one two");
+          await run.frames.done(count);
+        }
+        assert.equal(run.frames.ended.length, 2);
+        assert.equal(run.frames.ended[0].status, 0);
+        assert.ok(run.frames.ended[0].end - run.frames.ended[0].start >= 9_000_000n);
+      },
+    ));
+
+  test(`${runtime}: a streamed response that fails in the middle is an error`, () =>
+    withFunction(
+      `exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+         stream.write("one "); throw new RangeError("half way");
+       });`,
+      { runtime },
+      async (run) => {
+        await run.invoke();
+        await run.frames.done(1);
+        const [root] = run.frames.ended;
+        assert.equal(root.status, 2);
+        assert.equal(root.events[0].attributes["exception.type"], "RangeError");
+        assert.equal(root.events[0].attributes["exception.message"], "half way");
+      },
+    ));
+
+  test(`${runtime}: a trace header that is missing or broken begins a trace of its own`, () =>
+    withFunction("exports.handler = async () => 1;", { runtime }, async (run) => {
+      const headers = [null, "", "Root=1-zz;Parent=1", "Sampled=0", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0;Lineage=a:1"];
+      for (const header of headers) await run.invoke(null, header);
+      await run.frames.done(headers.length);
+      const spans = run.frames.ended;
+      assert.equal(spans.length, headers.length);
+      for (const span of spans) assert.match(span.traceId, /^[0-9a-f]{32}$/);
+      const last = spans[4];
+      assert.equal(last.traceId, TRACE);
+      assert.equal(last.parentId, "");
+      assert.equal(last.flags, 0);
+      assert.equal(new Set(spans.map((span) => span.traceId)).size, headers.length);
+    }));
+
+  test(`${runtime}: without an extension the function works and says nothing`, () =>
+    withFunction("exports.handler = async () => 'fine';", { runtime, listening: false }, async (run) => {
+      for (let count = 0; count < 3; count++) assert.equal((await run.invoke()).body, '"fine"');
+      assert.doesNotMatch(run.output(), /\[otel-xray\]/);
+    }));
+
+  test(`${runtime}: an error at load is reported once, as without the layer`, async () => {
+    const source = "console.log('loading'); throw new TypeError('at load');";
+    const outcome = (layer) =>
+      withFunction(source, { runtime, layer }, async (run) => {
+        const answer = await run.answer();
+        await run.exited;
+        return [answer.body.replaceAll(run.task, "TASK"), run.output().split("loading").length];
+      });
+    assert.deepEqual(await outcome(true), await outcome(false));
+  });
+}
+
+test("process.exit in the handler ends the pipe with the span still open", () =>
+  withFunction("exports.handler = () => { process.exit(3); };", {}, async (run) => {
+    run.put({});
+    assert.equal((await run.exited).code, 3);
+    await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+    assert.equal(run.frames.started.length, 1);
+    assert.equal(run.frames.ended.length, 0);
+    assert.equal(run.frames.of(Frame.done).length, 0);
+  }));
+
+test("an uncaught exception and an unhandled rejection leave as without the layer", async () => {
+  for (const body of ["setTimeout(() => { throw new Error('later'); }, 1); return new Promise(() => {});", "Promise.reject(new Error('lost')); await new Promise(() => setTimeout(() => {}, 1e5));"]) {
+    const outcome = (layer) =>
+      withFunction(`exports.handler = async () => { ${body} };`, { layer, runtime: "native3" }, async (run) => {
+        const answer = await run.invoke();
+        const { code } = await run.exited;
+        if (layer) {
+          await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+          assert.equal(run.frames.ended.length, 1);
+          assert.equal(run.frames.ended[0].status, 2);
+        }
+        return [answer.kind, JSON.parse(answer.body).errorType, code];
+      });
+    assert.deepEqual(await outcome(true), await outcome(false));
+  }
+});
+
+test("the function sees no sign of the agent, and its processes do not get it", () =>
+  withFunction(
+    `const { fork, spawnSync } = require("node:child_process"); const { Worker } = require("node:worker_threads");
+     exports.handler = async () => {
+       const child = fork("./child.js", { silent: true });
+       const forked = await new Promise((go) => child.on("message", go));
+       const worker = new Worker("require('worker_threads').parentPort.postMessage(process.execArgv)", { eval: true });
+       const inWorker = await new Promise((go) => worker.on("message", go));
+       return { own: process.execArgv, options: process.env.NODE_OPTIONS, forked, inWorker, exit: process.listenerCount("exit") };
+     };`,
+    { variables: { NODE_OPTIONS: "--no-warnings" }, packages: false },
+    async (run) => {
+      const fs = await import("node:fs");
+      fs.writeFileSync(`${run.task}/child.js`, "process.send(process.execArgv); process.disconnect();");
+      const seen = JSON.parse((await run.invoke()).body);
+      assert.deepEqual(seen.own, []);
+      assert.equal(seen.options, "--no-warnings");
+      assert.deepEqual(seen.forked, []);
+      assert.equal(seen.exit, 0);
+      await run.frames.done(1);
+      assert.equal(run.frames.claims, 1, "the worker claims no pipe");
+    },
+  ));
+
+for (const variable of ["OTEL_XRAY_ENABLED=false", "OTEL_SDK_DISABLED=true"]) {
+  test(`${variable} leaves the function alone`, () => {
+    const [name, value] = variable.split("=");
+    return withFunction("exports.handler = async () => Object.keys(require.cache).length;", { variables: { [name]: value } }, async (run) => {
+      assert.equal((await run.invoke()).kind, "response");
+      assert.equal(run.frames.all.length, 0);
+    });
+  });
+}

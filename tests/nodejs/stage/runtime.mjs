@@ -1,0 +1,118 @@
+// A stand-in for the managed runtime: its rules for finding the handler, its ways of answering, and plain HTTP for what the
+// runtime client does in its native module.
+
+import { createRequire } from "node:module";
+import fs from "node:fs";
+import path from "node:path";
+
+const require = createRequire(import.meta.url);
+const http = require("node:http");
+const [hostname, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(":");
+const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+const BASE = "/2018-06-01/runtime";
+const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
+
+function call(method, where, body, headers = {}) {
+  return new Promise((resolve, reject) => {
+    const request = http.request({ hostname, port, method, path: BASE + where, agent, headers }, (response) => {
+      let data = "";
+      response.setEncoding("utf8").on("data", (piece) => (data += piece));
+      response.on("end", () => resolve({ headers: response.headers, data }));
+    });
+    request.on("error", reject).end(body);
+  });
+}
+
+const report = (error) =>
+  error instanceof Error
+    ? { errorType: error.name, errorMessage: error.message, trace: error.stack.split("\n") }
+    : { errorType: typeof error, errorMessage: String(error), trace: [] };
+
+function postError(where, error) {
+  const reported = report(error);
+  return call("POST", where, JSON.stringify(reported), { "Lambda-Runtime-Function-Error-Type": reported.errorType });
+}
+
+function moduleType(folder) {
+  const file = path.join(folder, "package.json");
+  if (fs.existsSync(file)) return JSON.parse(fs.readFileSync(file)).type;
+  return folder === "/" ? undefined : moduleType(path.dirname(folder));
+}
+
+/** `some/folder/file.a.b`: the file ends at the first dot of the last part, and names follow. */
+async function load(taskRoot, name) {
+  const last = path.basename(name);
+  const dot = last.indexOf(".");
+  const file = path.resolve(taskRoot, name.slice(0, name.length - last.length), last.slice(0, dot));
+  // From version 24 on, the runtime imports CommonJS too.
+  const importsAll = Number(process.versions.node.split(".")[0]) >= 24;
+  const imported = async (extension) => {
+    const found = await import(file + extension);
+    return found.default !== undefined && last.slice(dot + 1).split(".")[0] in Object(found.default) ? found.default : found;
+  };
+  let exports;
+  if (fs.existsSync(`${file}.js`) && moduleType(path.dirname(file)) !== "module" && !importsAll) exports = require(`${file}.js`);
+  else if (fs.existsSync(`${file}.js`)) exports = await imported(".js");
+  else if (fs.existsSync(`${file}.mjs`)) exports = await imported(".mjs");
+  else exports = require(`${file}.cjs`);
+  const handler = last.slice(dot + 1).split(".").reduce((object, key) => object?.[key], exports);
+  if (typeof handler !== "function") throw new Error(`${name} is undefined or not exported`);
+  return handler;
+}
+
+function stream(requestId, handler, event) {
+  return new Promise((resolve, reject) => {
+    const request = http.request(
+      {
+        hostname,
+        port,
+        method: "POST",
+        path: `${BASE}/invocation/${requestId}/response`,
+        agent,
+        headers: { "Lambda-Runtime-Function-Response-Mode": "streaming", Trailer: "Lambda-Runtime-Function-Error-Type" },
+      },
+      (response) => response.resume().on("end", resolve),
+    );
+    request.on("error", reject);
+    handler(event, request, { awsRequestId: requestId }).catch((error) => {
+      const body = Buffer.from(JSON.stringify(report(error))).toString("base64");
+      request.addTrailers({ "Lambda-Runtime-Function-Error-Type": "Error", "Lambda-Runtime-Function-Error-Body": body });
+      request.end();
+    });
+  });
+}
+
+globalThis.awslambda = { streamifyResponse: (handler) => Object.assign(handler, { [STREAMING]: true }) };
+let current;
+process.on("uncaughtException", async (error) => {
+  await postError(current === undefined ? "/init/error" : `/invocation/${current}/error`, error);
+  process.exit(129);
+});
+
+let handler;
+try {
+  handler = await load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER);
+} catch (error) {
+  await postError("/init/error", error);
+  process.exit(1);
+}
+for (;;) {
+  const { headers, data } = await call("GET", "/invocation/next");
+  current = headers["lambda-runtime-aws-request-id"];
+  process.env._X_AMZN_TRACE_ID = headers["lambda-runtime-trace-id"] ?? "";
+  const event = JSON.parse(data);
+  if (handler[STREAMING]) {
+    await stream(current, handler, event);
+    continue;
+  }
+  try {
+    const result = await new Promise((resolve, reject) => {
+      const callback = (error, value) => (error ? reject(error) : resolve(value));
+      const returned = handler(event, { awsRequestId: current }, callback);
+      if (typeof returned?.then === "function") returned.then(resolve, reject);
+    });
+    await call("POST", `/invocation/${current}/response`, JSON.stringify(result ?? null));
+  } catch (error) {
+    await postError(`/invocation/${current}/error`, error);
+  }
+}
