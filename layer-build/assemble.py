@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pack
@@ -30,11 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", required=True, choices=plan.MACHINES)
     parser.add_argument("--extension", required=True, type=Path, help="the compiled extension")
+    parser.add_argument("--nodejs-agent", required=True, type=Path, help="folder of the bundled Node.js agent")
     parser.add_argument("--stage", required=True, type=Path, help="folder to lay out as /opt; its content is replaced")
     parser.add_argument("--out", required=True, type=Path, help="folder of the zips")
     arguments = parser.parse_args()
     interpreters = pythons.find()
-    lay_out(arguments.extension, ROOT / "wrapper", ROOT / "LICENSE", arguments.stage, interpreters)
+    built = Built(arguments.extension, arguments.nodejs_agent)
+    lay_out(built, ROOT / "wrapper", ROOT / "LICENSE", arguments.stage, interpreters)
     missing = [f"3.{minor}" for minor in plan.PYTHON_MINORS if f"3.{minor}" not in interpreters]
     note = f"; not found here, so without: {', '.join(missing)}" if missing else ""
     print(f"assemble: Python files compiled for {', '.join(interpreters) or 'no version'}{note}", file=sys.stderr)
@@ -43,13 +46,24 @@ def main() -> None:
         print(f"{archive}  {archive.stat().st_size} bytes  sha256 {digest}")
 
 
-def lay_out(extension: Path, wrapper: Path, license_file: Path, stage: Path, interpreters: dict[str, Path]) -> None:
+@dataclass(frozen=True)
+class Built:
+    """What has been built of the sources."""
+
+    extension: Path
+    nodejs_agent: Path
+    """The folder of the bundled files."""
+
+
+def lay_out(built: Built, wrapper: Path, license_file: Path, stage: Path, interpreters: dict[str, Path]) -> None:
     """Fills the stage folder with what /opt shall hold, and compiles the Python agent."""
     shutil.rmtree(stage, ignore_errors=True)
     agent = wrapper / "python"
-    sources = {plan.EXTENSION: extension, plan.WRAPPER: wrapper / "otel-instrument", plan.LICENSE: license_file}
+    sources = {plan.EXTENSION: built.extension, plan.WRAPPER: wrapper / "otel-instrument", plan.LICENSE: license_file}
     for source in sorted(agent.rglob("*.py")):
         sources[f"{plan.PYTHON_AGENT}/{source.relative_to(agent).as_posix()}"] = source
+    for source in sorted(built.nodejs_agent.glob("*.js")):
+        sources[f"{plan.NODEJS_AGENT}/{source.name}"] = source
     for path, source in sources.items():
         entry = plan.entry_for(path)
         if entry is None:

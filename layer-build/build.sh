@@ -87,4 +87,5 @@ lambda_dir=$target_dir/lambda/$arch
 cargo lambda build --extension --release --locked --package otel-xray --skip-target-check --disable-optimizations \
     --lambda-dir "$lambda_dir" "$@" >&2
 
-exec "$(layer-build/tools.sh build)/python" layer-build/assemble.py --arch "$arch" --extension "$lambda_dir/extensions/otel-xray" --stage "$target_dir/layer/$arch" --out "$out"
+layer-build/bundle_nodejs.sh "$target_dir/nodejs-agent"
+exec "$(layer-build/tools.sh build)/python" layer-build/assemble.py --arch "$arch" --extension "$lambda_dir/extensions/otel-xray" --nodejs-agent "$target_dir/nodejs-agent" --stage "$target_dir/layer/$arch" --out "$out"

@@ -11,6 +11,9 @@ LICENSE = "otel-xray/LICENSE"
 PYTHON_AGENT = "python"
 """Folder of the Python agent. The managed runtime searches /opt/python by itself (L-2.3)."""
 
+NODEJS_AGENT = "otel-xray/nodejs"
+"""Folder of the Node.js agent. Not below /opt/nodejs, where the runtime searches the packages of functions."""
+
 PYTHON_MINORS = range(9, 15)
 """Minor versions of Python 3 that the agent supports and that get compiled files (A-4)."""
 
@@ -43,6 +46,7 @@ ENTRIES = (
     Entry(re.escape(WRAPPER), 0o755, required=True, collector=True),
     Entry(re.escape(LICENSE), 0o644, required=True, collector=True),
     Entry(rf"{PYTHON_AGENT}/(?:{_MODULE}/)*{_MODULE}\.py", 0o644, required=True, collector=False),
+    Entry(rf"{NODEJS_AGENT}/{_MODULE}\.js", 0o644, required=True, collector=False),
     Entry(
         rf"{PYTHON_AGENT}/(?:{_MODULE}/)*__pycache__/{_MODULE}\.cpython-3\d+\.pyc",
         0o644,
@@ -59,5 +63,5 @@ def entry_for(path: str) -> Entry | None:
 
 def planned_directory(path: str) -> bool:
     """Whether a folder (with its closing slash) can hold a planned file."""
-    fixed = {"extensions/", "otel-xray/", f"{PYTHON_AGENT}/"}
+    fixed = {"extensions/", "otel-xray/", f"{PYTHON_AGENT}/", f"{NODEJS_AGENT}/"}
     return path in fixed or re.fullmatch(rf"{PYTHON_AGENT}/(?:{_MODULE}/)+", path) is not None

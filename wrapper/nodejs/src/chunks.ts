@@ -3,6 +3,7 @@
 import type * as awsSdk2 from "./aws_sdk_v2";
 import type * as awsSdk3 from "./aws_sdk_v3";
 import type * as http from "./http";
+import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
 import type * as undici from "./undici";
 
@@ -11,6 +12,7 @@ export interface Chunks {
   aws_sdk_v2: typeof awsSdk2;
   aws_sdk_v3: typeof awsSdk3;
   http: typeof http;
+  otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;
   undici: typeof undici;
 }

@@ -1,6 +1,7 @@
 /** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
 
 import type { Agent } from "./agent";
+import { offerOtelApi } from "./otel_global";
 import { Invocation } from "./invocation";
 import { watchModules } from "./modules";
 import { watchNativeClient } from "./native_client";
@@ -51,6 +52,7 @@ function start(environ: NodeJS.ProcessEnv): void {
   watchHttp(agent, invocation);
   watchUndici(agent);
   watchModules(agent);
+  if (!agent.disabled("opentelemetry")) offerOtelApi(agent);
 }
 
 // Worker threads share the process's pipe and not its memory. A managed instance runs every invocation in one of them.
