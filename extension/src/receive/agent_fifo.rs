@@ -4,6 +4,7 @@
 //! the pipe's end is the end of that process. Its first bytes tell the claim, and the next pipe is laid.
 
 use super::agent_socket::read_frames;
+use super::process::Fate;
 use super::{Connection, Received};
 use crate::log::{Level, Log};
 use nix::sys::stat::Mode;
@@ -73,8 +74,8 @@ pub async fn serve(fifo: Fifo, out: mpsc::Sender<Received>, log: Log) {
         let (claims, closing) = (out.clone(), log.clone());
         tokio::spawn(async move {
             let connection = Connection(number);
-            read_frames(waiting, connection, &claims, &closing).await;
-            let _ = claims.send(Received::Closed(connection)).await;
+            let pid = read_frames(waiting, connection, &claims, &closing).await;
+            let _ = claims.send(Received::Closed(connection, Fate::of(pid))).await;
             drop(reader);
         });
         waiting = match next {
@@ -131,14 +132,18 @@ mod tests {
         assert!(matches!(next(&mut received).await, Received::Hello(Connection(FIRST_NUMBER), _)));
         let mut second = claim(&path, "second");
         second.write_all(HELLO).unwrap();
-        assert!(matches!(next(&mut received).await, Received::Hello(Connection(n), _) if n == FIRST_NUMBER + 1));
+        assert!(
+            matches!(next(&mut received).await, Received::Hello(Connection(n), _) if n == FIRST_NUMBER + 1)
+        );
 
         // Cut in the middle of a frame, as by a death.
         first.write_all(&[4, 3, 0]).unwrap();
         drop(first);
-        assert!(matches!(next(&mut received).await, Received::Closed(Connection(FIRST_NUMBER))));
+        assert!(matches!(next(&mut received).await, Received::Closed(Connection(FIRST_NUMBER), _)));
         second.write_all(HELLO).unwrap();
-        assert!(matches!(next(&mut received).await, Received::Hello(Connection(n), _) if n == FIRST_NUMBER + 1));
+        assert!(
+            matches!(next(&mut received).await, Received::Hello(Connection(n), _) if n == FIRST_NUMBER + 1)
+        );
         assert!(lines.lock().unwrap().is_empty());
 
         server.abort();
@@ -151,11 +156,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         let (out, mut received) = mpsc::channel(16);
-        let server = tokio::spawn(serve(Fifo::lay_at(path.clone()).unwrap(), out, test_log::capture(Level::Debug).0));
+        let server =
+            tokio::spawn(serve(Fifo::lay_at(path.clone()).unwrap(), out, test_log::capture(Level::Debug).0));
         drop(claim(&path, "silent"));
-        assert!(matches!(next(&mut received).await, Received::Closed(Connection(FIRST_NUMBER))));
+        assert!(matches!(next(&mut received).await, Received::Closed(Connection(FIRST_NUMBER), _)));
         claim(&path, "next").write_all(HELLO).unwrap();
-        assert!(matches!(next(&mut received).await, Received::Hello(Connection(n), _) if n == FIRST_NUMBER + 1));
+        assert!(
+            matches!(next(&mut received).await, Received::Hello(Connection(n), _) if n == FIRST_NUMBER + 1)
+        );
         server.abort();
     }
 

@@ -1,6 +1,6 @@
 //! The socket on which agents write frames.
 
-use super::frame::Decoder;
+use super::frame::{Decoder, Frame};
 use super::process::Fate;
 use super::{Connection, Received};
 use crate::log::{Level, Log};
@@ -68,27 +68,30 @@ pub fn own_uid() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
 }
 
-/// Reads frames until the stream is at its end.
+/// Reads frames until the stream is at its end, and tells the process that has said hello.
 pub(super) async fn read_frames(
     mut stream: impl AsyncRead + Unpin,
     connection: Connection,
     out: &mpsc::Sender<Received>,
     log: &Log,
-) {
+) -> Option<i32> {
+    let mut pid = None;
     let mut decoder = Decoder::default();
     loop {
         decoder.buffer().reserve(READ_BYTES);
         match stream.read_buf(decoder.buffer()).await {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return pid,
             Ok(_) => {}
         }
         while let Some(frame) = decoder.next_frame() {
-            if let Err(error) = &frame {
-                log.once("agent-frame", Level::Warn, format_args!("from the agent: {error}"));
+            match &frame {
+                Ok(Frame::Hello(hello)) => pid = i32::try_from(hello.pid).ok().filter(|pid| *pid > 0),
+                Ok(_) => {}
+                Err(error) => log.once("agent-frame", Level::Warn, format_args!("from the agent: {error}")),
             }
             let received = Received::of_frame(connection, frame);
             if out.send(received).await.is_err() {
-                return;
+                return pid;
             }
         }
     }

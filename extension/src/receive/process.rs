@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(Fate::parse(&line("R", 0x40_0004, 256)), ended(Exit::Status(1)));
         assert_eq!(Fate::parse(&line("Z", 0x40_000c, 9)), ended(Exit::Signal(9)));
         assert_eq!(
-            Fate::parse(&line("Z", 0x40_000c, 11 | 0x80)),
+            Fate::parse(&line("Z", 0x40_000c, 0x0b | 0x80)),
             ended(Exit::Signal(11)),
             "with a core dump"
         );
