@@ -13,6 +13,7 @@ const MAX_FLAT: usize = 50;
 const MAX_NESTED_BYTES: usize = 32_000;
 /// How deep documents are put into each other.
 const MAX_DEPTH: usize = 30;
+const LIST: &str = ",\"subsegments\":[";
 
 /// Whether a flush of so many spans would take more than one request.
 pub(super) fn is_worth_it(spans: usize) -> bool {
@@ -21,7 +22,7 @@ pub(super) fn is_worth_it(spans: usize) -> bool {
 
 /// Adds the documents in their order, local ones inside their parents.
 pub(super) fn nest(ready: Vec<Ready>, planned: &[Planned<'_>], documents: &mut Vec<TranslatedDocument>) {
-    let children = choose(&ready, planned);
+    let (children, bytes) = choose(&ready, planned);
     let mut is_nested = vec![false; ready.len()];
     for child in children.iter().flatten() {
         is_nested[*child] = true;
@@ -30,7 +31,9 @@ pub(super) fn nest(ready: Vec<Ready>, planned: &[Planned<'_>], documents: &mut V
     for (at, one) in ready.iter().enumerate() {
         let has_own = !is_nested[at] && !children[at].is_empty();
         with_children.push(has_own.then(|| {
-            let mut json = one.document.json[..one.document.json.len() - 1].to_owned();
+            // Inside, a document loses more than the list around it adds.
+            let mut json = String::with_capacity(bytes[at] + LIST.len());
+            json.push_str(&one.document.json[..one.document.json.len() - 1]);
             let spans = one.document.spans + push_children(at, &children, &ready, &mut json);
             json.push('}');
             (json, spans)
@@ -43,8 +46,8 @@ pub(super) fn nest(ready: Vec<Ready>, planned: &[Planned<'_>], documents: &mut V
     }));
 }
 
-/// For each document those that go into it.
-fn choose(ready: &[Ready], planned: &[Planned<'_>]) -> Vec<Vec<usize>> {
+/// For each document those that go into it, and its length with them at most.
+fn choose(ready: &[Ready], planned: &[Planned<'_>]) -> (Vec<Vec<usize>>, Vec<usize>) {
     let mut index: FxHashMap<(TraceId, SpanId), usize> = FxHashMap::default();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); ready.len()];
     let mut bytes: Vec<usize> = ready.iter().map(|one| one.document.json.len()).collect();
@@ -74,7 +77,7 @@ fn choose(ready: &[Ready], planned: &[Planned<'_>]) -> Vec<Vec<usize>> {
     for list in &mut children {
         list.reverse();
     }
-    children
+    (children, bytes)
 }
 
 /// Writes the children of a document behind its other fields, and returns the spans they stand for.
@@ -83,7 +86,7 @@ fn push_children(at: usize, children: &[Vec<usize>], ready: &[Ready], out: &mut 
         return 0;
     }
     let mut spans = 0;
-    out.push_str(",\"subsegments\":[");
+    out.push_str(LIST);
     for (number, child) in children[at].iter().enumerate() {
         if number > 0 {
             out.push(',');
