@@ -2,10 +2,12 @@
 //!
 //! A value that makes no sense is a complaint, never a failure: the default is used (fail open).
 
+use crate::export::Spool;
 use crate::log::{Format, Level};
 use crate::translate::Keep;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Who reads a setting.
@@ -39,6 +41,11 @@ const TELEMETRY_RECORDS: &str = "OTEL_XRAY_TELEMETRY_RECORDS";
 const OUTLETS: &str = "OTEL_XRAY_OUTLETS";
 const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
 const DAEMON: &str = "OTEL_XRAY_DAEMON";
+const FLUSH: &str = "OTEL_XRAY_FLUSH";
+const PROGRESS_MS: &str = "OTEL_XRAY_PROGRESS_MS";
+const SPOOL: &str = "OTEL_XRAY_SPOOL";
+const SPOOL_KB: &str = "OTEL_XRAY_SPOOL_KB";
+const SPOOL_AGE_S: &str = "OTEL_XRAY_SPOOL_AGE_S";
 const PLATFORM_EVENTS: &str = "OTEL_XRAY_PLATFORM_EVENTS";
 const AGENT_SOCKET: &str = "OTEL_XRAY_AGENT_SOCKET";
 
@@ -91,6 +98,24 @@ pub const SETTINGS: &[Setting] = &[
                shutdown.",
     },
     Setting {
+        name: FLUSH,
+        values: "`end`, `periodic:<ms>` (10 to 900000), `adaptive`",
+        default: "end",
+        reader: Reader::Extension,
+        help: "When traces leave. `end`: after each invocation's response, before Lambda may freeze the environment. \
+               `periodic`: every so many milliseconds while invocations run, and at the shutdown; nothing is added to an \
+               invocation, and the last traces before a pause arrive late. `adaptive`: as `end`, but as `periodic:5000` \
+               while ten invocations come in ten seconds. On Managed Instances, every second unless `periodic` says \
+               otherwise.",
+    },
+    Setting {
+        name: PROGRESS_MS,
+        values: "100 to 900000, or `off`",
+        default: "10000",
+        reader: Reader::Extension,
+        help: "An invocation that runs longer than this, in milliseconds, is shown in X-Ray while it runs.",
+    },
+    Setting {
         name: FLUSH_TIMEOUT_MS,
         values: "10 to 60000",
         default: "1000",
@@ -112,6 +137,28 @@ pub const SETTINGS: &[Setting] = &[
         reader: Reader::Extension,
         help: "How much is kept in memory, in kB, while X-Ray can't be reached. Past that the oldest is dropped and \
                counted.",
+    },
+    Setting {
+        name: SPOOL,
+        values: "a directory, or `off`",
+        default: "/tmp/.otel-xray",
+        reader: Reader::Extension,
+        help: "Where spans that could not be sent wait when Lambda ends the extension. After a timeout or a crash Lambda \
+               starts it again on the same `/tmp`, and they are sent then.",
+    },
+    Setting {
+        name: SPOOL_KB,
+        values: "64 to 65536",
+        default: "4096",
+        reader: Reader::Extension,
+        help: "How much of that directory is used, in kB.",
+    },
+    Setting {
+        name: SPOOL_AGE_S,
+        values: "1 to 86400",
+        default: "3600",
+        reader: Reader::Extension,
+        help: "How long spans may have waited there and still be sent, in seconds.",
     },
     Setting {
         name: OUTLETS,
@@ -207,6 +254,17 @@ pub enum TracingMode {
     PassThrough,
 }
 
+/// When traces leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushStrategy {
+    /// At the end of each invocation.
+    AtEnd,
+    /// Beside the invocations.
+    Every(Duration),
+    /// One or the other, by how often the function is invoked.
+    Adaptive,
+}
+
 /// A way out of the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutletKind {
@@ -220,6 +278,11 @@ pub enum OutletKind {
 
 impl OutletKind {
     const ALL: [Self; 3] = [Self::Xray, Self::Daemon, Self::Otlp];
+
+    /// The one of this name, whatever its case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
 
     /// The name in settings and accounts.
     pub fn name(self) -> &'static str {
@@ -242,9 +305,14 @@ pub struct Settings {
     pub adopt: bool,
     pub log_level: Level,
     pub log_format: Format,
+    pub flush: FlushStrategy,
+    /// `None` when turned off.
+    pub progress_after: Option<Duration>,
     pub flush_timeout: Duration,
     pub deadline_margin: Duration,
     pub buffer_bytes: usize,
+    /// `None` when turned off.
+    pub spool: Option<Spool>,
     /// At least one, each once.
     pub outlets: Vec<OutletKind>,
     pub telemetry_records: bool,
@@ -295,9 +363,12 @@ impl Settings {
                 Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
                 _ => Format::Text,
             },
+            flush: reader.get(FLUSH, parse_flush),
+            progress_after: reader.get(PROGRESS_MS, parse_progress),
             flush_timeout: Duration::from_millis(reader.get(FLUSH_TIMEOUT_MS, in_range(10, 60_000))),
             deadline_margin: Duration::from_millis(reader.get(DEADLINE_MARGIN_MS, in_range(10, 10_000))),
             buffer_bytes: usize::try_from(reader.get(BUFFER_KB, in_range(64, 65_536))).unwrap_or(4096) * 1024,
+            spool: reader.spool(),
             outlets: reader.get(OUTLETS, parse_outlets),
             telemetry_records: reader.get(TELEMETRY_RECORDS, parse_bool),
             otlp_http: reader.get(OTLP_HTTP, parse_listener),
@@ -315,6 +386,18 @@ struct Lookup<F> {
 }
 
 impl<F: Fn(&str) -> Option<String>> Lookup<F> {
+    fn spool(&mut self) -> Option<Spool> {
+        let limit_bytes = self.get(SPOOL_KB, in_range(64, 65_536)) * 1024;
+        let max_age = Duration::from_secs(self.get(SPOOL_AGE_S, in_range(1, 86_400)));
+        // Where several environments share a machine, each has a temporary directory of its own.
+        let own_tmp = (self.lookup)("TMPDIR").filter(|_| (self.lookup)(SPOOL).is_none());
+        let directory = match own_tmp {
+            Some(tmp) => PathBuf::from(tmp).join(".otel-xray"),
+            None => self.get(SPOOL, parse_spool)?,
+        };
+        Some(Spool { directory, limit_bytes, max_age })
+    }
+
     fn get<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
         if let Some(value) = (self.lookup)(name).filter(|value| !value.trim().is_empty()) {
             if let Some(parsed) = parse(value.trim()) {
@@ -354,6 +437,25 @@ fn parse_keep(text: &str) -> Option<Keep> {
     }
 }
 
+fn parse_flush(text: &str) -> Option<FlushStrategy> {
+    match text.to_ascii_lowercase().as_str() {
+        "end" => Some(FlushStrategy::AtEnd),
+        "adaptive" => Some(FlushStrategy::Adaptive),
+        other => {
+            let ms = in_range(10, 900_000)(other.strip_prefix("periodic:")?)?;
+            Some(FlushStrategy::Every(Duration::from_millis(ms)))
+        }
+    }
+}
+
+#[expect(clippy::option_option, reason = "outside: understood or not; inside: on or off")]
+fn parse_progress(text: &str) -> Option<Option<Duration>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(None);
+    }
+    Some(Some(Duration::from_millis(in_range(100, 900_000)(text)?)))
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "the shape every parser of a setting has")]
 fn parse_list(text: &str) -> Option<Vec<String>> {
     Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
@@ -362,7 +464,7 @@ fn parse_list(text: &str) -> Option<Vec<String>> {
 fn parse_outlets(text: &str) -> Option<Vec<OutletKind>> {
     let mut outlets = Vec::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let kind = OutletKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))?;
+        let kind = OutletKind::parse(name)?;
         if !outlets.contains(&kind) {
             outlets.push(kind);
         }
@@ -381,6 +483,14 @@ fn parse_listener(text: &str) -> Option<Option<SocketAddr>> {
     }
     let address: SocketAddr = text.replace("localhost", "127.0.0.1").parse().ok()?;
     address.ip().is_loopback().then_some(Some(address))
+}
+
+#[expect(clippy::option_option, reason = "outside: understood or not; inside: on or off")]
+fn parse_spool(text: &str) -> Option<Option<PathBuf>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(None);
+    }
+    text.starts_with('/').then(|| Some(text.into()))
 }
 
 fn parse_socket_name(text: &str) -> Option<String> {
@@ -433,6 +543,11 @@ mod tests {
             (TELEMETRY_RECORDS, "some"),
             (OTLP_HTTP, "0.0.0.0:4318"),
             (DAEMON, "[::]:2000"),
+            (FLUSH, "periodic:1"),
+            (PROGRESS_MS, "0"),
+            (SPOOL, "here"),
+            (SPOOL_KB, "1"),
+            (SPOOL_AGE_S, "old"),
             (PLATFORM_EVENTS, "all"),
             (AGENT_SOCKET, "a/b"),
         ];
@@ -451,6 +566,9 @@ mod tests {
         let (settings, complaints) = read(&[
             (TRACING_MODE, "PassThrough"),
             (ANNOTATIONS, " tenant , order.id,"),
+            (FLUSH, "Periodic:1500"),
+            (PROGRESS_MS, "off"),
+            (SPOOL, "off"),
             (OTLP_HTTP, "off"),
             (DAEMON, "localhost:2001"),
             (OUTLETS, "OTLP, xray,otlp,"),
@@ -460,8 +578,9 @@ mod tests {
         assert_eq!(complaints, []);
         assert_eq!(settings.tracing_mode, TracingMode::PassThrough);
         assert_eq!(settings.annotations, ["tenant", "order.id"]);
-        assert_eq!(settings.otlp_http, None);
         assert_eq!(settings.daemon, Some(([127, 0, 0, 1], 2001).into()));
+        assert_eq!(settings.flush, FlushStrategy::Every(Duration::from_millis(1500)));
+        assert_eq!((settings.otlp_http, settings.spool, settings.progress_after), (None, None, None));
         assert_eq!(settings.outlets, [OutletKind::Otlp, OutletKind::Xray]);
         assert_eq!(settings.agent_socket, "otel-xray-9001");
         assert_eq!(settings.log_format, Format::Json);

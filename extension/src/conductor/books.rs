@@ -40,10 +40,21 @@ impl Books {
         self.ledger(outlet).add(accounts);
     }
 
-    /// Everything that had not left is lost, but for the `held` spans that no flush has taken.
-    pub(super) fn drop_carried(&mut self, reason: Reason, held: u64, error: &dyn std::fmt::Display) {
+    /// Takes in what became of spans outside of a flush.
+    pub(super) fn note(&mut self, Flushed { outlet, accounts }: Flushed) {
+        self.note_losses(&accounts);
+        self.ledger(outlet).add(accounts);
+    }
+
+    /// Everything that has not left, and is not among what each outlet still holds, is lost.
+    pub(super) fn drop_missing(
+        &mut self,
+        reason: Reason,
+        held: impl Fn(OutletKind) -> u64,
+        error: &dyn std::fmt::Display,
+    ) {
         for (outlet, accounts) in self.whole() {
-            let lost = accounts.carried().saturating_sub(held);
+            let lost = accounts.carried().saturating_sub(held(outlet));
             self.ledger(outlet).drop(reason, lost);
             self.log.say(
                 Level::Error,
@@ -89,16 +100,12 @@ impl Books {
         self.ledgers.iter().map(whole).collect()
     }
 
-    /// The last line: what was received, and what became of it. `held` says how much each outlet still holds; where
-    /// nobody knows, everything that is missing is taken to be held.
-    pub(super) fn write(&self, held: impl Fn(OutletKind) -> Option<u64>) {
+    /// The last line: what was received, and what became of it. `held` says how much each outlet still holds.
+    pub(super) fn write(&self, held: impl Fn(OutletKind) -> u64) {
         let whole: Vec<(&str, Accounts, u64)> = self
             .whole()
             .into_iter()
-            .map(|(outlet, accounts)| {
-                let held = held(outlet).unwrap_or_else(|| accounts.carried());
-                (outlet.name(), accounts, held)
-            })
+            .map(|(outlet, accounts)| (outlet.name(), accounts, held(outlet)))
             .collect();
         let is_bad = whole.iter().any(|(_, accounts, held)| accounts.has_losses() || *held > 0);
         let line = match whole.as_slice() {

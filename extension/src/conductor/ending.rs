@@ -2,7 +2,8 @@
 
 use super::Conductor;
 use super::clock::{time_until, unix_nanos};
-use crate::export::Outlets;
+use crate::accounts::Reason;
+use crate::export::{Moment, Outlets};
 use crate::lambda::Shutdown;
 use crate::receive::Received;
 use crate::settings::OutletKind;
@@ -28,6 +29,7 @@ impl Conductor {
         self.start_flush(until, true, None);
         // The flush ends itself in time; the extra moment is for its return.
         self.wait_for_flush(until + SHUTDOWN_MARGIN / 2).await;
+        self.leave();
         self.put_telemetry(until).await;
         self.write_accounts();
     }
@@ -51,15 +53,30 @@ impl Conductor {
         }
     }
 
+    /// What is still here now is for the next process, if there is one (L-2.2).
+    fn leave(&mut self) {
+        self.books.note_received(self.machine.take_accounts());
+        let Some(outlets) = &mut self.outlets else { return };
+        let waiting: u64 = outlets.waiting_spans().iter().map(|(_, spans)| spans).sum();
+        if waiting > 0 {
+            for lost in outlets.leave(self.settings.spool.as_ref(), Moment::now()) {
+                self.books.note(lost);
+            }
+        }
+    }
+
     fn write_accounts(&mut self) {
         self.books.note_received(self.machine.take_accounts());
         let in_machine = self.machine.held_spans() as u64;
-        // A flush that was left behind has everything that is missing.
-        let outlets = self.outlets.as_ref().filter(|_| !self.flush_left_behind);
-        let waiting = outlets.map(Outlets::waiting_spans);
-        self.books.write(|outlet| {
-            let waits = waiting.as_ref()?.iter().find(|(kind, _)| *kind == outlet);
-            Some(in_machine + waits.map_or(0, |(_, spans)| *spans))
-        });
+        let waiting = self.outlets.as_ref().map(Outlets::waiting_spans).unwrap_or_default();
+        let held = |outlet| {
+            let waits = waiting.iter().find(|(kind, _)| *kind == outlet);
+            in_machine + waits.map_or(0, |(_, spans)| *spans)
+        };
+        if self.flush_left_behind {
+            // It has everything that is missing, and ends with the process.
+            self.books.drop_missing(Reason::NotSpooled, held, &"it did not end in time");
+        }
+        self.books.write(held);
     }
 }

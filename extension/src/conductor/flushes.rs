@@ -1,9 +1,10 @@
 //! Flushes: one at a time, beside everything else, and never past the time there is (P4).
 
-use super::clock::time_until;
+use super::clock::{time_until, unix_nanos};
 use super::{Conductor, Held};
 use crate::accounts::Reason;
 use crate::export::{self, Flushed, Moment, Outlets, Window};
+use crate::invocation::Batch;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -28,6 +29,10 @@ impl Conductor {
     /// The invocation is over: flush what it left, then let Lambda go on. An earlier flush is waited for, within the
     /// same time.
     pub(super) async fn finish_after(&mut self, held: Held) {
+        if self.rhythm.interval(Moment::now()).is_some() {
+            self.let_go_on(held.finished);
+            return;
+        }
         let left =
             time_until(held.deadline_ms).map(|left| left.saturating_sub(self.settings.deadline_margin));
         let budget = left.unwrap_or(Duration::MAX).min(self.settings.flush_timeout);
@@ -36,19 +41,54 @@ impl Conductor {
             if let Ok(result) = tokio::time::timeout_at(until, &mut earlier.task).await {
                 self.flushed(earlier, result);
             } else {
-                // It has its own time limit; whoever waits for this invocation does not wait for that one.
-                earlier.finished = Some(held.finished);
                 self.flush = Some(earlier);
+                self.let_go_on(held.finished);
                 return;
             }
         }
         self.start_flush(until, false, Some(held.finished));
     }
 
-    /// Sends what there is while Lambda waits for nothing.
-    pub(super) fn flush_unheld(&mut self) {
+    /// Lets Lambda go on when the flush under way has ended: a freeze in the middle would cut it (L-8.7). It has its own
+    /// time limit.
+    fn let_go_on(&mut self, finished: oneshot::Sender<()>) {
+        match &mut self.flush {
+            Some(flush) => flush.finished = Some(finished),
+            None => drop(finished.send(())),
+        }
+    }
+
+    /// Sends what there is while Lambda waits for nothing; `latest` is when it will.
+    pub(super) fn flush_unheld(&mut self, latest: Option<Instant>) {
         let until = Instant::now() + self.settings.flush_timeout.min(UNHELD);
-        self.start_flush(until, false, None);
+        self.start_flush(latest.map_or(until, |latest| until.min(latest)), false, None);
+    }
+
+    /// When spans are to leave that no end of an invocation sends.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let outlets = self.outlets.as_ref()?;
+        let is_new = self.machine.has_complete_spans();
+        if !is_new && !outlets.has_waiting() {
+            return None;
+        }
+        let now = Moment::now();
+        let spans = if is_new { self.machine.held_spans() } else { 0 };
+        Some(now.instant + self.rhythm.due_in(now, spans)?)
+    }
+
+    /// Shows what has been running for long while it runs, unless a flush is under way.
+    pub(super) fn show_progress(&mut self, latest: Option<Instant>) {
+        let (Some(after), None) = (self.settings.progress_after, &self.flush) else { return };
+        let Some(outlets) = self.outlets.take() else { return };
+        match self.machine.progress(after, unix_nanos()) {
+            Some(batch) => {
+                let until = Instant::now() + self.settings.flush_timeout.min(UNHELD);
+                let until = latest.map_or(until, |latest| until.min(latest));
+                let window = Window { now: Moment::now(), until, is_last: false };
+                self.spawn_flush(outlets, batch, window, None);
+            }
+            None => self.outlets = Some(outlets),
+        }
     }
 
     /// Starts a flush, or lets Lambda go on at once when there is nothing to send.
@@ -59,7 +99,8 @@ impl Conductor {
         finished: Option<oneshot::Sender<()>>,
     ) {
         self.books.note_received(self.machine.take_accounts());
-        let mut outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
+        self.restore();
+        let outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
         if !self.machine.has_complete_spans() && !outlets.has_waiting() {
             self.outlets = Some(outlets);
             if let Some(finished) = finished {
@@ -68,14 +109,35 @@ impl Conductor {
             return;
         }
         let batch = self.machine.take_batch();
-        let spans = batch.spans();
-        let function = Arc::clone(&self.function);
         let window = Window { now: Moment::now(), until, is_last };
+        self.rhythm.flushed(window.now);
+        self.spawn_flush(outlets, batch, window, finished);
+    }
+
+    fn spawn_flush(
+        &mut self,
+        mut outlets: Outlets,
+        batch: Batch,
+        window: Window,
+        finished: Option<oneshot::Sender<()>>,
+    ) {
+        let spans = if batch.is_progress { 0 } else { batch.spans() };
+        let function = Arc::clone(&self.function);
         let task = tokio::spawn(async move {
             let flushed = outlets.flush(batch, function, window).await;
             (outlets, flushed)
         });
         self.flush = Some(Flush { task, spans, finished });
+    }
+
+    /// Takes over what an earlier process has left, once. Not before there is something to do: the start is not
+    /// delayed for it.
+    pub(super) fn restore(&mut self) {
+        let Some(outlets) = &mut self.outlets else { return };
+        let Some(spool) = self.spool_to_read.take() else { return };
+        for taken in outlets.restore(&spool, Moment::now()) {
+            self.books.note(taken);
+        }
     }
 
     pub(super) fn new_outlets(&self) -> Outlets {
@@ -101,7 +163,8 @@ impl Conductor {
             }
             Err(error) => {
                 self.books.note_received(self.machine.take_accounts());
-                self.books.drop_carried(Reason::OutletFailed, self.machine.held_spans() as u64, &error);
+                let held = self.machine.held_spans() as u64;
+                self.books.drop_missing(Reason::OutletFailed, |_| held, &error);
                 self.outlets = Some(self.new_outlets());
             }
         }

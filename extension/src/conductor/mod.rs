@@ -4,8 +4,9 @@ mod books;
 mod clock;
 mod ending;
 mod flushes;
+mod rhythm;
 
-use crate::export::{Clients, DaemonAddress, Outlets};
+use crate::export::{Clients, DaemonAddress, Moment, Outlets, Spool};
 use crate::invocation::{Config, Hold, Machine, Signal};
 use crate::lambda::{Event, Invoke, Registered, Turn};
 use crate::log::Log;
@@ -15,6 +16,7 @@ use crate::translate::{Function, Keep};
 use books::Books;
 use clock::{instant_of, time_until, unix_nanos, until};
 use flushes::{Flush, joined};
+use rhythm::Rhythm;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -36,6 +38,16 @@ pub struct Conductor {
     /// `None` while a flush has them.
     outlets: Option<Outlets>,
     flush: Option<Flush>,
+    /// Something is to leave as soon as nothing is held and no flush is under way.
+    flush_soon: bool,
+    rhythm: Rhythm,
+    held: Option<Held>,
+    /// When to look for what has been running for long.
+    progress_at: Option<Instant>,
+    /// The clocks at the last event.
+    seen: Moment,
+    /// What an earlier process may have left; `None` when it has been read.
+    spool_to_read: Option<Spool>,
     /// A flush was still running when the environment had to end: what it holds is not known.
     flush_left_behind: bool,
     daemon: DaemonAddress,
@@ -59,6 +71,8 @@ impl Conductor {
             keeps_unsampled: settings.keep != Keep::Nothing,
             memory_mb: function.memory_mb.parse().ok(),
         });
+        let (flush_strategy, now) = (settings.flush, Moment::now());
+        let spool_to_read = settings.spool.clone();
         let books = Books::new(&settings.outlets, log.clone());
         let daemon = DaemonAddress::other_than(settings.daemon);
         let mut conductor = Self {
@@ -69,6 +83,12 @@ impl Conductor {
             clients,
             outlets: None,
             flush: None,
+            flush_soon: false,
+            rhythm: Rhythm::new(flush_strategy, now),
+            held: None,
+            progress_at: None,
+            seen: now,
+            spool_to_read,
             flush_left_behind: false,
             daemon,
             log,
@@ -85,9 +105,9 @@ impl Conductor {
         registered: oneshot::Receiver<Registered>,
     ) {
         let mut registered = Some(registered);
-        let mut held: Option<Held> = None;
-        let mut flush_soon = false;
         loop {
+            let held_until = self.held.as_ref().map(|held| held.until);
+            let due = if self.flush.is_none() { self.due() } else { None };
             tokio::select! {
                 biased;
                 Some(arrived) = received.recv() => {
@@ -95,43 +115,38 @@ impl Conductor {
                     if signal == Signal::Over {
                         self.catch_up(&mut received).await;
                     }
-                    flush_soon |= self.follow(signal, &mut held).await;
+                    self.follow(signal).await;
                 }
                 () = until(self.machine.due_unix_nano().map(instant_of)) => {
                     let signal = self.machine.wake(unix_nanos());
-                    flush_soon |= self.follow(signal, &mut held).await;
+                    self.follow(signal).await;
                 }
-                () = until(held.as_ref().map(|held| held.until)), if held.is_some() => {
+                () = until(held_until), if held_until.is_some() => {
                     self.machine.let_go();
-                    if let Some(held) = held.take() {
-                        self.finish_after(held).await;
-                    }
+                    self.follow(Signal::Over).await;
                 }
                 result = joined(&mut self.flush), if self.flush.is_some() => {
                     if let Some(done) = self.flush.take() {
                         self.flushed(done, result);
                     }
                 }
+                () = until(due), if due.is_some() => self.flush_unheld(held_until),
+                () = until(self.progress_at), if self.progress_at.is_some() => {
+                    self.plan_progress();
+                    self.show_progress(held_until);
+                }
+                said = said(&mut registered), if registered.is_some() => {
+                    registered = None;
+                    self.learn(said);
+                }
                 turn = turns.recv() => {
                     let Some(Turn { event, finished }) = turn else { return };
-                    if let Some(registered) = registered.take() {
-                        self.learn(registered.await.unwrap_or_default());
+                    if registered.is_some() {
+                        self.learn(said(&mut registered).await);
+                        registered = None;
                     }
                     match event {
-                        Event::Invoke(invoke) => {
-                            self.catch_up(&mut received).await;
-                            match self.machine.invoke(&invoke, unix_nanos()) {
-                                Hold::UntilOver => held = Some(self.hold(&invoke, finished)),
-                                Hold::AlreadyOver => {
-                                    let over = self.hold(&invoke, finished);
-                                    self.finish_after(over).await;
-                                }
-                                Hold::No => {
-                                    flush_soon = true;
-                                    let _ = finished.send(());
-                                }
-                            }
-                        }
+                        Event::Invoke(invoke) => self.begin(&invoke, finished, &mut received).await,
                         Event::Shutdown(shutdown) => {
                             self.shut_down(&shutdown, &mut received).await;
                             let _ = finished.send(());
@@ -140,30 +155,74 @@ impl Conductor {
                     }
                 }
             }
-            if flush_soon && self.flush.is_none() && held.is_none() {
-                flush_soon = false;
-                self.flush_unheld();
+            if self.flush_soon && self.flush.is_none() && self.held.is_none() {
+                self.flush_soon = false;
+                if self.rhythm.interval(Moment::now()).is_none() {
+                    self.flush_unheld(None);
+                }
             }
         }
     }
 
-    /// Does what a signal asks for; true when a flush is to follow soon.
-    async fn follow(&mut self, signal: Signal, held: &mut Option<Held>) -> bool {
-        if signal == Signal::Over
-            && let Some(held) = held.take()
-        {
-            self.finish_after(held).await;
+    async fn begin(
+        &mut self,
+        invoke: &Invoke,
+        finished: oneshot::Sender<()>,
+        received: &mut mpsc::Receiver<Received>,
+    ) {
+        self.notice_restore();
+        self.rhythm.invoked(Moment::now());
+        self.catch_up(received).await;
+        self.restore();
+        let hold = self.machine.invoke(invoke, unix_nanos());
+        self.plan_progress();
+        match hold {
+            Hold::UntilOver => self.held = Some(self.hold(invoke, finished)),
+            Hold::AlreadyOver => self.finish_after(self.hold(invoke, finished)).await,
+            Hold::No => {
+                self.flush_soon = true;
+                let _ = finished.send(());
+            }
         }
-        signal == Signal::FlushSoon
+    }
+
+    /// Does what a signal asks for.
+    async fn follow(&mut self, signal: Signal) {
+        match signal {
+            Signal::Nothing => {}
+            Signal::FlushSoon => self.flush_soon = true,
+            Signal::Over => {
+                if let Some(held) = self.held.take() {
+                    self.finish_after(held).await;
+                }
+            }
+        }
+    }
+
+    /// A clock that has moved without the other means that this memory was stopped, and perhaps copied (L-8.5, L-8.24).
+    fn notice_restore(&mut self) {
+        let now = Moment::now();
+        if now.is_torn_from(self.seen) {
+            self.clients.renew();
+        }
+        self.seen = now;
+    }
+
+    fn plan_progress(&mut self) {
+        self.progress_at = self.settings.progress_after.map(|after| Instant::now() + after);
     }
 
     fn take_in(&mut self, arrived: Received) -> Signal {
-        if let Received::Hello(_, hello) = &arrived {
-            self.daemon.learn(&hello.env);
-            // Builds the client while the function's own code loads.
-            let clients = Arc::clone(&self.clients);
-            let outlets = self.settings.outlets.clone();
-            tokio::spawn(async move { clients.prepare(&outlets) });
+        match &arrived {
+            Received::Hello(_, hello) => {
+                self.daemon.learn(&hello.env);
+                // Builds the client while the function's own code loads.
+                let clients = Arc::clone(&self.clients);
+                let outlets = self.settings.outlets.clone();
+                tokio::spawn(async move { clients.prepare(&outlets) });
+            }
+            Received::Platform(event) if event.record.is_restore() => self.clients.renew(),
+            _ => {}
         }
         self.machine.receive(arrived, unix_nanos())
     }
@@ -193,6 +252,10 @@ impl Conductor {
         if !registered.function_version.is_empty() {
             function.version = registered.function_version;
         }
+        if !registered.hears_of_invocations {
+            self.rhythm.without_invocations();
+            self.plan_progress();
+        }
         function.account_id = registered.account_id.or(function.account_id);
         self.function = Arc::new(function);
     }
@@ -201,5 +264,13 @@ impl Conductor {
         let left = time_until(invoke.deadline_ms).unwrap_or(Duration::from_mins(15));
         let until = Instant::now() + left.saturating_sub(self.settings.deadline_margin);
         Held { finished, until, deadline_ms: invoke.deadline_ms }
+    }
+}
+
+/// What registration has said; what it would say if it has failed is nothing.
+async fn said(registered: &mut Option<oneshot::Receiver<Registered>>) -> Registered {
+    match registered {
+        Some(registered) => registered.await.unwrap_or_default(),
+        None => Registered::default(),
     }
 }

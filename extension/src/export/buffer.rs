@@ -61,6 +61,10 @@ impl<T: Waits> Buffer<T> {
         gone
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.waiting.iter()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

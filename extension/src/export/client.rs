@@ -6,12 +6,12 @@ use crate::log::{Level, Log};
 use crate::settings::OutletKind;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_xray::Client;
 use aws_sdk_xray::config::IdentityCache;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -27,7 +27,7 @@ pub struct Clients {
     lookup: Lookup,
     log: Option<Log>,
     connections: OnceLock<Option<Connections>>,
-    credentials: OnceLock<Option<SharedCredentialsProvider>>,
+    provider: OnceLock<Option<Arc<Provider>>>,
     session: OnceLock<Option<Session>>,
 }
 
@@ -44,7 +44,7 @@ impl Clients {
             lookup: Box::new(lookup),
             log: None,
             connections: OnceLock::new(),
-            credentials: OnceLock::new(),
+            provider: OnceLock::new(),
             session: OnceLock::new(),
         }
     }
@@ -91,13 +91,23 @@ impl Clients {
         self.connections.get_or_init(build).clone()
     }
 
+    /// Trusts neither connections nor credentials any more: the environment may be another than the one they were for
+    /// (L-8.23).
+    pub fn renew(&self) {
+        if let Some(Some(connections)) = self.connections.get() {
+            connections.renew();
+        }
+        if let Some(Some(provider)) = self.provider.get() {
+            provider.forget();
+        }
+    }
+
     /// The function's credentials.
     pub(super) fn credentials(&self) -> Option<SharedCredentialsProvider> {
-        let build = || {
-            let provider = Provider::new(|name| self.variable(name), self.connections()?);
-            Some(SharedCredentialsProvider::new(provider))
-        };
-        self.credentials.get_or_init(build).clone()
+        let build = || Some(Arc::new(Provider::new(|name| self.variable(name), self.connections()?)));
+        let provider = self.provider.get_or_init(build).clone()?;
+        let provider: Arc<dyn ProvideCredentials> = provider;
+        Some(SharedCredentialsProvider::new(provider))
     }
 
     /// A variable of the environment that is not empty.
@@ -132,7 +142,7 @@ fn is_true(value: Option<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     /// Where a request would go.
     async fn host(variables: &'static [(&'static str, &'static str)], region: &'static str) -> String {

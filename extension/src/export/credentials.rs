@@ -76,6 +76,11 @@ impl Provider {
         Self { environment, endpoint: endpoint(variable), connections, last: Mutex::default() }
     }
 
+    /// Asks again when credentials are next needed.
+    pub(super) fn forget(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     async fn credentials(&self) -> provider::Result {
         if let Some(environment) = &self.environment {
             return Ok(environment.clone());

@@ -18,6 +18,8 @@ mod outgoing;
 mod patience;
 mod repair;
 mod send;
+mod spool;
+mod survival;
 mod telemetry;
 mod trouble;
 mod xray;
@@ -25,6 +27,7 @@ mod xray;
 pub use client::Clients;
 pub use clocks::{Moment, Window};
 pub use daemon::DaemonAddress;
+pub use spool::Spool;
 
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;

@@ -2,8 +2,9 @@
 
 use super::buffer::Waits;
 use super::repair::repair;
-use crate::invocation::trace_header::IdText;
+use crate::invocation::trace_header::{IdText, SpanId};
 use crate::translate::TranslatedDocument;
+use std::fmt::Write as _;
 
 /// A document, and what has been tried with it.
 #[derive(Debug, Clone)]
@@ -17,6 +18,16 @@ impl Outgoing {
     /// `generation` is the number of the flush it came with.
     pub(super) fn new(document: TranslatedDocument, generation: u64) -> Self {
         Self { document, generation, repaired: false }
+    }
+
+    /// One that an earlier process has left.
+    fn restored(line: &str, json: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let id = SpanId::parse(words.next()?)?;
+        let spans = words.next()?.parse().ok()?;
+        let (is_segment, repaired) = (words.next()? == "1", words.next()? == "1");
+        let document = TranslatedDocument { id, json: json.to_owned(), spans, is_segment };
+        Some(Self { document, generation: 0, repaired })
     }
 
     pub(super) fn id(&self) -> IdText {
@@ -58,6 +69,24 @@ impl Waits for Outgoing {
     }
 }
 
+/// The documents as text that [`from_text`] reads: two lines each, what is known of one and the document itself.
+pub(super) fn to_text(documents: &[Outgoing]) -> String {
+    let mut text = String::new();
+    for Outgoing { document, repaired, .. } in documents {
+        let (is_segment, repaired) = (u8::from(document.is_segment), u8::from(*repaired));
+        let id = document.id.to_text();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{} {} {is_segment} {repaired}\n{}\n", &*id, document.spans, document.json);
+    }
+    text
+}
+
+/// The documents of such a text, as far as they can be read.
+pub(super) fn from_text(text: &str) -> Vec<Outgoing> {
+    let mut lines = text.lines();
+    std::iter::from_fn(|| Outgoing::restored(lines.next()?, lines.next()?)).collect()
+}
+
 /// The spans that these documents stand for.
 pub(super) fn spans_of(documents: &[Outgoing]) -> u64 {
     documents.iter().map(Waits::spans).sum()
@@ -66,7 +95,6 @@ pub(super) fn spans_of(documents: &[Outgoing]) -> u64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::invocation::trace_header::SpanId;
     use serde_json::json;
 
     /// A valid document of one span.
@@ -85,5 +113,20 @@ pub(super) mod tests {
         let once = outgoing(1).repaired().unwrap();
         assert!(once.names_itself() && !once.document.json.contains("metadata"));
         assert!(once.repaired().is_none());
+    }
+
+    #[test]
+    fn what_is_left_in_a_file_is_what_comes_back() {
+        let documents = [outgoing(1), outgoing(2).repaired().unwrap(), outgoing(3)];
+        let text = to_text(&documents);
+        let back = from_text(&text);
+        assert_eq!(to_text(&back), text);
+        assert_eq!((spans_of(&back), back[1].repaired().is_none()), (3, true), "no second repair");
+        assert!(
+            back.iter().all(|document| document.generation() == 0),
+            "older than anything of this process"
+        );
+        assert_eq!(from_text(text.lines().next().unwrap()).len(), 0);
+        assert_eq!(from_text("nonsense\n{}\n").len(), 0);
     }
 }

@@ -58,6 +58,11 @@ impl Xray {
         !self.buffer.is_empty()
     }
 
+    /// What waits for a better moment.
+    pub(super) fn buffer(&mut self) -> &mut Buffer<Outgoing> {
+        &mut self.buffer
+    }
+
     pub(super) fn waiting_spans(&self) -> u64 {
         self.buffer.spans()
     }

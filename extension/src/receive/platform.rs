@@ -32,6 +32,13 @@ pub enum PlatformRecord {
     Report(InvocationDone),
 }
 
+impl PlatformRecord {
+    /// Whether the memory of this process was just restored from a snapshot (L-8.24).
+    pub fn is_restore(&self) -> bool {
+        matches!(self, Self::RestoreStart | Self::RestoreRuntimeDone(_) | Self::RestoreReport(_))
+    }
+}
+
 /// An initialisation begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InitStart {

@@ -1,4 +1,8 @@
 //! What became of every span: received = sent + rejected + dropped + carried.
+//!
+//! Each process has its own books. What it leaves for the next process on the same `/tmp` is `carried` in its own, and
+//! `restored` in the next one's, where the law reads received + restored = sent + rejected + dropped + carried. So
+//! the sum of `received` over all processes counts every span once.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -35,6 +39,12 @@ pub enum Reason {
     SdkDocument,
     /// The outlet is not set up, or failed where it must not.
     OutletFailed,
+    /// An earlier process left it, longer ago than `OTEL_XRAY_SPOOL_AGE_S` allows.
+    SpoolTooOld,
+    /// An earlier process left it in a file that is damaged.
+    SpoolUnreadable,
+    /// The process ended before it could be sent, and it could not be left for the next one.
+    NotSpooled,
 }
 
 impl Reason {
@@ -54,6 +64,9 @@ impl Reason {
             Self::Overrun => "overrun",
             Self::SdkDocument => "sdk_document",
             Self::OutletFailed => "outlet_failed",
+            Self::SpoolTooOld => "spool_too_old",
+            Self::SpoolUnreadable => "spool_unreadable",
+            Self::NotSpooled => "not_spooled",
         }
     }
 
@@ -104,6 +117,8 @@ impl Trim {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accounts {
     received: u64,
+    /// Received by an earlier process.
+    restored: u64,
     sent: u64,
     rejected: BTreeMap<String, u64>,
     dropped: BTreeMap<Reason, u64>,
@@ -113,6 +128,11 @@ pub struct Accounts {
 impl Accounts {
     pub fn receive(&mut self, spans: u64) {
         self.received += spans;
+    }
+
+    /// An earlier process has left these.
+    pub fn restore(&mut self, spans: u64) {
+        self.restored += spans;
     }
 
     pub fn send(&mut self, spans: u64) {
@@ -148,6 +168,7 @@ impl Accounts {
     /// Adds another set of counts to this one.
     pub fn add(&mut self, other: Self) {
         self.received += other.received;
+        self.restored += other.restored;
         self.sent += other.sent;
         for (code, spans) in other.rejected {
             *self.rejected.entry(code).or_default() += spans;
@@ -162,7 +183,11 @@ impl Accounts {
 
     /// Spans still held, by the law of the accounts.
     pub fn carried(&self) -> u64 {
-        self.received.saturating_sub(self.gone())
+        self.came().saturating_sub(self.gone())
+    }
+
+    fn came(&self) -> u64 {
+        self.received + self.restored
     }
 
     fn gone(&self) -> u64 {
@@ -229,7 +254,7 @@ impl Accounts {
 
     /// Whether `held` spans still in memory explain exactly what has not left.
     pub fn balance(&self, held: u64) -> bool {
-        self.gone() + held == self.received
+        self.gone() + held == self.came()
     }
 
     fn fates(&self, held: u64) -> Value {
@@ -251,9 +276,12 @@ impl Accounts {
     fn checked_fates(&self, held: u64) -> Value {
         let mut fates = self.fates(held);
         let gone = self.gone() + held;
-        if gone != self.received {
+        if self.restored > 0 {
+            fates["restored"] = self.restored.into();
+        }
+        if gone != self.came() {
             fates["unaccounted"] =
-                i128::from(self.received).saturating_sub(i128::from(gone)).to_string().into();
+                i128::from(self.came()).saturating_sub(i128::from(gone)).to_string().into();
         }
         fates
     }

@@ -14,10 +14,11 @@ use super::patience::Patience;
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;
 use crate::log::{Level, Log};
+use crate::receive::otlp_decode;
 use crate::translate::Function;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use request::{Answer, encode, send};
-use select::{OutgoingSpan, select};
+use select::{OutgoingSpan, restored, select};
 use settings::OtlpSettings;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -87,6 +88,23 @@ impl Otlp {
 
     pub(super) fn waiting_spans(&self) -> u64 {
         self.buffer.spans()
+    }
+
+    /// What waits, for the next process, and how many spans.
+    pub(super) fn leave(&self) -> (Vec<u8>, u64) {
+        let waiting: Vec<OutgoingSpan> = self.buffer.iter().cloned().collect();
+        (encode(&waiting, false).to_vec(), waiting.len() as u64)
+    }
+
+    /// Takes over what an earlier process has left; the first number are spans that could be read, the second those
+    /// of them that had no room.
+    pub(super) fn restore(&mut self, left: &[u8]) -> (u64, u64) {
+        let spans = restored(otlp_decode::decode(left).unwrap_or_default().resource_spans);
+        (spans.len() as u64, self.buffer.keep(spans))
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.buffer.take();
     }
 
     /// Sends the batch's spans, those that have waited first, until all are gone or the time is up (P4).

@@ -6,7 +6,7 @@ use crate::invocation::{Batch, Origin};
 use crate::translate::{self, Function};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use prost::Message as _;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +33,24 @@ impl Waits for OutgoingSpan {
     fn spans(&self) -> u64 {
         1
     }
+}
+
+/// The spans of a request body that an earlier process has left.
+pub(super) fn restored(resource_spans: Vec<ResourceSpans>) -> Vec<OutgoingSpan> {
+    let mut restored = Vec::new();
+    for from_resource in resource_spans {
+        let resource = from_resource.resource.unwrap_or_default();
+        for from_scope in from_resource.scope_spans {
+            let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
+            restored.extend(from_scope.spans.into_iter().map(|span| OutgoingSpan {
+                bytes: span.encoded_len(),
+                span: Box::new(span),
+                origin: Arc::clone(&origin),
+                generation: 0,
+            }));
+        }
+    }
+    restored
 }
 
 /// The spans to send: those that X-Ray would get too.

@@ -1,0 +1,268 @@
+//! What could not be sent before the end of the process, left in files for the next one on the same `/tmp` (L-2.2).
+//!
+//! One file for each outlet. Its name says when it was written, by which outlet, and how many spans it stands for, so
+//! that a file which can't be read is still accounted for. Written beside and renamed: a file is whole or not there.
+
+use super::Moment;
+use crate::settings::OutletKind;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The first bytes of a file: its format. Then four bytes of CRC-32 of the rest, least significant first.
+const MAGIC: &[u8; 8] = b"OXSPOOL1";
+const HEAD_BYTES: usize = MAGIC.len() + 4;
+/// The end of a file's name.
+const SUFFIX: &str = ".spool";
+/// And of one that is being written.
+const UNFINISHED: &str = ".part";
+/// An environment leaves a few at most.
+const MAX_FILES: usize = 64;
+
+/// The directory, and how much of it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    pub directory: PathBuf,
+    /// All files together.
+    pub limit_bytes: u64,
+    /// Older files are not sent any more.
+    pub max_age: Duration,
+}
+
+/// Why something could not be left.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error("{path}: {cause}: free some of /tmp, or set OTEL_XRAY_SPOOL to another directory or to off")]
+    Io { path: String, cause: io::Error },
+    #[error("{path} would hold over {limit_bytes} bytes: raise OTEL_XRAY_SPOOL_KB")]
+    Full { path: String, limit_bytes: u64 },
+}
+
+/// One file that was found, and is gone now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    pub outlet: OutletKind,
+    pub spans: u64,
+    pub content: Content,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Content {
+    Whole(Vec<u8>),
+    /// Cut off, changed, or of another version.
+    Unreadable,
+    TooOld,
+}
+
+impl Spool {
+    /// Leaves what an outlet has not sent: `payload`, which stands for `spans`.
+    pub fn leave(
+        &self,
+        outlet: OutletKind,
+        spans: u64,
+        payload: &[u8],
+        now: Moment,
+    ) -> Result<(), SpoolError> {
+        let failed = |cause| SpoolError::Io { path: self.directory.display().to_string(), cause };
+        if !self.directory.is_dir() {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(failed)?;
+        }
+        let there: u64 = self.files().filter_map(|(path, _)| Some(fs::metadata(path).ok()?.len())).sum();
+        let bytes = there + (HEAD_BYTES + payload.len()) as u64;
+        if bytes > self.limit_bytes {
+            let path = self.directory.display().to_string();
+            return Err(SpoolError::Full { path, limit_bytes: self.limit_bytes });
+        }
+        let name =
+            format!("{:013}-{}-{spans}-{}{SUFFIX}", now.unix.as_millis(), outlet.name(), std::process::id());
+        let unfinished = self.directory.join(format!("{name}{UNFINISHED}"));
+        let written =
+            write(&unfinished, payload).and_then(|()| fs::rename(&unfinished, self.directory.join(name)));
+        written.map_err(|cause| {
+            // What is half written is of no use; that it could not be removed either changes nothing.
+            let _ = fs::remove_file(&unfinished);
+            failed(cause)
+        })
+    }
+
+    /// Takes every file out of the directory, oldest first. What others keep there is left alone.
+    pub fn take(&self, now: Moment) -> Vec<Found> {
+        let mut files: Vec<(PathBuf, Name)> = self.files().take(MAX_FILES).collect();
+        files.sort_by_key(|(_, name)| name.written);
+        let mut found = Vec::new();
+        for (path, name) in files {
+            if name.is_whole {
+                let content = self.content(&path, name.written, now);
+                found.push(Found { outlet: name.outlet, spans: name.spans, content });
+            } else {
+                // Its writer was killed over it.
+                found.push(Found { outlet: name.outlet, spans: name.spans, content: Content::Unreadable });
+            }
+            // One that can't be removed is found again, and sent again: X-Ray takes the same id as the same thing.
+            let _ = fs::remove_file(&path);
+        }
+        found
+    }
+
+    /// The files of this kind. Mostly there is no directory at all, and looking for it is all that is done.
+    fn files(&self) -> impl Iterator<Item = (PathBuf, Name)> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
+        entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+            .filter_map(|entry| Some((entry.path(), Name::of(entry.file_name().to_str()?)?)))
+    }
+
+    fn content(&self, path: &Path, written: Duration, now: Moment) -> Content {
+        // A clock that was set back makes a file look new, which costs nothing.
+        if now.unix.saturating_sub(written) > self.max_age {
+            return Content::TooOld;
+        }
+        read(path, self.limit_bytes).ok().flatten().map_or(Content::Unreadable, Content::Whole)
+    }
+}
+
+/// What the name of a file says.
+struct Name {
+    written: Duration,
+    outlet: OutletKind,
+    spans: u64,
+    is_whole: bool,
+}
+
+impl Name {
+    fn of(file_name: &str) -> Option<Self> {
+        let is_whole = !file_name.ends_with(UNFINISHED);
+        let name = file_name.strip_suffix(UNFINISHED).unwrap_or(file_name);
+        let mut parts = name.strip_suffix(SUFFIX)?.split('-');
+        let written = Duration::from_millis(parts.next()?.parse().ok()?);
+        let outlet = OutletKind::parse(parts.next()?)?;
+        let spans = parts.next()?.parse().ok()?;
+        // The process that wrote it.
+        parts.next()?.parse::<u32>().ok()?;
+        parts.next().is_none().then_some(Self { written, outlet, spans, is_whole })
+    }
+}
+
+fn write(path: &Path, payload: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(MAGIC)?;
+    file.write_all(&checksum(payload).to_le_bytes())?;
+    file.write_all(payload)
+}
+
+/// The payload, where it is what was written.
+fn read(path: &Path, limit_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit_bytes + 1).read_to_end(&mut bytes)?;
+    let is_good = |bytes: &[u8]| {
+        bytes.len() as u64 <= limit_bytes
+            && bytes
+                .strip_prefix(MAGIC)
+                .and_then(|rest| rest.split_first_chunk::<4>())
+                .is_some_and(|(sum, payload)| checksum(payload) == u32::from_le_bytes(*sum))
+    };
+    Ok(is_good(&bytes).then(|| bytes.split_off(HEAD_BYTES)))
+}
+
+fn checksum(payload: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(payload);
+    crc.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn spool(directory: &Path) -> Spool {
+        Spool { directory: directory.join("spool"), limit_bytes: 1000, max_age: Duration::from_secs(60) }
+    }
+
+    fn at(second: u64) -> Moment {
+        Moment { unix: Duration::from_secs(1_800_000_000 + second), ..Moment::now() }
+    }
+
+    fn whole(outlet: OutletKind, spans: u64, payload: &[u8]) -> Found {
+        Found { outlet, spans, content: Content::Whole(payload.to_vec()) }
+    }
+
+    #[test]
+    fn l_2_2_what_is_left_is_found_once_and_is_nobody_else_s_to_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = spool(directory.path());
+        assert_eq!(spool.take(at(0)), []);
+        spool.leave(OutletKind::Otlp, 2, b"second", at(2)).unwrap();
+        spool.leave(OutletKind::Xray, 3, b"first", at(1)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&spool.directory), 0o700);
+        for entry in fs::read_dir(&spool.directory).unwrap() {
+            assert_eq!(mode(&entry.unwrap().path()), 0o600);
+        }
+        let found = vec![whole(OutletKind::Xray, 3, b"first"), whole(OutletKind::Otlp, 2, b"second")];
+        assert_eq!(spool.take(at(3)), found);
+        assert_eq!(spool.take(at(3)), []);
+    }
+
+    #[test]
+    fn p2_what_cannot_be_used_is_counted_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = spool(directory.path());
+        let change = |how: &dyn Fn(&mut Vec<u8>)| {
+            spool.leave(OutletKind::Xray, 7, b"payload", at(0)).unwrap();
+            let path = fs::read_dir(&spool.directory).unwrap().next().unwrap().unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            how(&mut bytes);
+            fs::write(&path, bytes).unwrap();
+            let found = spool.take(at(1));
+            assert_eq!((found.len(), found[0].spans), (1, 7));
+            found.into_iter().next().unwrap().content
+        };
+        assert_eq!(change(&|_| {}), Content::Whole(b"payload".to_vec()));
+        assert_eq!(change(&|bytes| bytes[14] ^= 1), Content::Unreadable);
+        assert_eq!(change(&|bytes| bytes.truncate(15)), Content::Unreadable);
+        assert_eq!(change(&|bytes| bytes.truncate(3)), Content::Unreadable);
+        assert_eq!(change(&|bytes| bytes[7] = b'2'), Content::Unreadable);
+        assert_eq!(change(&|bytes| bytes.extend([0; 2000])), Content::Unreadable);
+
+        spool.leave(OutletKind::Daemon, 1, b"old", at(0)).unwrap();
+        assert_eq!(spool.take(at(61))[0].content, Content::TooOld);
+        spool.leave(OutletKind::Daemon, 1, b"ahead", at(100)).unwrap();
+        assert_eq!(spool.take(at(0))[0].content, Content::Whole(b"ahead".to_vec()));
+
+        fs::write(spool.directory.join("1800000000000-otlp-9-1.spool.part"), b"half").unwrap();
+        let half = Found { outlet: OutletKind::Otlp, spans: 9, content: Content::Unreadable };
+        assert_eq!(spool.take(at(0)), [half]);
+        assert_eq!(fs::read_dir(&spool.directory).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn p1_files_of_others_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool { directory: directory.path().into(), ..spool(directory.path()) };
+        let names = ["notes.txt", "1-pigeon-1-1.spool", "1-xray-1-1-1.spool", "a-xray-1-1.spool"];
+        for name in names {
+            fs::write(spool.directory.join(name), vec![0; 2000]).unwrap();
+        }
+        fs::create_dir(spool.directory.join("1-xray-1-1.spool")).unwrap();
+        assert_eq!(spool.take(at(0)), []);
+        spool.leave(OutletKind::Xray, 1, b"fits", at(0)).unwrap();
+        assert_eq!(spool.take(at(0)), [whole(OutletKind::Xray, 1, b"fits")]);
+        assert_eq!(fs::read_dir(&spool.directory).unwrap().count(), names.len() + 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_or_cannot_be_written_is_an_error_that_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = spool(directory.path());
+        spool.leave(OutletKind::Xray, 1, &[0; 900], at(0)).unwrap();
+        let full = spool.leave(OutletKind::Otlp, 1, &[0; 100], at(0)).unwrap_err();
+        assert!(full.to_string().contains("OTEL_XRAY_SPOOL_KB"), "{full}");
+        let nowhere = Spool { directory: "/dev/null/spool".into(), ..spool };
+        let failed = nowhere.leave(OutletKind::Xray, 1, b"x", at(0)).unwrap_err();
+        assert!(failed.to_string().contains("/dev/null/spool"), "{failed}");
+        assert_eq!(nowhere.take(at(0)), []);
+    }
+}
