@@ -8,3 +8,4 @@ mod faults;
 mod otlp;
 mod requests;
 mod stage;
+mod survival;

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::accounts::Accounts;
-use otel_xray::export::{Clients, Config, DaemonAddress, Moment, Outlets, Window};
+use otel_xray::export::{Clients, Config, DaemonAddress, Flushed, Moment, Outlets, Spool, Window};
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
 use otel_xray::log::{Format, Level, Log};
@@ -140,14 +140,36 @@ impl Stage {
         for (kind, _) in self.outlets.waiting_spans() {
             self.ledgers.entry(kind.name()).or_default().receive(spans);
         }
+        let window = Window { now: self.now(), until: Instant::now() + time, is_last };
+        let flushed = self.outlets.flush(batch, Arc::new(function()), window).await;
+        self.note(flushed);
+    }
+
+    /// The end of the process.
+    pub(crate) fn leave(&mut self, spool: Option<&Spool>) {
+        let lost = self.outlets.leave(spool, self.now());
+        self.note(lost);
+    }
+
+    /// The beginning of one that is so much later.
+    pub(crate) fn restore(&mut self, spool: &Spool, later: Duration) {
+        self.frozen += later;
+        let taken = self.outlets.restore(spool, self.now());
+        self.note(taken);
+    }
+
+    fn now(&self) -> Moment {
         let mut now = Moment::now();
         now.unix += self.frozen;
-        let window = Window { now, until: Instant::now() + time, is_last };
-        for flushed in self.outlets.flush(batch, Arc::new(function()), window).await {
+        now
+    }
+
+    fn note(&mut self, flushed: Vec<Flushed>) {
+        for flushed in flushed {
             self.ledgers.entry(flushed.outlet.name()).or_default().add(flushed.accounts);
         }
         for (kind, waiting) in self.outlets.waiting_spans() {
-            let accounts = &self.ledgers[kind.name()];
+            let accounts = self.ledgers.entry(kind.name()).or_default();
             assert!(accounts.balance(waiting), "P2: {}: {}", kind.name(), accounts.to_json_with(waiting));
         }
     }
