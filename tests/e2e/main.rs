@@ -1,5 +1,6 @@
 //! The built layer, whole: real extension, real wrapper and agent, real runtime client.
 
+mod endings;
 mod fail_open;
 mod faults;
 mod lifecycle;

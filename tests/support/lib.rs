@@ -227,9 +227,12 @@ impl Run {
 }
 
 /// The spans a document stands for: its own, and those of the subsegments in it. One with what another had no room for
-/// stands for none.
+/// stands for none, nor does one that shows an initialisation or something that runs.
 fn spans_in(document: &serde_json::Map<String, Value>) -> usize {
-    let is_overflow = document["name"].as_str().is_some_and(|name| name.contains(" metadata "));
+    let is_overflow = document["name"]
+        .as_str()
+        .is_some_and(|name| name.contains(" metadata ") || matches!(name, "Initialization" | "Restore"))
+        || document.contains_key("in_progress");
     let nested = document.get("subsegments").and_then(Value::as_array).into_iter().flatten();
     usize::from(!is_overflow) + nested.filter_map(Value::as_object).map(spans_in).sum::<usize>()
 }

@@ -121,13 +121,13 @@ impl Evidence {
             Some(exit) => format!("Runtime exited ({exit})"),
             None => "Runtime exited".to_owned(),
         };
-        let probably = if self.error_type.as_deref() == Some(OUT_OF_MEMORY) { "" } else { "probably " };
-        match (self.max_memory_used_mb, self.memory_mb) {
-            (Some(used), Some(size)) if self.used_nearly_all() => {
-                format!("{how}, {probably}out of memory: {used} of {size} MB used")
-            }
-            (_, Some(size)) => format!("{how}, {probably}out of memory: the limit is {size} MB"),
-            (_, None) => format!("{how}, {probably}out of memory"),
+        let is_said = self.error_type.as_deref() == Some(OUT_OF_MEMORY);
+        let probably = if is_said { "" } else { "probably " };
+        // A process that was killed for it has had everything, whatever an earlier report says.
+        let used = if is_said { self.memory_mb } else { self.max_memory_used_mb };
+        match used.zip(self.memory_mb) {
+            Some((used, size)) => format!("{how}, {probably}out of memory: {used} of {size} MB used"),
+            None => format!("{how}, {probably}out of memory"),
         }
     }
 }
@@ -166,7 +166,7 @@ mod tests {
             ),
             (
                 memory(90, Evidence { exit: killed.exit, ..said("Runtime.OutOfMemory") }),
-                "Runtime.OutOfMemory: Runtime exited (signal 9), out of memory: the limit is 512 MB",
+                "Runtime.OutOfMemory: Runtime exited (signal 9), out of memory: 512 of 512 MB used",
             ),
             (said("Runtime.OutOfMemory"), "Runtime.OutOfMemory: Runtime exited, out of memory"),
             (

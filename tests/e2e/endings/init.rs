@@ -1,0 +1,69 @@
+//! The function cannot be loaded, or its first invocation shows what loading took.
+
+use super::{BOTH, Tracing, UPSTREAM, ends, stage};
+use anyhow::Result;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_cannot_be_loaded_says_why() -> Result<()> {
+    for (source, kind, message) in [
+        ("import does_not_exist\n", "Runtime.ImportModuleError", "No module named 'does_not_exist'"),
+        ("raise RuntimeError('no settings')\n", "RuntimeError", "no settings"),
+        ("import sys\nsys.exit(3)\n", "SystemExit", "3"),
+    ] {
+        for tracing in BOTH {
+            let ended = ends(source, tracing, &[json!({})], |_| {}).await?;
+            let told = ended.traces.iter().flat_map(|trace| trace.nodes()).find(|node| {
+                node.text("/cause/exceptions/0/type") == kind && node.text("/metadata/otel/span_name") != ""
+                    || node.name() == "load app.handler"
+            });
+            let told = told.unwrap_or_else(|| panic!("{tracing:?} {source:?}: {}", ended.drawn()));
+            assert!(told.flag("fault"));
+            assert_eq!(told.text("/cause/exceptions/0/type"), kind);
+            assert!(told.text("/cause/exceptions/0/message").contains(message), "{told:?}");
+            assert!(ended.drawn().contains(message), "{}", ended.drawn());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_dies_while_it_loads_says_so() -> Result<()> {
+    let source = "import ctypes\nctypes.string_at(0)\n";
+    for tracing in BOTH {
+        let ended = ends(source, tracing, &[json!({})], |_| {}).await?;
+        let drawn = ended.drawn();
+        assert!(
+            drawn.contains("Runtime.ExitError: signal 11, SIGSEGV, while the function was being loaded"),
+            "{tracing:?}: {drawn}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lam_2_lam_24_a_cold_start_shows_its_initialisation_once() -> Result<()> {
+    for tracing in BOTH {
+        let stage = stage("def handler(event, context):\n    return event\n", tracing).await?;
+        let upstream = (tracing == Tracing::PassThrough).then_some(UPSTREAM);
+        stage.run_with(&[json!(1), json!(2)], upstream).await?;
+        let traces = stage.traces();
+        let nodes: Vec<_> = traces.iter().flat_map(|trace| trace.nodes()).collect();
+        let own: Vec<_> = nodes.iter().filter(|node| node.name() == "Initialization").collect();
+        let lambdas: Vec<_> = nodes.iter().filter(|node| node.name() == "Init").collect();
+        let cold: Vec<_> =
+            nodes.iter().filter(|node| node.value("/annotations/faas.coldstart") == &json!(true)).collect();
+        let expected = match tracing {
+            Tracing::Active => (0, 1),
+            Tracing::PassThrough => (1, 0),
+        };
+        assert_eq!((own.len(), lambdas.len()), expected, "{tracing:?}");
+        assert_eq!(cold.len(), 1, "{tracing:?}");
+        if let Some(own) = own.first() {
+            assert_eq!(own.text("/parent_id"), cold[0].id.to_string());
+            assert!(own.start_seconds() < cold[0].start_seconds());
+            assert_eq!(own.text("/metadata/otel/initialization_type"), "on-demand");
+        }
+    }
+    Ok(())
+}
