@@ -54,6 +54,7 @@ mod telemetry_delivery;
 mod trace_header;
 
 pub use caller::{Answer, FunctionError};
+pub(crate) use clock::epoch_ms;
 pub use config::{
     Config, Credentials, Delays, InitializationType, RuntimeKind, ShutdownBudgets, TelemetryFaults,
     TelemetryMode, Tracing,

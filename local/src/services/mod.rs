@@ -1,0 +1,15 @@
+//! The AWS services through which one function reaches another: Lambda's `Invoke` and SQS with its event source.
+//!
+//! All of it is served on one loopback address. A function finds it by the variables of [`LocalServices::variables`].
+
+mod event_source;
+mod form;
+mod invoke;
+mod md5;
+mod queue;
+mod server;
+mod sqs;
+mod sqs_query;
+
+pub use queue::{Message, Queue};
+pub use server::LocalServices;
