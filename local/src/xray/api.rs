@@ -1,6 +1,7 @@
 //! The operations: what each request body asks for, and the answer in the shape of the AWS service model.
 
 use super::faults::Faults;
+use super::filter::Filter;
 use super::service_graph::service_graph;
 use super::store::{Store, Unprocessed};
 use super::summary::summary;
@@ -107,12 +108,11 @@ fn batch_get_traces(request: &Value, store: &Store, _: &Faults) -> Result<Value,
 }
 
 fn get_trace_summaries(request: &Value, store: &Store, _: &Faults) -> Result<Value, ApiError> {
-    if request.get("FilterExpression").and_then(Value::as_str).is_some_and(|filter| !filter.is_empty()) {
-        return Err(invalid("FilterExpression is not understood by this local endpoint: leave it out"));
-    }
+    let expression = request.get("FilterExpression").and_then(Value::as_str).unwrap_or_default();
+    let filter = Filter::parse(expression).map_err(invalid)?;
     let (traces, [start, _]) = in_range(request, store)?;
     Ok(json!({
-        "TraceSummaries": traces.iter().map(summary).collect::<Vec<_>>(),
+        "TraceSummaries": traces.iter().map(summary).filter(|one| filter.passes(one)).collect::<Vec<_>>(),
         "TracesProcessedCount": traces.len(),
         "ApproximateTime": start,
     }))

@@ -7,6 +7,7 @@ mod document;
 mod endpoint;
 mod faults;
 mod fields;
+mod filter;
 mod findings;
 mod labels;
 mod resettable;

@@ -150,9 +150,20 @@ async fn trace_summaries_tell_times_flags_and_annotations() {
     assert!(
         summaries(BEGIN + 1.0, BEGIN).await.unwrap_err().into_service_error().is_invalid_request_exception()
     );
-    let request = client.get_trace_summaries().filter_expression("fault");
-    let time = DateTime::from_secs(0);
-    let error = request.start_time(time).end_time(time).send().await.unwrap_err().into_service_error();
+    let filtered = |expression: &str| {
+        let request = client.get_trace_summaries().filter_expression(expression);
+        let [begin, end] = [BEGIN, BEGIN + 10.0].map(DateTime::from_secs_f64);
+        request.start_time(begin).end_time(end).send()
+    };
+    for (expression, found) in [
+        ("fault AND service(\"shop\") AND annotation.order = \"o-17\"", 1),
+        ("error", 0),
+        ("duration > 6", 0),
+    ] {
+        let answer = filtered(expression).await.unwrap();
+        assert_eq!(answer.trace_summaries().len(), found, "{expression}");
+    }
+    let error = filtered("fault OR error").await.unwrap_err().into_service_error();
     assert!(error.message().unwrap().contains("FilterExpression"), "{error:?}");
 }
 
