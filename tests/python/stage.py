@@ -71,7 +71,10 @@ class RuntimeApi:
 
         class Api(Handler):
             def do_GET(self) -> None:
-                request_id, event, header = api.events.get(timeout=BOUND_S)
+                try:
+                    request_id, event, header = api.events.get(timeout=BOUND_S)
+                except queue.Empty:  # the function is long gone
+                    return
                 self.send_response(200)
                 headers = {
                     "Lambda-Runtime-Aws-Request-Id": request_id,
