@@ -16,8 +16,7 @@ fn event(case: &str) -> Result<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_through_api_gateway_shows_what_was_asked_and_answered() -> Result<()> {
-    let mut stage = Stage::python(API).await?;
-    stage.set("OTEL_XRAY_DAEMON", "off");
+    let stage = Stage::python(API).await?;
     let mut events = Vec::new();
     for order in ["42", "43", "crash"] {
         let mut event = event("api-gateway-rest")?;

@@ -3,7 +3,7 @@
 use crate::main_job::server;
 use anyhow::Result;
 use otel_xray_local::xray::Node;
-use otel_xray_tests::{Stage, free_address};
+use otel_xray_tests::Stage;
 use serde_json::json;
 
 const SUBSEGMENT: &str = include_str!("../functions/python-xray-sdk/subsegment.py");
@@ -22,16 +22,10 @@ def handler(event, context):
         raise ValueError("no such order")
 "#;
 
-async fn stage(source: &str) -> Result<Stage> {
-    let mut stage = Stage::python(source).await?;
-    stage.set("OTEL_XRAY_DAEMON", &free_address()?.to_string());
-    Ok(stage)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn row_11_a_subsegment_with_annotation_metadata_and_exception_hangs_under_the_handler() -> Result<()> {
     for pass_through in [false, true] {
-        let mut stage = stage(SUBSEGMENT).await?;
+        let mut stage = Stage::python(SUBSEGMENT).await?;
         let mut upstream = None;
         if pass_through {
             stage.pass_through();
@@ -62,7 +56,7 @@ async fn row_11_a_subsegment_with_annotation_metadata_and_exception_hangs_under_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_27_a_call_to_s3_with_everything_patched_is_one_subsegment() -> Result<()> {
-    let mut stage = stage(S3).await?;
+    let mut stage = Stage::python(S3).await?;
     let (url, heads) = server().await?;
     stage.set("AWS_ENDPOINT_URL_S3", url.split("/v1/").next().unwrap_or_default());
     stage.set("ORDERS_BUCKET", "orders");
@@ -87,7 +81,7 @@ async fn a_27_a_call_to_s3_with_everything_patched_is_one_subsegment() -> Result
 async fn a_15_spans_and_subsegments_nest_both_ways_sampled_or_kept() -> Result<()> {
     let (url, _) = server().await?;
     for kept in [false, true] {
-        let mut stage = stage(BOTH).await?;
+        let mut stage = Stage::python(BOTH).await?;
         if kept {
             stage.pass_through();
             stage.set("OTEL_XRAY_KEEP", "errors");
