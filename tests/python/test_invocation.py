@@ -242,7 +242,7 @@ def test_budgets_modules_and_files_of_a_function_that_calls_nothing(start: Start
         ("import sys\nsys.exit(3)\n", "app.handler", "SystemExit", "3", "<module>"),
     ],
 )
-def test_a_function_that_cannot_be_loaded_says_why(  # noqa: PLR0917
+def test_a_function_that_cannot_be_loaded_says_why(
     start: Start, source: str, handler: str, kind: str, message: str, label: str
 ) -> None:
     with start(source, handler=handler) as function:
