@@ -250,6 +250,9 @@ def test_a_function_that_cannot_be_loaded_says_why(
         assert [kind for kind, _ in function.frames.frames] == [1, 4]
         span = function.frames.named("load app.handler")
         assert (span.kind, span.flags, span.parent_span_id) == (1, 0x101, b"")
+        # ID-7: a fresh id begins with the time.
+        assert len(span.trace_id) == 16
+        assert abs(int.from_bytes(span.trace_id[:4], "big") - time.time()) < 60
         assert span.status.code == 2
         assert message in span.status.message
         assert span.start_time_unix_nano < span.end_time_unix_nano

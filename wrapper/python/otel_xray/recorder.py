@@ -71,6 +71,11 @@ def new_id(length: int) -> bytes:
     return made if any(made) else new_id(length)
 
 
+def new_trace_id() -> bytes:
+    """With the time in front, where old tools look for it."""
+    return int(time.time()).to_bytes(4, "big") + new_id(12)
+
+
 class TraceHeader:
     """A trace header, as far as it can be understood. Without a trace id it says nothing."""
 
@@ -107,8 +112,8 @@ class TraceHeader:
         return header
 
     def begin_trace(self) -> None:
-        """A trace of its own, with the time in front where old tools look for it."""
-        self.trace_id = int(time.time()).to_bytes(4, "big") + new_id(12)
+        """A trace of its own."""
+        self.trace_id = new_trace_id()
         self.parent_id = b""
         self.sampled = "1"
         self.extra = ""
@@ -209,7 +214,7 @@ class Recorder:
 
     def loading_failed(self, name: str, begun_ns: int, error: BaseException, seen_by_callers: Attributes) -> None:
         """The function could not be loaded. In a trace of its own: which invocation waits is not known here."""
-        span = Span(name, INTERNAL, TraceHeader("").trace_id, b"", SAMPLED | REMOTE_KNOWN, begun_ns)
+        span = Span(name, INTERNAL, new_trace_id(), b"", SAMPLED | REMOTE_KNOWN, begun_ns)
         span.attributes = {"faas.coldstart": True}
         record_exception(span, error, seen_by_callers)
         span.status = ERROR
