@@ -74,7 +74,7 @@ pub async fn serve(fifo: Fifo, out: mpsc::Sender<Received>, log: Log) {
         let (claims, closing) = (out.clone(), log.clone());
         tokio::spawn(async move {
             let connection = Connection(number);
-            let pid = read_frames(waiting, connection, &claims, &closing).await;
+            let pid = read_frames(&mut waiting, connection, &claims, &closing).await;
             let _ = claims.send(Received::Closed(connection, Fate::of(pid))).await;
             drop(reader);
         });

@@ -43,10 +43,11 @@ pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Se
             continue;
         }
         let (out, log) = (out.clone(), log.clone());
+        let mut stream = stream;
         tokio::spawn(async move {
             let connection = Connection(number);
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-            read_frames(stream, connection, &out, &log).await;
+            read_frames(&mut stream, connection, &out, &log).await;
             let _ = out.send(Received::Closed(connection, Fate::of(pid))).await;
             drop(place);
         });
@@ -68,9 +69,10 @@ pub fn own_uid() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
 }
 
-/// Reads frames until the stream is at its end, and tells the process that has said hello.
+/// Reads frames until the stream is at its end, and tells the process that has said hello. Not generic: one
+/// copy of it is enough for sockets and pipes.
 pub(super) async fn read_frames(
-    mut stream: impl AsyncRead + Unpin,
+    stream: &mut (dyn AsyncRead + Send + Unpin),
     connection: Connection,
     out: &mpsc::Sender<Received>,
     log: &Log,

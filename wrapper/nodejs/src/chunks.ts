@@ -2,6 +2,7 @@
 
 import type * as awsSdk2 from "./aws_sdk_v2";
 import type * as awsSdk3 from "./aws_sdk_v3";
+import type * as databases from "./databases";
 import type * as http from "./http";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
@@ -11,6 +12,7 @@ import type * as undici from "./undici";
 export interface Chunks {
   aws_sdk_v2: typeof awsSdk2;
   aws_sdk_v3: typeof awsSdk3;
+  databases: typeof databases;
   http: typeof http;
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;

@@ -5,7 +5,7 @@ import { offerOtelApi } from "./otel_global";
 import { Invocation } from "./invocation";
 import { watchModules } from "./modules";
 import { watchNativeClient } from "./native_client";
-import { watchHttp, watchUndici } from "./outgoing";
+import { watchHttp, watchTraced, watchUndici } from "./outgoing";
 import { Recorder } from "./recorder";
 import { complain, Wire } from "./wire";
 
@@ -51,6 +51,7 @@ function start(environ: NodeJS.ProcessEnv): void {
   watchNativeClient(agent, invocation);
   watchHttp(agent, invocation);
   watchUndici(agent);
+  watchTraced(agent);
   watchModules(agent);
   if (!agent.disabled("opentelemetry")) offerOtelApi(agent);
 }

@@ -19,12 +19,25 @@ function of<N extends keyof Chunks>(
 
 const awsSdk3 = of("aws-sdk", "aws_sdk_v3", (patches, agent, exports) => patches.patch(agent, exports));
 
+const pg = of("pg", "databases", (patches, agent, exports) => patches.patchPg(agent, exports));
+const mysql = (name: string): Patch => of(name, "databases", (patches, agent, exports) => patches.patchMysql(agent, exports));
+const ioredis = of("ioredis", "databases", (patches, agent, exports) => patches.patchIoredis(agent, exports));
+
 /** A file below node_modules -> patch. */
 const TABLE: Record<string, Patch> = {
   "@smithy/core/dist-cjs/submodules/client/index.js": awsSdk3,
   "@smithy/smithy-client/dist-cjs/index.js": awsSdk3,
   "@aws-sdk/smithy-client/dist-cjs/index.js": awsSdk3,
   "aws-sdk/lib/core.js": of("aws-sdk", "aws_sdk_v2", (patches, agent, exports) => patches.patch(agent, exports)),
+  "pg/lib/client.js": pg,
+  "pg/lib/native/client.js": pg,
+  "mysql/lib/Connection.js": mysql("mysql"),
+  "mysql2/lib/connection.js": mysql("mysql2"),
+  "mysql2/lib/base/connection.js": mysql("mysql2"),
+  "ioredis/built/Redis.js": ioredis,
+  "ioredis/built/redis/index.js": ioredis,
+  "@redis/client/dist/lib/client/index.js": of("redis", "databases", (patches, agent, exports) => patches.patchRedis(agent, exports)),
+  "mongodb/lib/cmap/connection.js": of("mongodb", "databases", (patches, agent, exports) => patches.patchMongodb(agent, exports)),
 };
 
 const PACKAGES = "/node_modules/";

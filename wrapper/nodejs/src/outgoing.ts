@@ -37,6 +37,30 @@ interface Channel {
 /** Held here, because on Node.js 18 a channel that nobody holds is forgotten with its listeners. */
 const channels: Channel[] = [];
 
+/** Tracing channel -> the library that tells of its calls there. */
+const TRACED = {
+  "mysql2:query": "mysql2",
+  "mysql2:execute": "mysql2",
+  "ioredis:command": "ioredis",
+  "node-redis:command": "redis",
+} as const;
+
+/** Sees the calls of libraries that tell of them, also of those that are bundled into the function. */
+export function watchTraced(agent: Agent): void {
+  const diagnostics = require("node:diagnostics_channel") as { channel: (name: string) => Channel };
+  for (const [name, library] of Object.entries(TRACED)) {
+    if (agent.disabled(library)) continue;
+    for (const event of ["start", "end", "asyncEnd"]) {
+      const channel = diagnostics.channel(`tracing:${name}:${event}`);
+      channel.subscribe((message) => {
+        if (event === "start" && agent.recorder.root === undefined) return;
+        guarded(agent, "a database call", () => chunk("databases").onTraced(agent, library, event, message as object));
+      });
+      channels.push(channel);
+    }
+  }
+}
+
 /** Sees every request of `fetch` and of undici, also of one that is bundled into the function. */
 export function watchUndici(agent: Agent): void {
   const diagnostics = require("node:diagnostics_channel") as { channel: (name: string) => Channel };

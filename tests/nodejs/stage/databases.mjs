@@ -1,0 +1,133 @@
+// Servers that speak as much of each database's protocol as one connection and one statement need.
+
+import { createRequire } from "node:module";
+import net from "node:net";
+import path from "node:path";
+import { modules } from "./function.mjs";
+
+const require = createRequire(path.join(modules, "x.js"));
+
+async function serve(onConnection) {
+  const sockets = new Set();
+  const server = net.createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => undefined);
+    onConnection(socket);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { port: server.address().port, close: () => (sockets.forEach((socket) => socket.destroy()), server.close()) };
+}
+
+/** PostgreSQL: statements with `fail` in them fail. */
+export function postgres() {
+  const message = (type, ...parts) => {
+    const body = Buffer.concat(parts.map((part) => (typeof part === "string" ? Buffer.from(`${part}\0`) : part)));
+    const head = Buffer.alloc(5);
+    head.write(type);
+    head.writeUInt32BE(body.length + 4, 1);
+    return Buffer.concat([head, body]);
+  };
+  const ready = message("Z", Buffer.from("I"));
+  const failure = message("E", Buffer.from("SERROR\0C42601\0Mwrong\0\0"));
+  return serve((socket) => {
+    let started = false;
+    let statement = "";
+    let data = Buffer.alloc(0);
+    socket.on("data", (chunk) => {
+      data = Buffer.concat([data, chunk]);
+      if (!started) {
+        if (data.length < 8 || data.length < data.readUInt32BE(0)) return;
+        data = data.subarray(data.readUInt32BE(0));
+        started = true;
+        socket.write(Buffer.concat([message("R", Buffer.alloc(4)), ready]));
+      }
+      while (data.length >= 5 && data.length >= data.readUInt32BE(1) + 1) {
+        const type = String.fromCharCode(data[0]);
+        const body = data.subarray(5, data.readUInt32BE(1) + 1);
+        data = data.subarray(data.readUInt32BE(1) + 1);
+        if (type === "Q" || type === "P") statement = body.toString();
+        const failed = statement.includes("fail");
+        const done = [failed ? failure : message("C", "SELECT 0"), ready];
+        if (type === "Q") socket.write(Buffer.concat(done));
+        if (type === "S") socket.write(Buffer.concat([...(failed ? [] : [message("1"), message("2"), message("n")]), ...done]));
+      }
+    });
+  });
+}
+
+export async function mysql() {
+  const mysql2 = require("mysql2");
+  const server = mysql2.createServer();
+  server.on("connection", (connection) => {
+    connection.serverHandshake({ protocolVersion: 10, serverVersion: "5.6.10", connectionId: 1, statusFlags: 2, characterSet: 8, capabilityFlags: 0xffffff });
+    connection.on("error", () => undefined);
+    connection.on("query", (statement) => {
+      // Both drivers count a command's packets from its first on.
+      connection.sequenceId = 1;
+      if (statement.includes("fail")) connection.writeError({ code: 1064, message: "wrong" });
+      else connection.writeTextResult([{ a: 1 }], [{ catalog: "def", schema: "s", table: "t", orgTable: "t", name: "a", orgName: "a", characterSet: 63, columnLength: 11, columnType: 8, flags: 129, decimals: 0 }]);
+      connection.sequenceId = 0;
+    });
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { port: server._server.address().port, close: () => server._server.close() };
+}
+
+/** Redis, version 2 of its protocol: every command is answered with OK, `fail` with an error. */
+export function redis() {
+  return serve((socket) => {
+    let data = "";
+    socket.on("data", (chunk) => {
+      data += chunk.toString("latin1");
+      for (;;) {
+        const words = /^\*(\d+)\r\n/.exec(data);
+        if (words === null) return;
+        let at = words[0].length;
+        const command = [];
+        for (let count = 0; count < Number(words[1]); count++) {
+          const size = /^\$(\d+)\r\n/.exec(data.slice(at));
+          if (size === null || data.length < at + size[0].length + Number(size[1]) + 2) return;
+          command.push(data.substr(at + size[0].length, Number(size[1])));
+          at += size[0].length + Number(size[1]) + 2;
+        }
+        data = data.slice(at);
+        const name = command[0].toUpperCase();
+        if (name === "HELLO") socket.write("%1\r\n+server\r\n+redis\r\n");
+        else if (command[1] === "fail") socket.write("-ERR unknown command\r\n");
+        else if (name === "INFO") socket.write("$24\r\nredis_version:6.0.0\r\nok\r\n\r\n".replace("$24", "$25"));
+        else socket.write("+OK\r\n");
+      }
+    });
+  });
+}
+
+export function mongodb() {
+  const { Long, serialize, deserialize } = require("bson");
+  const hello = { ok: 1, helloOk: true, isWritablePrimary: true, ismaster: true, maxBsonObjectSize: 16777216, maxMessageSizeBytes: 48000000, maxWriteBatchSize: 100000, minWireVersion: 0, maxWireVersion: 25, localTime: new Date(0) };
+  const answer = (command) => {
+    if (command.hello || command.ismaster || command.isMaster) return hello;
+    if (command.find === "fail") return { ok: 0, code: 2, codeName: "BadValue", errmsg: "wrong" };
+    if (command.find) return { ok: 1, cursor: { id: Long.ZERO, ns: "shop.orders", firstBatch: [{ a: 1 }] } };
+    return { ok: 1, n: 1 };
+  };
+  return serve((socket) => {
+    let data = Buffer.alloc(0);
+    socket.on("data", (chunk) => {
+      data = Buffer.concat([data, chunk]);
+      while (data.length >= 16 && data.length >= data.readInt32LE(0)) {
+        const message = data.subarray(0, data.readInt32LE(0));
+        data = data.subarray(message.length);
+        const legacy = message.readInt32LE(12) === 2004;
+        const start = legacy ? message.indexOf(0, 20) + 9 : 21;
+        const document = serialize(answer(deserialize(message.subarray(start, start + message.readInt32LE(start)))));
+        const middle = legacy ? Buffer.alloc(20) : Buffer.alloc(5);
+        if (legacy) middle.writeInt32LE(1, 16);
+        const head = Buffer.alloc(16);
+        head.writeInt32LE(16 + middle.length + document.length, 0);
+        head.writeInt32LE(message.readInt32LE(4), 8);
+        head.writeInt32LE(legacy ? 1 : 2013, 12);
+        socket.write(Buffer.concat([head, middle, document]));
+      }
+    });
+  });
+}

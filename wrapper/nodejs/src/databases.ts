@@ -1,0 +1,244 @@
+/** Database drivers: one span for each statement or command. */
+
+import { type Agent, guarded } from "./agent";
+import { type Attributes, Span } from "./span";
+
+type Method = (this: object, ...given: unknown[]) => unknown;
+type Prototype = Record<string, Method | undefined>;
+/** Begins a call from the driver's object and the arguments; none where there is nothing to record. */
+type Begin = (self: object, given: unknown[]) => Span | undefined;
+
+function callSpan(agent: Agent, name: string, attributes: Attributes): Span | undefined {
+  const span = agent.recorder.call(name);
+  if (span === undefined) return undefined;
+  span.attributes = attributes;
+  agent.recorder.announce(span);
+  return span;
+}
+
+/**
+ * Makes the method a call: it ends when the callback among its arguments is called, when the promise it returns settles, or when
+ * the emitter it returns has emitted `end` or `error`.
+ */
+function wrap(
+  agent: Agent,
+  prototype: Prototype,
+  method: string,
+  begin: Begin,
+  isCallback = (value: unknown): value is Method => typeof value === "function",
+): void {
+  const original = prototype[method];
+  if (original === undefined) return;
+  const { recorder } = agent;
+  prototype[method] = function (...given) {
+    const span = guarded(agent, "a database call", () => begin(this, given));
+    if (span === undefined) return original.apply(this, given);
+    const finish = (error?: unknown): void => void guarded(agent, "a database call", () => recorder.finish(span, error));
+    const last = given.length - 1;
+    const callback = given[last];
+    if (isCallback(callback)) {
+      const outer = recorder.held();
+      given[last] = function (this: unknown, ...answer: unknown[]): unknown {
+        finish(answer[0]);
+        return recorder.run(outer, () => callback.apply(this as object, answer));
+      };
+    }
+    let result: unknown;
+    try {
+      result = recorder.run(span, () => original.apply(this, given));
+    } catch (error) {
+      finish(error);
+      throw error;
+    }
+    return follow(result, finish);
+  };
+}
+
+function follow(result: unknown, finish: (error?: unknown) => void): unknown {
+  // What the function gets is a promise of ours, so that a failure that it does not handle is still one that nobody handles.
+  if (result instanceof Promise)
+    return result.then(
+      (value: unknown) => {
+        finish();
+        return value;
+      },
+      (error: unknown) => {
+        finish(error);
+        throw error;
+      },
+    );
+  const emitter = result as { emit?: Method } | null | undefined;
+  const emit = emitter?.emit;
+  if (typeof emit === "function" && emitter) {
+    // Not a listener: one for errors would hide them from the function.
+    emitter.emit = function (...given) {
+      if (given[0] === "error") finish(given[1]);
+      else if (given[0] === "end") finish();
+      return emit.apply(this, given);
+    };
+  }
+  return result;
+}
+
+const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+
+/** The attributes of a statement in SQL; the extension masks the literals. */
+function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {
+  const query = typeof statement === "string" ? statement : ((statement ?? {}) as { text?: unknown; sql?: unknown });
+  const written = typeof query === "string" ? query : text(query.text ?? query.sql);
+  const operation = /^[\s(]*(\w+)/.exec(written ?? "")?.[1]?.toUpperCase();
+  const database = text(config.database);
+  const attributes: Attributes = {
+    "db.system.name": system,
+    "db.namespace": database,
+    "db.query.text": written,
+    "db.operation.name": operation,
+    "db.user": text(config.user),
+    "server.address": text(config.host) ?? text(config.socketPath),
+    "server.port": config.port === undefined ? undefined : Number(config.port),
+  };
+  return [[operation, database].filter(Boolean).join(" ") || system, attributes];
+}
+
+export function patchPg(agent: Agent, exports: unknown): void {
+  const { prototype } = exports as { prototype: Prototype };
+  wrap(agent, prototype, "query", (self, given) => {
+    const [name, attributes] = sql("postgresql", given[0], self as Record<string, unknown>);
+    return callSpan(agent, name, attributes);
+  });
+}
+
+function patchMysqlConnection(agent: Agent, prototype: Prototype): void {
+  const begin: Begin = (self, given) => {
+    const { config } = self as { config?: Record<string, unknown> };
+    const [name, attributes] = sql("mysql", given[0], config ?? {});
+    return callSpan(agent, name, attributes);
+  };
+  wrap(agent, prototype, "query", begin);
+  wrap(agent, prototype, "execute", begin);
+}
+
+export function patchMysql(agent: Agent, exports: unknown): void {
+  patched.add("mysql2");
+  patchMysqlConnection(agent, (exports as { prototype: Prototype }).prototype);
+}
+
+/** A command of Redis without the values it carries. */
+function redis(words: readonly unknown[], address: unknown, port: unknown, database: unknown): [string, Attributes] {
+  const [command = "", key, ...rest] = words;
+  const name = String(command).toUpperCase();
+  const shown = key === undefined ? name : `${name} ${String(key).slice(0, 256)}${" ?".repeat(Math.min(rest.length, 16))}`;
+  const attributes: Attributes = {
+    "db.system.name": "redis",
+    "db.operation.name": name,
+    "db.query.text": name === "AUTH" || name === "HELLO" ? name : shown,
+    "db.namespace": database === undefined ? undefined : String(database),
+    "server.address": text(address),
+    "server.port": port === undefined ? undefined : Number(port),
+  };
+  return [name, attributes];
+}
+
+/** What a driver says by itself while it connects. */
+const CONNECTING = new Set(["AUTH", "HELLO", "INFO", "CLIENT", "SELECT", "QUIT"]);
+
+export function patchIoredis(agent: Agent, exports: unknown): void {
+  const { default: client } = exports as { default: { prototype: Prototype } };
+  patched.add("ioredis");
+  const seen = new WeakSet();
+  wrap(agent, client.prototype, "sendCommand", (self, given) => {
+    const command = given[0] as { name: string; args: unknown[] };
+    // A command that had to wait for the connection comes through here again.
+    if (seen.has(command)) return undefined;
+    seen.add(command);
+    const { options = {} } = self as { options?: { host?: unknown; port?: unknown; db?: unknown } };
+    const [name, attributes] = redis([command.name, ...command.args], options.host, options.port, options.db);
+    return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+  });
+}
+
+export function patchRedis(agent: Agent, exports: unknown): void {
+  const { default: client } = exports as { default: { prototype: Prototype } };
+  patched.add("redis");
+  const options = (self: object): Record<string, unknown> => {
+    const { options: own } = self as { options?: { socket?: Record<string, unknown>; database?: unknown } };
+    return { host: own?.socket?.host ?? "localhost", port: own?.socket?.port ?? 6379, database: own?.database };
+  };
+  const begin = (self: object, words: readonly unknown[]): Span | undefined => {
+    const { host, port, database } = options(self);
+    const [name, attributes] = redis(words, host, port, database);
+    return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+  };
+  wrap(agent, client.prototype, "sendCommand", (self, given) => begin(self, given[0] as unknown[]));
+  // Version 4 has a private way to send; its commands come through here.
+  wrap(agent, client.prototype, "commandsExecutor", (self, given) => {
+    const command = given[0] as { name?: string; transformArguments?: (...args: unknown[]) => unknown[] };
+    const words = command.transformArguments?.(...(given[1] as unknown[])) ?? [command.name];
+    return begin(self, words);
+  });
+  for (const method of ["_executeMulti", "_executePipeline", "multiExecutor"])
+    wrap(agent, client.prototype, method, (self, given) => {
+      const commands = given[0] as { args: unknown[] }[];
+      const span = begin(self, [method === "_executePipeline" ? "PIPELINE" : "MULTI"]);
+      if (span !== undefined) span.attributes["db.operation.batch.size"] = commands.length;
+      return span;
+    });
+}
+
+/** What the MongoDB driver says by itself. */
+const HOUSEKEEPING = new Set(["hello", "ismaster", "isMaster", "ping", "endSessions", "saslStart", "saslContinue", "authenticate"]);
+
+export function patchMongodb(agent: Agent, exports: unknown): void {
+  const { Connection: connection } = exports as { Connection: { prototype: Prototype } };
+  const begin: Begin = (self, given) => {
+    const [namespace, command] = given as [{ db?: unknown }, Record<string, unknown>];
+    const operation = Object.keys(command)[0] ?? "";
+    if (HOUSEKEEPING.has(operation)) return undefined;
+    const collection = text(command[operation]) ?? text(command.collection);
+    const [, host, port] = /^(.*):(\d+)$/.exec(String((self as { address?: unknown }).address ?? "")) ?? [];
+    return callSpan(agent, [operation, collection].filter(Boolean).join(" "), {
+      "db.system.name": "mongodb",
+      "db.namespace": text(namespace.db),
+      "db.collection.name": collection,
+      "db.operation.name": operation,
+      "server.address": host,
+      "server.port": port === undefined ? undefined : Number(port),
+    });
+  };
+  // Newer versions end with the class of the response, older ones with a callback.
+  wrap(agent, connection.prototype, "command", begin, (value): value is Method => typeof value === "function" && !("make" in value));
+}
+
+/** Message of a tracing channel: what the library says of the call, later with its error. */
+interface Traced {
+  error?: unknown;
+  query?: unknown;
+  database?: unknown;
+  serverAddress?: unknown;
+  serverPort?: unknown;
+  user?: unknown;
+  command?: unknown;
+  args?: unknown[];
+}
+
+const traced = new WeakMap<Traced, Span>();
+/** Libraries that are patched: what they tell of their calls is known. */
+const patched = new Set<string>();
+
+/** Libraries that tell of their calls by themselves, also from inside of a bundle. */
+export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", event: string, message: Traced): void {
+  if (patched.has(library)) return;
+  if (event === "start") {
+    const { serverAddress: host, serverPort: port, database, user } = message;
+    // Redis drivers give the command among the words, or apart from them.
+    const words = message.args?.[0] === message.command ? message.args : [message.command, ...(message.args ?? [])];
+    const [name, attributes] =
+      library === "mysql2" ? sql("mysql", message.query, { host, port, database, user }) : redis(words ?? [], host, port, database);
+    const span = library !== "mysql2" && CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+    if (span !== undefined) traced.set(message, span);
+    return;
+  }
+  const span = traced.get(message);
+  // A call that fails at once never becomes asynchronous.
+  if (span !== undefined && (event === "asyncEnd" || message.error !== undefined)) agent.recorder.finish(span, message.error);
+}
