@@ -6,6 +6,7 @@ import type * as databases from "./databases";
 import type * as http from "./http";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
+import type * as trigger from "./trigger";
 import type * as undici from "./undici";
 
 /** Each is a file of its own beside this one. */
@@ -16,6 +17,7 @@ export interface Chunks {
   http: typeof http;
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;
+  trigger: typeof trigger;
   undici: typeof undici;
 }
 

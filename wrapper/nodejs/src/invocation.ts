@@ -1,7 +1,9 @@
 /** The invocation's own span, from what the runtime client receives and answers. */
 
-import type { Agent } from "./agent";
+import { type Agent, guarded } from "./agent";
+import { chunk } from "./chunks";
 import type { Attributes } from "./span";
+import type { Trigger } from "./trigger";
 
 /** Response headers of the Runtime API's `next` (lambda.md section 4), lower case. */
 export type InvocationHeaders = Record<string, unknown>;
@@ -14,7 +16,11 @@ interface ReportedError {
   stackTrace?: unknown;
 }
 
+/** One of these is in every event that tells what called the function; no file is read for any other. */
+const SIGNS = /"(?:Records|requestContext|records|detail-type|StateMachine|Context|context)"/;
+
 export class Invocation {
+  private trigger: Trigger | undefined;
   private requestId = "";
   private cold = true;
   /** The error report of a response that failed after it had begun. */
@@ -25,7 +31,7 @@ export class Invocation {
     private readonly environ: NodeJS.ProcessEnv,
   ) {}
 
-  begin(headers: InvocationHeaders, _event: string): void {
+  begin(headers: InvocationHeaders, event: string): void {
     const text = (name: string): string => {
       const value = headers[`lambda-runtime-${name}`];
       return value === undefined || value === null ? "" : String(value);
@@ -41,20 +47,26 @@ export class Invocation {
       "faas.version": this.environ.AWS_LAMBDA_FUNCTION_VERSION,
     };
     const deadlineMs = Number(text("deadline-ms"));
+    this.trigger = SIGNS.test(event) ? guarded(this.agent, "the event", () => chunk("trigger").read(event)) : undefined;
     const recording = this.agent.recorder.enter(
       this.environ._HANDLER ?? "",
       text("trace-id"),
       this.requestId,
       Number.isSafeInteger(deadlineMs) && deadlineMs > 0 ? deadlineMs : 0,
       attributes,
+      this.trigger,
     );
     if (recording) this.cold = false;
   }
 
-  /** The handler has answered. `endUs` is when, before the answer was sent. */
-  end(endUs: number, error?: string): void {
+  /** The handler has answered, in JSON. `endUs` is when, before the answer was sent. */
+  end(endUs: number, error?: string, answer?: string): void {
     const { recorder } = this.agent;
     if (error === undefined) {
+      const { root } = recorder;
+      const answered = this.trigger?.answered;
+      if (root !== undefined && answered !== undefined && answer !== undefined)
+        guarded(this.agent, "the answer", () => answered(root, JSON.parse(answer)));
       recorder.leave(this.requestId, endUs);
       return;
     }

@@ -36,7 +36,7 @@ function watch(agent: Agent, invocation: Invocation, client: NativeClient): void
     const endUs = agent.recorder.now();
     const result = done.apply(this, args);
     // After the response has left: this costs the caller nothing, and the next event is not asked for yet.
-    guarded(agent, "an invocation", () => invocation.end(endUs));
+    guarded(agent, "an invocation", () => invocation.end(endUs, undefined, String(args[1])));
     return result;
   };
   client.error = function (...args) {

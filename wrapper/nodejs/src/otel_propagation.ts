@@ -4,7 +4,7 @@ import type { Agent } from "./agent";
 import { BAGGAGE, type BridgeContext, SPAN } from "./otel_context";
 import { BridgeSpan, type SpanContext } from "./otel_span";
 import { Flag } from "./span";
-import { hexId, TraceHeader } from "./trace_header";
+import { TraceHeader } from "./trace_header";
 
 interface BaggageEntry {
   value: string;
@@ -76,7 +76,7 @@ export function propagator(agent: Agent): object {
         const value = getter.get(carrier, name) ?? getter.get(carrier, name.toLowerCase());
         return (Array.isArray(value) ? value[0] : value) ?? "";
       };
-      const remote = fromTraceparent(get("traceparent")) ?? fromXray(get("X-Amzn-Trace-Id"));
+      const remote = remoteContext(TraceHeader.ofTraceparent(get("traceparent"))) ?? remoteContext(new TraceHeader(get("X-Amzn-Trace-Id")));
       let extracted = context;
       if (remote !== undefined) {
         const span = { spanContext: () => remote, isRecording: () => false, end: () => undefined };
@@ -88,18 +88,8 @@ export function propagator(agent: Agent): object {
   };
 }
 
-function fromTraceparent(text: string): SpanContext | undefined {
-  const [, trace = "", span = "", flags = "0"] = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/.exec(text.trim()) ?? [];
-  const traceId = hexId(trace, 32);
-  const spanId = hexId(span, 16);
-  if (traceId === "" || spanId === "") return undefined;
-  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) & Flag.Sampled, isRemote: true };
-}
-
-function fromXray(text: string): SpanContext | undefined {
-  if (text === "") return undefined;
-  const { traceId, parentId, sampled } = new TraceHeader(text);
-  return parentId === "" ? undefined : { traceId, spanId: parentId, traceFlags: sampled === "1" ? 1 : 0, isRemote: true };
+function remoteContext({ traceId, parentId, sampled }: TraceHeader): SpanContext | undefined {
+  return traceId === "" || parentId === "" ? undefined : { traceId, spanId: parentId, traceFlags: sampled === "1" ? 1 : 0, isRemote: true };
 }
 
 function parseBaggage(text: string): Baggage | undefined {

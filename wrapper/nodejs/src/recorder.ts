@@ -4,6 +4,7 @@ import type { AsyncLocalStorage } from "node:async_hooks";
 import { newId } from "./ids";
 import { type Attributes, Flag, Kind, MAX_EVENTS, MAX_TEXT, Span, Status } from "./span";
 import { TraceHeader } from "./trace_header";
+import type { Trigger } from "./trigger";
 import { invokeFrame, type Wire } from "./wire";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
@@ -41,15 +42,26 @@ export class Recorder {
     requestId: string,
     deadlineMs: number,
     attributes: Attributes,
-    describe?: (span: Span) => void,
+    trigger?: Trigger,
   ): boolean {
     this.setClock();
     this.root = undefined;
-    const header = new TraceHeader(rawHeader);
+    let header = new TraceHeader(rawHeader);
+    if (header.traceId === "") header.beginTrace();
+    const producers = trigger?.producers ?? [];
+    const only = producers[0]?.header;
+    let linked = producers;
+    if (producers.length === 1 && only?.sampled === "1" && trigger?.decides && header.sampled !== "1") {
+      // Nobody traces the invocation itself: one message simply connects.
+      header = only;
+      linked = [];
+    }
     const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
-    const span = new Span(name, Kind.Server, header.traceId, newId(8), header.parentId, flags, this.now());
-    span.attributes = attributes;
-    describe?.(span);
+    const span = new Span(name, trigger?.kind ?? Kind.Server, header.traceId, newId(8), header.parentId, flags, this.now());
+    span.attributes = { ...attributes, ...trigger?.attributes };
+    for (const { header: producer, attributes: said } of linked)
+      if (producer.traceId !== header.traceId)
+        (span.links ??= []).push({ traceId: producer.traceId, spanId: producer.parentId, attributes: said });
     if (!this.wire.begin(invokeFrame(requestId, rawHeader, deadlineMs), span)) return false;
     this.header = header;
     this.root = span;

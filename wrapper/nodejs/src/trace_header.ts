@@ -1,7 +1,8 @@
-/** The X-Ray trace header of one invocation, as far as it can be understood. */
+/** Trace headers. */
 
 import { newId } from "./ids";
 
+/** X-Ray's header, as far as it can be understood. Without a trace id it says nothing. */
 export class TraceHeader {
   traceId = "";
   parentId = "";
@@ -20,14 +21,26 @@ export class TraceHeader {
       else if (key === "Sampled") this.sampled = value;
       else if (key !== "Self") this.extra += `;${key}=${value}`;
     }
-    if (this.traceId === "") {
-      // Nothing usable: a trace of its own, with the time in front where old tools look for it.
-      const seconds = Math.floor(Date.now() / 1000);
-      this.traceId = seconds.toString(16).padStart(8, "0") + newId(12);
-      this.parentId = "";
-      this.sampled = "1";
-      this.extra = "";
-    }
+  }
+
+  /** What a W3C header says. */
+  static ofTraceparent(raw: string): TraceHeader {
+    const header = new TraceHeader("");
+    const [version = "", trace = "", parent = "", flags] = raw.trim().split("-");
+    if (version.length !== 2 || version === "ff" || flags === undefined) return header;
+    header.traceId = hexId(trace, 32);
+    header.parentId = hexId(parent, 16);
+    header.sampled = /^.[13579bdf]$/.test(flags) ? "1" : "0";
+    return header;
+  }
+
+  /** A trace of its own, with the time in front where old tools look for it. */
+  beginTrace(): void {
+    const seconds = Math.floor(Date.now() / 1000);
+    this.traceId = seconds.toString(16).padStart(8, "0") + newId(12);
+    this.parentId = "";
+    this.sampled = "1";
+    this.extra = "";
   }
 
   /** The header for a call made by the span. */
