@@ -9,13 +9,13 @@ export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
 .PHONY: help demo test bench bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
-.PHONY: test-rust test-fuzz test-layer test-python test-extension test-arm64 test-rie test-moto test-e2e
+.PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-arm64 test-rie test-moto test-e2e
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-demo: layer local ## a real function, traced with no code change
-	@"$$($(TOOLS) test)/python" tests/demo/run.py
+demo: layer local ## a real function, traced with no code change; RUNTIME=python, nodejs or nodejs-esm
+	@RUNTIME=$(RUNTIME) "$$($(TOOLS) test)/python" tests/demo/run.py
 
 test: ## everything that CI runs
 	@tests/run.sh
@@ -83,6 +83,12 @@ test-layer:
 
 test-python:
 	tests/python/every_version.sh
+
+test-node: ## the Node.js agent on Node.js 18 to 24
+	tests/nodejs/every_version.sh
+
+test-node-e2e: layer local
+	$(PYTEST) tests/nodejs
 
 test-arm64: layers
 	$(PYTEST) tests/arm64

@@ -7,6 +7,7 @@
 #   layer-build/tools.sh lint          bin folder with ruff, shellcheck and cfn-lint
 #   layer-build/tools.sh deny          bin folder with cargo-deny
 #   layer-build/tools.sh node-build    folder whose node_modules has esbuild and tsc (needs npm)
+#   layer-build/tools.sh node-bench    folder whose node_modules has what the Node.js agent is measured beside (needs npm)
 #   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 24 and what the agent's tests use (needs npm)
 #   layer-build/tools.sh qemu ARCH     user-mode emulator for that architecture
 #   layer-build/tools.sh rie           the Runtime Interface Emulator for this machine
@@ -150,6 +151,7 @@ case ${1:-} in
 build) venv build-venv "$root/layer-build/requirements.txt" ;;
 runtime | test | lint) venv "$1-venv" "$root/tests/requirements/$1.txt" ;;
 deny) cargo_deny ;;
+node-bench) npm_folder node-bench "$root/bench/nodejs" ;;
 node-build) npm_folder node-build "$root/layer-build/nodejs" ;;
 node-test) npm_folder node-test "$root/tests/nodejs" ;;
 qemu) qemu "${2:?tools: qemu needs an architecture, for example aarch64}" ;;

@@ -1,14 +1,16 @@
 """The demo: a real function with nothing but the layer and AWS_LAMBDA_EXEC_WRAPPER, and its traces printed.
 
-Needs the layer zip, otel-xray-local and the interpreters that `make demo` builds and installs first. Exits 1 when what
+RUNTIME is python, nodejs or nodejs-esm. Needs the layer zip, otel-xray-local and the interpreters that `make demo` builds and installs first. Exits 1 when what
 was printed is not two traces with all spans sent.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -19,11 +21,32 @@ import local_lambda  # noqa: E402
 import stand_ins  # noqa: E402
 
 
+FUNCTIONS = {
+    "python": "A Python function",
+    "nodejs": "A Node.js function",
+    "nodejs-esm": "A Node.js function that is an ES module",
+}
+
+
 def main() -> int:
+    runtime = os.environ.get("RUNTIME") or "python"
+    if runtime not in FUNCTIONS:
+        print(f"demo: RUNTIME is {runtime!r}; it can be {', '.join(FUNCTIONS)}", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as scratch:
+        return run(runtime, Path(scratch))
+
+
+def run(runtime: str, scratch: Path) -> int:
     events = [local_lambda.EVENT, local_lambda.EVENT_ERROR]
     with stand_ins.moto() as moto_url, stand_ins.sample_world(moto_url) as variables:
-        command = local_lambda.command(layer_zip.zip_for(layer_zip.HOST_ARCH), variables, events)
-        print("A Python function that uses S3, SQS and HTTP, traced by the layer alone:\n")
+        layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
+        if runtime == "python":
+            command = local_lambda.command(layer, variables, events)
+        else:
+            function = TESTS / "functions" / f"{runtime}-demo"
+            command = local_lambda.nodejs_command(layer, variables, events, function, scratch)
+        print(f"{FUNCTIONS[runtime]} that uses S3, SQS and HTTP, traced by the layer alone:\n")
         print(" \\\n    ".join([" ".join(command[:2]), *map(" ".join, zip(command[2::2], command[3::2]))]), end="\n\n")
         printed = ""
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

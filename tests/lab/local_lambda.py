@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,6 +42,30 @@ def command(layer: Path, variables: Mapping[str, str], events: Iterable[Path], f
     for name, value in variables.items():
         parts += ["--env", f"{name}={value}"]
     return parts
+
+
+def nodejs_tools() -> Path:
+    """The folder whose node_modules has Node.js, runtime clients with their native module, and the SDKs."""
+    tools = ROOT / "layer-build" / "tools.sh"
+    folder = subprocess.run([tools, "node-test"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    subprocess.run([ROOT / "tests" / "nodejs" / "runtime_client.sh", folder], check=True, stdout=subprocess.DEVNULL)
+    return Path(folder)
+
+
+def nodejs_command(
+    layer: Path, variables: Mapping[str, str], events: Iterable[Path], function: Path, scratch: Path, version: int = 22
+) -> list[str]:
+    """Like `command`, for a Node.js function that finds its dependencies beside it; `scratch` is an empty folder."""
+    modules = nodejs_tools() / "node_modules"
+    task = scratch / "task"
+    shutil.copytree(function, task)
+    (task / "node_modules").symlink_to(modules)
+    cpu = {"x86_64": "x64", "aarch64": "arm64"}[platform.machine()]
+    python = command(layer, variables, events, task)
+    place = python.index("--python")
+    runtime = ["--runtime", "nodejs", "--node", str(modules / f"node{version}-{cpu}" / "bin" / "node")]
+    runtime += ["--runtime-script", str(modules / "aws-lambda-ric" / "index.mjs")]
+    return [*python[:place], *runtime, *python[place + 2 :]]
 
 
 def invoke_json(parts: list[str]) -> dict[str, Any]:

@@ -89,6 +89,11 @@ fn cause(error: &FunctionError) -> Value {
     if let Some(exceptions) = cause.get_mut("exceptions").and_then(Value::as_array_mut) {
         for exception in exceptions.iter_mut().filter_map(Value::as_object_mut) {
             exception.entry("id").or_insert_with(|| json!(new_segment_id()));
+            let frames = exception.get_mut("stack").and_then(Value::as_array_mut);
+            for frame in frames.into_iter().flatten().filter_map(Value::as_object_mut) {
+                // The Node.js runtime writes null for a line that it could not read.
+                frame.retain(|_, value| !value.is_null());
+            }
         }
     }
     cause
@@ -122,6 +127,18 @@ mod tests {
         let documents = documents(&config, &invocation);
         assert_eq!(documents.len(), 2);
         (serde_json::from_str(&documents[0]).unwrap(), serde_json::from_str(&documents[1]).unwrap())
+    }
+
+    #[test]
+    fn a_line_that_the_runtime_could_not_read_is_left_out() {
+        let stack = r#"[{"path":"/var/task/app.js","line":3,"label":"f"},{"path":"file","line":null,"label":null}]"#;
+        let error = FunctionError {
+            error_type: "Error".to_owned(),
+            message: String::new(),
+            xray_cause: Some(format!(r#"{{"exceptions":[{{"type":"Error","stack":{stack}}}]}}"#)),
+        };
+        let found = cause(&error)["exceptions"][0]["stack"].clone();
+        assert_eq!(found, json!([{"path": "/var/task/app.js", "line": 3, "label": "f"}, {"path": "file"}]));
     }
 
     #[test]

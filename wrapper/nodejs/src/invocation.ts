@@ -2,6 +2,7 @@
 
 import { type Agent, guarded } from "./agent";
 import { chunk } from "./chunks";
+import { withoutOwnFrames } from "./recorder";
 import type { Attributes } from "./span";
 import type { Trigger } from "./trigger";
 
@@ -80,7 +81,7 @@ export class Invocation {
     recorder.leave(this.requestId, endUs, {
       "exception.type": reported.errorType ?? "Error",
       "exception.message": reported.errorMessage ?? "",
-      "exception.stacktrace": Array.isArray(trace) && trace.length > 0 ? trace.join("\n") : undefined,
+      "exception.stacktrace": Array.isArray(trace) && trace.length > 0 ? withoutOwnFrames(trace.join("\n")) : undefined,
     });
   }
 

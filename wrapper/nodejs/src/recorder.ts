@@ -206,12 +206,18 @@ export function messageOf(error: unknown): string {
   }
 }
 
+/** The stack as it would be without the agent. */
+export function withoutOwnFrames(stack: string): string {
+  const own = `${__dirname}/`;
+  return stack.includes(own) ? stack.split("\n").filter((line) => !line.includes(own)).join("\n") : stack;
+}
+
 /** The stack, and those of the errors it came from. */
 function stackOf(error: unknown): string | undefined {
   let text = "";
   let current = error;
   for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
-    if (typeof current.stack === "string") text += (text === "" ? "" : "\nCaused by: ") + current.stack;
+    if (typeof current.stack === "string") text += (text === "" ? "" : "\nCaused by: ") + withoutOwnFrames(current.stack);
     current = current.cause;
   }
   if (text.length <= MAX_TEXT) return text === "" ? undefined : text;
