@@ -17,13 +17,13 @@ const QUEUE: usize = 256;
 
 fn main() -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok();
-    if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
+    let Some(address) = variable("AWS_LAMBDA_RUNTIME_API") else {
         eprintln!(
             "otel-xray is a Lambda extension: it is started by Lambda, from /opt/extensions of its layer, and needs \
              AWS_LAMBDA_RUNTIME_API. To try it on this machine, use otel-xray-local."
         );
         return ExitCode::FAILURE;
-    }
+    };
     let (settings, complaints) = Settings::read(variable);
     let log = Log::stdout(settings.log_level, settings.log_format);
     for complaint in complaints {
@@ -36,13 +36,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(serve(settings, log));
+    runtime.block_on(serve(address, settings, log));
     // Tasks that are still waiting for something must not delay the end.
     runtime.shutdown_background();
     ExitCode::SUCCESS
 }
 
-async fn serve(settings: Settings, log: Log) {
+async fn serve(address: String, settings: Settings, log: Log) {
     let variable = |name: &str| std::env::var(name).ok();
     let (received_in, received) = mpsc::channel(QUEUE);
     let mut telemetry = None;
@@ -69,7 +69,8 @@ async fn serve(settings: Settings, log: Log) {
     // The queue stays open when nothing listens.
     let _received_in = received_in;
     let initialization_type = variable("AWS_LAMBDA_INITIALIZATION_TYPE");
-    lambda::run(initialization_type.as_deref(), telemetry, registered_in, turns_in, log.clone()).await;
+    let platform = lambda::Platform { address, initialization_type, telemetry };
+    lambda::run(platform, registered_in, turns_in, log.clone()).await;
     if let Err(error) = conducting.await {
         log.say(Level::Error, format_args!("collecting stopped before the shutdown: {error}"));
     }

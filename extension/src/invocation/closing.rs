@@ -138,7 +138,7 @@ fn annotate(span: &mut Span, key: &str, value: Any) {
     let named = span.attributes.iter_mut().find(|attribute| attribute.key == ANNOTATIONS);
     let entry = AnyValue { value: Some(Any::StringValue(key.to_owned())) };
     match named.and_then(|attribute: &mut KeyValue| attribute.value.as_mut()?.value.as_mut()) {
-        Some(Any::ArrayValue(names)) => names.values.push(entry),
+        Some(Any::ArrayValue(list)) => list.values.push(entry),
         Some(other) => {
             let own = AnyValue { value: Some(other.clone()) };
             *other = Any::ArrayValue(ArrayValue { values: vec![own, entry] });

@@ -1,43 +1,22 @@
 //! The Extensions API: registration, and one turn for each event.
 //!
-//! Registration and the loop are `lambda-extension`'s. What its loop cannot do is done around it: a clean end
-//! after SHUTDOWN, and going on after an event it cannot read (L-1.6: an extension that exits takes the function
-//! down with it).
+//! The events are `lambda-extension`'s. Registration and the loop are our own: an extension that exits takes the function
+//! down with it (L-1.6), so it goes on after an event that it cannot read, and ends cleanly after SHUTDOWN.
 
-mod lenient;
+mod api;
+mod event;
 mod subscribe;
 
+pub use event::{Event, Invoke, Shutdown};
+
 use crate::log::{Level, Log};
-use lambda_extension::{Error, Extension, LambdaEvent, NextEvent, RegisteredExtension, Service, service_fn};
+use api::{Api, Registration};
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// What Lambda says of an invocation when it begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Invoke {
-    pub request_id: String,
-    /// Epoch milliseconds; 0 when the platform did not say.
-    pub deadline_ms: u64,
-    pub function_arn: String,
-    /// The incoming trace header; the runtime's may have another parent (L-12.3).
-    pub trace_header: String,
-}
-
-/// The environment is about to end.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shutdown {
-    /// `spindown`, `timeout`, `failure`, or a word of the emulator's (L-5.8).
-    pub reason: String,
-    /// Epoch milliseconds at which the process is killed; 0 when the platform did not say.
-    pub deadline_ms: u64,
-}
-
-/// An event of the Extensions API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    Invoke(Invoke),
-    Shutdown(Shutdown),
-}
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// One event, and the way to say that it has been dealt with. Dropping `finished` says so as well.
 #[derive(Debug)]
@@ -56,6 +35,17 @@ pub struct Registered {
     pub hears_of_invocations: bool,
 }
 
+/// Where the platform is, and what is asked of it.
+#[derive(Debug, Clone)]
+pub struct Platform {
+    /// `AWS_LAMBDA_RUNTIME_API`.
+    pub address: String,
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`.
+    pub initialization_type: Option<String>,
+    /// Where the platform is asked to send its records.
+    pub telemetry: Option<String>,
+}
+
 /// The events to register for: Managed Instances refuse INVOKE (L-8.26).
 pub fn events_for(initialization_type: Option<&str>) -> &'static [&'static str] {
     if initialization_type == Some("lambda-managed-instances") {
@@ -67,52 +57,56 @@ pub fn events_for(initialization_type: Option<&str>) -> &'static [&'static str] 
 
 /// Registers, then hands every event to `turns` and asks for the next when it is finished. Returns after SHUTDOWN.
 ///
-/// `registered` is told what registration said, before the first event. Where there is a `telemetry` address, the
-/// platform is asked to send its records there.
+/// `registered` is told what registration said, before the first event.
 pub async fn run(
-    initialization_type: Option<&str>,
-    telemetry: Option<String>,
+    platform: Platform,
     registered: oneshot::Sender<Registered>,
     turns: mpsc::Sender<Turn>,
     log: Log,
 ) {
-    let (shut_down, mut is_shut_down) = mpsc::channel::<()>(1);
-    let forward = {
-        let turns = turns.clone();
-        service_fn(move |event: LambdaEvent| {
-            let (turns, shut_down) = (turns.clone(), shut_down.clone());
-            async move {
-                let event = Event::from(event.next);
-                let last = matches!(event, Event::Shutdown(_));
-                take_turn(&turns, event).await;
-                if last {
-                    let _ = shut_down.send(()).await;
-                    // The loop would ask for another event, and there is none after SHUTDOWN.
-                    std::future::pending::<()>().await;
-                }
-                Ok::<(), Error>(())
-            }
-        })
-    };
-    let (extension, events) = register(events_for(initialization_type), forward, &log).await;
-    if let Some(uri) = telemetry {
-        subscribe::subscribe(&extension.extension_id, uri, log.clone());
+    let mut api = Api::new(platform.address.clone());
+    let events = events_for(platform.initialization_type.as_deref());
+    let (Registration { extension_id, body }, events) = register(&mut api, events, &log).await;
+    if let Some(uri) = platform.telemetry {
+        subscribe::subscribe(&platform.address, &extension_id, uri, log.clone());
     }
+    let text = |name: &str| body[name].as_str().map(str::to_owned);
     let _ = registered.send(Registered {
-        function_name: extension.function_name.clone(),
-        function_version: extension.function_version.clone(),
-        account_id: extension.account_id.clone(),
+        function_name: text("functionName").unwrap_or_default(),
+        function_version: text("functionVersion").unwrap_or_default(),
+        account_id: text("accountId"),
         hears_of_invocations: events.contains(&"INVOKE"),
     });
-    let extension_id = extension.extension_id.clone();
-    let failure = tokio::select! {
-        biased;
-        _ = is_shut_down.recv() => return,
-        ended = extension.run() => ended.err(),
-    };
-    let cause = failure.map_or_else(|| "it ended".to_owned(), |error| error.to_string());
-    log.say(Level::Warn, format_args!("the event loop stopped ({cause}); going on with a simpler one"));
-    lenient::run(&extension_id, &turns, &log).await;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match api.next(&extension_id).await {
+            Ok(body) => {
+                pause = FIRST_PAUSE;
+                let Some(event) = Event::parse(&body) else {
+                    log.once(
+                        "event",
+                        Level::Warn,
+                        "an event of Lambda's could not be read; it is passed over",
+                    );
+                    continue;
+                };
+                let is_last = matches!(event, Event::Shutdown(_));
+                take_turn(&turns, event).await;
+                if is_last {
+                    return;
+                }
+            }
+            Err(error) => {
+                log.once(
+                    "next",
+                    Level::Error,
+                    format_args!("could not get the next event, trying again: {error}"),
+                );
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
 }
 
 async fn take_turn(turns: &mpsc::Sender<Turn>, event: Event) {
@@ -124,21 +118,14 @@ async fn take_turn(turns: &mpsc::Sender<Turn>, event: Event) {
 }
 
 /// Registers, and says for which events.
-async fn register<'a, S>(
-    events: &'a [&'a str],
-    service: S,
-    log: &Log,
-) -> (RegisteredExtension<S>, &'a [&'a str])
-where
-    S: Service<LambdaEvent, Response = (), Error = Error> + Clone,
-{
-    let mut events = events;
-    let mut pause = Duration::from_millis(20);
+async fn register<'a>(api: &mut Api, mut events: &'a [&'a str], log: &Log) -> (Registration, &'a [&'a str]) {
+    let executable = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&executable).file_name().unwrap_or_default().to_string_lossy();
+    let mut pause = FIRST_PAUSE;
     loop {
-        let extension = Extension::new().with_events(events).with_events_processor(service.clone());
-        match extension.register().await {
-            Ok(extension) => return (extension, events),
-            Err(error) if error.to_string().contains("403") && events.contains(&"INVOKE") => {
+        match api.register(&name, events).await {
+            Ok(registration) => return (registration, events),
+            Err(error) if error.refuses_an_event() && events.contains(&"INVOKE") => {
                 log.say(Level::Warn, "Lambda refused INVOKE events; registering for SHUTDOWN only");
                 events = &["SHUTDOWN"];
             }
@@ -149,25 +136,8 @@ where
                     format_args!("could not register with Lambda, trying again: {error}"),
                 );
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-        }
-    }
-}
-
-impl From<NextEvent> for Event {
-    fn from(event: NextEvent) -> Self {
-        match event {
-            NextEvent::Invoke(invoke) => Self::Invoke(Invoke {
-                request_id: invoke.request_id,
-                deadline_ms: invoke.deadline_ms,
-                function_arn: invoke.invoked_function_arn,
-                trace_header: invoke.tracing.value,
-            }),
-            NextEvent::Shutdown(shutdown) => Self::Shutdown(Shutdown {
-                reason: shutdown.shutdown_reason,
-                deadline_ms: shutdown.deadline_ms,
-            }),
         }
     }
 }

@@ -32,8 +32,8 @@ enum Answer {
 }
 
 /// Sends the subscription, and sees to its answer later. What goes wrong costs one line and the records.
-pub(super) fn subscribe(extension_id: &str, uri: String, log: Log) {
-    let Ok(api) = std::env::var("AWS_LAMBDA_RUNTIME_API") else { return };
+pub(super) fn subscribe(api: &str, extension_id: &str, uri: String, log: Log) {
+    let api = api.to_owned();
     let extension_id = extension_id.to_owned();
     let first = put(&api, &extension_id, SCHEMAS[0], &uri);
     tokio::spawn(async move {

@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_line_that_the_runtime_could_not_read_is_left_out() {
-        let stack = r#"[{"path":"/var/task/app.js","line":3,"label":"f"},{"path":"file","line":null,"label":null}]"#;
+        let stack =
+            r#"[{"path":"/var/task/app.js","line":3,"label":"f"},{"path":"file","line":null,"label":null}]"#;
         let error = FunctionError {
             error_type: "Error".to_owned(),
             message: String::new(),

@@ -92,9 +92,12 @@ async fn l_8_21_after_a_crash_the_next_invocation_is_traced_as_ever() -> Result<
         let ended = ends(FUNCTION, tracing, &[how("return"), how("exit"), how("return")], |_| {}).await?;
         let outcomes: Vec<bool> = ended.run.answers.iter().map(|answer| answer.is_success()).collect();
         assert_eq!(outcomes, [true, false, true]);
-        let handlers: usize = ended.traces.iter().flat_map(|trace| trace.nodes()).filter(|node| {
-            node.value("/annotations/faas.invocation_id") != &json!(null)
-        }).count();
+        let handlers: usize = ended
+            .traces
+            .iter()
+            .flat_map(|trace| trace.nodes())
+            .filter(|node| node.value("/annotations/faas.invocation_id") != &json!(null))
+            .count();
         assert_eq!(handlers, 3, "{tracing:?}: {}", ended.drawn());
     }
     Ok(())

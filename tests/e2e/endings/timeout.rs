@@ -38,10 +38,8 @@ async fn p5_t_6_a_timeout_in_an_aws_call_names_the_call() -> Result<()> {
             stage.config.timeout = Duration::from_secs(3);
         })
         .await?;
-        let handler = ended.assert_fault(
-            "Timeout",
-            "ended by Lambda after 3.00 s, while waiting for DynamoDB GetItem (",
-        )?;
+        let handler = ended
+            .assert_fault("Timeout", "ended by Lambda after 3.00 s, while waiting for DynamoDB GetItem (")?;
         assert_eq!(handler.text("/annotations/waiting_for"), "DynamoDB GetItem");
         let open = handler.value("/metadata/default/still_open").to_string();
         assert!(open.contains("DynamoDB GetItem ("), "{open}");
