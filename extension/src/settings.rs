@@ -141,7 +141,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: SPOOL,
         values: "a directory, or `off`",
-        default: "/tmp/.otel-xray",
+        default: "/tmp/.otel-xray-spool",
         reader: Reader::Extension,
         help: "Where spans that could not be sent wait when Lambda ends the extension. After a timeout or a crash Lambda \
                starts it again on the same `/tmp`, and they are sent then.",
@@ -392,7 +392,7 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
         // Where several environments share a machine, each has a temporary directory of its own.
         let own_tmp = (self.lookup)("TMPDIR").filter(|_| (self.lookup)(SPOOL).is_none());
         let directory = match own_tmp {
-            Some(tmp) => PathBuf::from(tmp).join(".otel-xray"),
+            Some(tmp) => PathBuf::from(tmp).join(".otel-xray-spool"),
             None => self.get(SPOOL, parse_spool)?,
         };
         Some(Spool { directory, limit_bytes, max_age })

@@ -9,5 +9,6 @@ mod memory;
 mod otlp;
 mod outlets;
 mod sdk_documents;
+mod survival;
 mod triggers;
 mod xray_sdk;

@@ -1,5 +1,9 @@
 //! The stage of the end-to-end tests: the built layer in a local Lambda environment, beside a local X-Ray.
 
+mod agent;
+
+pub use agent::Agent;
+
 use anyhow::{Context as _, Result};
 use otel_xray_local::lambda::{
     Answer, Config, Event, LambdaEnvironment, Layer, Origin, RuntimeKind, ScriptedRuntime, TraceHeader,
@@ -200,7 +204,7 @@ impl Run {
     }
 
     /// The accounts of every extension there was: after a failed start Lambda starts another.
-    fn all_accounts(&self) -> Vec<Value> {
+    pub fn all_accounts(&self) -> Vec<Value> {
         let lines = self.lines.iter().filter_map(|line| serde_json::from_str(line).ok());
         let accounts: Vec<Value> =
             lines.filter(|line: &Value| line["event"] == "otel_xray.accounting").collect();
