@@ -7,7 +7,7 @@ PYTEST = "$$($(TOOLS) test)/python" -m pytest -q
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
-.PHONY: help demo test bench bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: help demo test soak bench bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
 .PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-arm64 test-rie test-moto test-e2e
 
@@ -22,6 +22,9 @@ test: ## everything that CI runs
 
 bench: layer ## start-up, memory, size, and what the agents cost
 	bench/run
+
+soak: layer ## SOAK_INVOCATIONS (10000) with chance freezes, faults and endings
+	OTEL_XRAY_SOAK=$(or $(SOAK_INVOCATIONS),10000) cargo test --locked --package otel-xray-tests --test soak -- --nocapture
 
 bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray exporter (needs go)
 	bench/translate/run
