@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Longest body a stand-in reads.
@@ -33,12 +34,11 @@ impl Platform {
         let (seen_in, seen) = channel();
         let (events, waiting) = channel::<String>();
         std::thread::spawn(move || {
-            let mut waiting = Some(waiting);
-            // The SDK's loop registers on one connection and asks for events on another.
+            let waiting = Arc::new(Mutex::new(Some(waiting)));
+            // The subscription to telemetry comes on a connection of its own.
             while let Ok((stream, _)) = listener.accept() {
-                if serve_extension(stream, &seen_in, &mut waiting).is_err() {
-                    return;
-                }
+                let (seen_in, waiting) = (seen_in.clone(), Arc::clone(&waiting));
+                std::thread::spawn(move || serve_extension(stream, &seen_in, &waiting));
             }
         });
         Ok(Self { address, seen, events })
@@ -68,7 +68,7 @@ pub const NEXT: &str = "/2020-01-01/extension/event/next";
 fn serve_extension(
     stream: TcpStream,
     seen: &Sender<Seen>,
-    waiting: &mut Option<Receiver<String>>,
+    waiting: &Mutex<Option<Receiver<String>>>,
 ) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -77,7 +77,11 @@ fn serve_extension(
         let is_next = request.path == NEXT;
         seen.send(request)?;
         if is_next {
-            let events = waiting.take().context("two connections ask for events")?;
+            let events = waiting
+                .lock()
+                .ok()
+                .and_then(|mut waiting| waiting.take())
+                .context("two connections ask for events")?;
             // From here on this connection is the loop.
             while let Ok(event) = events.recv() {
                 answer(&mut stream, "Lambda-Extension-Event-Identifier: e\r\n", &event)?;
