@@ -15,6 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+/// Turns of the runtime in which the connection's task writes a request.
+const TURNS_TO_WRITE: usize = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -67,9 +69,6 @@ pub async fn run(
     let mut api = Api::new(platform.address.clone());
     let events = events_for(platform.initialization_type.as_deref());
     let (Registration { extension_id, body }, events) = register(&mut api, events, &log).await;
-    if let Some(uri) = platform.telemetry {
-        subscribe::subscribe(&platform.address, &extension_id, uri, log.clone());
-    }
     let text = |name: &str| body[name].as_str().map(str::to_owned);
     let _ = registered.send(Registered {
         function_name: text("functionName").unwrap_or_default(),
@@ -77,9 +76,17 @@ pub async fn run(
         account_id: text("accountId"),
         hears_of_invocations: events.contains(&"INVOKE"),
     });
+    let mut subscription = platform
+        .telemetry
+        .map(|uri| || subscribe::subscribe(&platform.address, &extension_id, uri, log.clone()));
     let mut pause = FIRST_PAUSE;
     loop {
-        match api.next(&extension_id).await {
+        let next = api.next(&extension_id);
+        let answer = match subscription.take() {
+            Some(subscribe) => beside(next, subscribe).await,
+            None => next.await,
+        };
+        match answer {
             Ok(body) => {
                 pause = FIRST_PAUSE;
                 let Some(event) = Event::parse(&body) else {
@@ -107,6 +114,24 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Does `act` when the request of `next` is on its way. The initialisation, in which alone a subscription is taken, lasts
+/// until the runtime asks for its first event; the runtime's process is only just being started (L-1.2).
+async fn beside<T>(next: impl Future<Output = T>, act: impl FnOnce()) -> T {
+    let mut next = std::pin::pin!(next);
+    let on_its_way = async {
+        for _ in 0..TURNS_TO_WRITE {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = &mut next => return answer,
+        () = on_its_way => {}
+    }
+    act();
+    next.await
 }
 
 async fn take_turn(turns: &mpsc::Sender<Turn>, event: Event) {
@@ -145,6 +170,32 @@ async fn register<'a>(api: &mut Api, mut events: &'a [&'a str], log: &Log) -> (R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn l_1_2_the_subscription_follows_the_first_next_at_once() {
+        let (next_in, next) = oneshot::channel();
+        let order = std::sync::Mutex::new(Vec::new());
+        let next = async {
+            order.lock().unwrap().push("next");
+            tokio::spawn(async move { next_in.send("event") });
+            next.await
+        };
+        let answer = beside(next, || order.lock().unwrap().push("subscribe")).await;
+        assert_eq!(answer, Ok("event"));
+        assert_eq!(*order.lock().unwrap(), ["next"], "an event that is there already comes first");
+
+        let (next_in, next) = oneshot::channel();
+        let next = async {
+            order.lock().unwrap().push("next again");
+            next.await
+        };
+        let act = || {
+            order.lock().unwrap().push("subscribe");
+            next_in.send("event").unwrap();
+        };
+        assert_eq!(beside(next, act).await, Ok("event"));
+        assert_eq!(*order.lock().unwrap(), ["next", "next again", "subscribe"]);
+    }
 
     #[test]
     fn l_8_26_managed_instances_register_for_shutdown_only() {

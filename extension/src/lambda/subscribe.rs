@@ -1,6 +1,6 @@
 //! The subscription to the platform's records: `PUT /2022-07-01/telemetry` (section 6.1), on a connection of its own.
 //!
-//! It is written before the first `next` and answered beside it: after the initialisation Lambda takes no
+//! It is written right behind the first `next`, and answered beside it: after the initialisation Lambda takes no
 //! subscription any more, and nobody waits for the answer.
 
 use crate::log::{Level, Log};
