@@ -68,7 +68,16 @@ pub async fn run(
 ) {
     let mut api = Api::new(platform.address.clone());
     let events = events_for(platform.initialization_type.as_deref());
-    let (Registration { extension_id, body }, events) = register(&mut api, events, &log).await;
+    let mut connection = None;
+    let connect = || {
+        connection = platform.telemetry.as_ref().map(|_| subscribe::connect(&platform.address));
+    };
+    let (Registration { extension_id, body }, events) =
+        beside(register(&mut api, events, &log), connect).await;
+    if let Some(uri) = platform.telemetry {
+        let connection = connection.unwrap_or_else(|| subscribe::connect(&platform.address));
+        subscribe::subscribe(connection, &platform.address, &extension_id, uri, log.clone());
+    }
     let text = |name: &str| body[name].as_str().map(str::to_owned);
     let _ = registered.send(Registered {
         function_name: text("functionName").unwrap_or_default(),
@@ -76,17 +85,9 @@ pub async fn run(
         account_id: text("accountId"),
         hears_of_invocations: events.contains(&"INVOKE"),
     });
-    let mut subscription = platform
-        .telemetry
-        .map(|uri| || subscribe::subscribe(&platform.address, &extension_id, uri, log.clone()));
     let mut pause = FIRST_PAUSE;
     loop {
-        let next = api.next(&extension_id);
-        let answer = match subscription.take() {
-            Some(subscribe) => beside(next, subscribe).await,
-            None => next.await,
-        };
-        match answer {
+        match api.next(&extension_id).await {
             Ok(body) => {
                 pause = FIRST_PAUSE;
                 let Some(event) = Event::parse(&body) else {
@@ -116,10 +117,9 @@ pub async fn run(
     }
 }
 
-/// Does `act` when the request of `next` is on its way. The initialisation, in which alone a subscription is taken, lasts
-/// until the runtime asks for its first event; the runtime's process is only just being started (L-1.2).
-async fn beside<T>(next: impl Future<Output = T>, act: impl FnOnce()) -> T {
-    let mut next = std::pin::pin!(next);
+/// Does `act` when the request of `call` is on its way.
+async fn beside<T>(call: impl Future<Output = T>, act: impl FnOnce()) -> T {
+    let mut call = std::pin::pin!(call);
     let on_its_way = async {
         for _ in 0..TURNS_TO_WRITE {
             tokio::task::yield_now().await;
@@ -127,11 +127,11 @@ async fn beside<T>(next: impl Future<Output = T>, act: impl FnOnce()) -> T {
     };
     tokio::select! {
         biased;
-        answer = &mut next => return answer,
+        answer = &mut call => return answer,
         () = on_its_way => {}
     }
     act();
-    next.await
+    call.await
 }
 
 async fn take_turn(turns: &mpsc::Sender<Turn>, event: Event) {
@@ -172,29 +172,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn l_1_2_the_subscription_follows_the_first_next_at_once() {
-        let (next_in, next) = oneshot::channel();
+    async fn what_is_done_beside_a_call_is_done_when_its_request_is_written() {
+        let (answer_in, answer) = oneshot::channel();
         let order = std::sync::Mutex::new(Vec::new());
-        let next = async {
-            order.lock().unwrap().push("next");
-            tokio::spawn(async move { next_in.send("event") });
-            next.await
-        };
-        let answer = beside(next, || order.lock().unwrap().push("subscribe")).await;
-        assert_eq!(answer, Ok("event"));
-        assert_eq!(*order.lock().unwrap(), ["next"], "an event that is there already comes first");
-
-        let (next_in, next) = oneshot::channel();
-        let next = async {
-            order.lock().unwrap().push("next again");
-            next.await
+        let call = async {
+            order.lock().unwrap().push("request");
+            answer.await
         };
         let act = || {
-            order.lock().unwrap().push("subscribe");
-            next_in.send("event").unwrap();
+            order.lock().unwrap().push("beside");
+            answer_in.send("answer").unwrap();
         };
-        assert_eq!(beside(next, act).await, Ok("event"));
-        assert_eq!(*order.lock().unwrap(), ["next", "next again", "subscribe"]);
+        assert_eq!(beside(call, act).await, Ok("answer"));
+        assert_eq!(*order.lock().unwrap(), ["request", "beside"]);
+        let at_once = beside(async { 1 }, || panic!("there was nothing to wait for")).await;
+        assert_eq!(at_once, 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The subscription to the platform's records: `PUT /2022-07-01/telemetry` (section 6.1), on a connection of its own.
 //!
-//! It is written right behind the first `next`, and answered beside it: after the initialisation Lambda takes no
-//! subscription any more, and nobody waits for the answer.
+//! It is written before the first `next`, on a connection that was opened while the registration was answered: after the
+//! initialisation Lambda takes no subscription any more. Nobody waits for its answer.
 
 use crate::log::{Level, Log};
 use crate::receive::telemetry_http::MAX_BYTES;
@@ -31,11 +31,25 @@ enum Answer {
     Refused(String),
 }
 
+/// Opens a connection to the platform. It blocks for as long as the platform beside this process takes to accept it.
+pub(super) fn connect(api: &str) -> std::io::Result<TcpStream> {
+    let address: SocketAddr = api
+        .to_socket_addrs()?
+        .next()
+        .ok_or(std::io::Error::other("AWS_LAMBDA_RUNTIME_API has no address"))?;
+    TcpStream::connect_timeout(&address, CONNECT_TIME)
+}
+
 /// Sends the subscription, and sees to its answer later. What goes wrong costs one line and the records.
-pub(super) fn subscribe(api: &str, extension_id: &str, uri: String, log: Log) {
-    let api = api.to_owned();
-    let extension_id = extension_id.to_owned();
-    let first = put(&api, &extension_id, SCHEMAS[0], &uri);
+pub(super) fn subscribe(
+    connection: std::io::Result<TcpStream>,
+    api: &str,
+    extension_id: &str,
+    uri: String,
+    log: Log,
+) {
+    let first = connection.and_then(|connection| put(connection, api, extension_id, SCHEMAS[0], &uri));
+    let (api, extension_id) = (api.to_owned(), extension_id.to_owned());
     tokio::spawn(async move {
         let mut written = first;
         let mut older = SCHEMAS[1..].iter();
@@ -51,7 +65,11 @@ pub(super) fn subscribe(api: &str, extension_id: &str, uri: String, log: Log) {
                     return;
                 }
                 Ok(Ok(Answer::Invalid(message))) => match older.next() {
-                    Some(schema) => written = put(&api, &extension_id, schema, &uri),
+                    Some(schema) => {
+                        let connection = connect(&api);
+                        written = connection
+                            .and_then(|connection| put(connection, &api, &extension_id, schema, &uri));
+                    }
                     None => break message,
                 },
                 Ok(Ok(Answer::Refused(message))) => break message,
@@ -69,16 +87,17 @@ pub(super) fn subscribe(api: &str, extension_id: &str, uri: String, log: Log) {
     });
 }
 
-/// Writes one request. It blocks for as long as the platform beside this process takes to accept a connection.
-fn put(api: &str, extension_id: &str, schema: &str, uri: &str) -> std::io::Result<TcpStream> {
-    let address: SocketAddr = api
-        .to_socket_addrs()?
-        .next()
-        .ok_or(std::io::Error::other("AWS_LAMBDA_RUNTIME_API has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIME)?;
-    stream.write_all(request(api, extension_id, &body(schema, uri)).as_bytes())?;
-    stream.set_nonblocking(true)?;
-    Ok(stream)
+/// Writes one request.
+fn put(
+    mut connection: TcpStream,
+    api: &str,
+    extension_id: &str,
+    schema: &str,
+    uri: &str,
+) -> std::io::Result<TcpStream> {
+    connection.write_all(request(api, extension_id, &body(schema, uri)).as_bytes())?;
+    connection.set_nonblocking(true)?;
+    Ok(connection)
 }
 
 fn body(schema: &str, uri: &str) -> Value {
@@ -169,8 +188,11 @@ mod tests {
         });
         let mut schemas = Vec::new();
         for schema in SCHEMAS {
-            let answer =
-                answer(put(&api, "an-id", schema, "http://sandbox.localdomain:1/").unwrap()).await.unwrap();
+            let answer = answer(
+                put(connect(&api).unwrap(), &api, "an-id", schema, "http://sandbox.localdomain:1/").unwrap(),
+            )
+            .await
+            .unwrap();
             schemas.push(seen.recv().unwrap().contains(&format!("\"schemaVersion\":\"{schema}\"")));
             if answer == Answer::Subscribed {
                 break;
