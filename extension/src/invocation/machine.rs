@@ -105,7 +105,7 @@ impl Machine {
         }
     }
 
-    /// An invocation begins. A signal is for what an earlier one has left.
+    /// An invocation begins. What an earlier one has left unexplained is explained now.
     pub fn invoke(&mut self, invoke: &Invoke, now_unix_nano: u64) -> Hold {
         self.explain_overdue(|_| true, now_unix_nano);
         let header = TraceHeader::parse(&invoke.trace_header);
