@@ -323,7 +323,8 @@ impl Machine {
 fn is_top(span: &Span, parent: Option<SpanId>) -> bool {
     let own_parent = SpanId::from_bytes(&span.parent_span_id);
     span.flags & PARENT_IS_REMOTE != 0
-        || span.kind() == SpanKind::Server && (own_parent.is_none() || own_parent == parent)
+        || matches!(span.kind(), SpanKind::Server | SpanKind::Consumer)
+            && (own_parent.is_none() || own_parent == parent)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ async fn a_function_that_cannot_be_loaded_says_why() -> Result<()> {
             });
             let told = told.unwrap_or_else(|| panic!("{tracing:?} {source:?}: {}", ended.drawn()));
             assert!(told.flag("fault"));
-            assert_eq!(told.text("/cause/exceptions/0/type"), kind);
+            assert_eq!(told.text("/cause/exceptions/0/type"), kind, "{}", ended.drawn());
             assert!(told.text("/cause/exceptions/0/message").contains(message), "{told:?}");
             assert!(ended.drawn().contains(message), "{}", ended.drawn());
         }
