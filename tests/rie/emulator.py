@@ -15,6 +15,8 @@ import local_lambda
 
 TRACE_HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 INSIDE = Path(__file__).with_name("inside.py")
+ENDINGS = str(Path(__file__).with_name("endings"))
+"""A function that ends as its event says."""
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Run:
     function: str = str(local_lambda.DEMO)
     trace_header: str = TRACE_HEADER
     timeout_s: int = 30
+    managed: int = 0
+    """As a managed instance with so many invocations at once, which needs root. 0: the standard mode."""
 
 
 def emulate(run: Run) -> dict[str, Any]:
@@ -36,7 +40,8 @@ def emulate(run: Run) -> dict[str, Any]:
     said = {**asdict(run), "emulator": emulator, "python": local_lambda.runtime_python()}
     lab = Path(local_lambda.__file__).parent
     done = subprocess.run(
-        ["unshare", "-rmn", sys.executable, INSIDE],
+        # Managed instances run as another user, whom only root can become.
+        ["unshare", "-mn" if run.managed else "-rmn", sys.executable, INSIDE],
         input=json.dumps(said),
         env={**os.environ, "PYTHONPATH": f"{lab}:{layer_zip.ROOT / 'layer-build'}"},
         capture_output=True,

@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ import local_lambda
 import stand_ins
 
 BOUND_S = 60
+START_BOUND_S = 20
+# A managed instance sends while it runs, without an end of an invocation to wait for (L-8.27).
+FLUSH_BOUND_S = 15
 INVOCATIONS = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
 
 # What /var/runtime/bootstrap of a managed runtime does (L-11.2).
@@ -43,6 +47,9 @@ def main() -> None:
     hide("/opt", Path(run["layer"]) if run["layer"] else None)
     hide("/var", None)
     shutil.copytree(run["function"], "/var/task")
+    if run["managed"]:
+        for interpreter in {Path(run["python"]), Path(run["python"]).resolve()}:
+            open_up(interpreter)
     runtime = Path("/var/runtime")
     runtime.mkdir()
     (runtime / "bootstrap").write_text(BOOTSTRAP.format(python=run["python"]))
@@ -64,6 +71,13 @@ def hide(folder: str, content: Path | None) -> None:
             subprocess.run(["mount", "--rbind", entry, Path(folder) / entry.name], check=True)
     subprocess.run(["umount", "--lazy", kept], check=True)
     kept.rmdir()
+
+
+def open_up(file: Path) -> None:
+    """Lets every user reach a file that lies below somebody's private folder, such as root's home."""
+    for folder in reversed(file.parents):
+        if not folder.stat().st_mode & 0o001:
+            hide(str(folder), None)
 
 
 @contextmanager
@@ -102,20 +116,27 @@ def emulate(run: dict[str, Any], xray_url: str, variables: dict[str, str]) -> di
         "OTEL_XRAY_LOG_LEVEL": "info",
         **stand_ins.ANY.variables(),
         **variables,
+        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(run["managed"])} if run["managed"] else {}),
     }
     with tempfile.TemporaryFile("w+") as log:
         emulator = subprocess.Popen(
             [run["emulator"], "--log-level", "debug"], cwd="/var/task", env=environment, stdout=log, stderr=log
         )
         try:
-            answers = []
-            for event in run["events"]:
-                status, body = invoke(event, run["trace_header"])
-                # At once: nothing that comes later may count for this invocation (T-2).
-                answers.append({"status": status, "body": body, "documents": documents(xray_url)})
+            if run["managed"]:
+                answers = together(run, xray_url)
+            else:
+                answers = []
+                for event in run["events"]:
+                    status, body = invoke(event, run["trace_header"])
+                    # At once: nothing that comes later may count for this invocation (T-2).
+                    answers.append({"status": status, "body": body, "documents": documents(xray_url)})
             # A shutdown follows, as at the end of a real environment.
             emulator.send_signal(signal.SIGTERM)
             exit_code = emulator.wait(timeout=BOUND_S)
+        except urllib.error.URLError as error:
+            log.seek(0)
+            raise RuntimeError(f"the emulator does not answer: {log.read()[-4000:]}") from error
         finally:
             emulator.kill()
             emulator.wait()
@@ -123,10 +144,29 @@ def emulate(run: dict[str, Any], xray_url: str, variables: dict[str, str]) -> di
         return {"answers": answers, "exit_code": exit_code, "documents": documents(xray_url), "log": log.read()}
 
 
+def together(run: dict[str, Any], xray_url: str) -> list[dict[str, Any]]:
+    """Every event, as many at once as the instance takes. Between two events there is time for a flush."""
+    with ThreadPoolExecutor(run["managed"]) as pool:
+        answers = list(pool.map(lambda event: invoke_ready(event, run["trace_header"]), run["events"]))
+    until = time.monotonic() + FLUSH_BOUND_S
+    while not (sent := documents(xray_url)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return [{"status": status, "body": body, "documents": sent} for status, body in answers]
+
+
+def invoke_ready(event: object, trace_header: str) -> tuple[int, str]:
+    """One invocation, once a worker of the instance is there for it."""
+    until = time.monotonic() + START_BOUND_S
+    while "Runtime.Unavailable" in (answer := invoke(event, trace_header))[1] and time.monotonic() < until:
+        time.sleep(0.05)
+    return answer
+
+
 def invoke(event: object, trace_header: str) -> tuple[int, str]:
     """One invocation, after which the emulator has waited for the extension. Waits for the emulator to listen."""
-    request = urllib.request.Request(INVOCATIONS, json.dumps(event).encode(), {"X-Amzn-Trace-Id": trace_header})
-    until = time.monotonic() + BOUND_S
+    headers = {"X-Amzn-Trace-Id": trace_header, "Content-Type": "application/json"}
+    request = urllib.request.Request(INVOCATIONS, json.dumps(event).encode(), headers)
+    until = time.monotonic() + START_BOUND_S
     while True:
         try:
             with urllib.request.urlopen(request, timeout=BOUND_S) as answer:
