@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use otel_xray_local::lambda::{
-    Config, Event, InvocationStatus, LambdaEnvironment, Origin, ProcessExit, RuntimeKind, ScriptedRuntime,
-    write_executable,
+    Config, Event, InvocationStatus, LambdaEnvironment, Origin, Phase, ProcessExit, RuntimeKind,
+    ScriptedRuntime, write_executable,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{config, extension, layer, said_json, start};
+use crate::support::{config, extension, layer, said, said_json, start, telemetry};
 
 /// A runtime that does what the event says.
 fn obedient() -> RuntimeKind {
@@ -220,6 +220,53 @@ async fn l_8_18_an_extension_that_exits_during_an_invocation() {
         });
         assert_eq!(exit, 1);
     }
+}
+
+#[tokio::test]
+async fn l_8_21_sim_20_after_a_reset_everything_is_new_but_tmp() {
+    let layer = layer(&["collector"]);
+    let script = json!({"*": {"subscribe_at": "init", "writes_to_tmp": true}});
+    let environment = start(obedient_config(&layer, &script)).await;
+    assert_eq!(failure(&environment, "exit").await.0, "Runtime.ExitError");
+    assert_eq!(environment.invoke("again", None).await.unwrap().payload, "again");
+    assert_eq!(environment.invoke("warm", None).await.unwrap().payload, "warm");
+    environment.shutdown().await.unwrap();
+    assert_eq!(said(&environment, "collector", "found"), ["false", "true"]);
+    for name in ["platform.initStart", "platform.initRuntimeDone", "platform.initReport"] {
+        let phases: Vec<_> = telemetry(&environment, "collector", name)
+            .into_iter()
+            .map(|record| record["phase"].clone())
+            .collect();
+        assert_eq!(phases, ["init", "invoke"], "{name}");
+    }
+    // The suppressed init lies within the invocation that paid for it.
+    let log = environment.event_log();
+    let second = log.position(0, |event| matches!(event, Event::Phase(Phase::Down))).unwrap();
+    let begun = log.position(second, |event| matches!(event, Event::Phase(Phase::Invoke))).unwrap();
+    let init = log.position(second, |event| matches!(event, Event::Phase(Phase::Init))).unwrap();
+    let released = log.position(second, |event| matches!(event, Event::InvocationReleased { .. })).unwrap();
+    assert!(begun < init && init < released);
+    let registrations = said(&environment, "collector", "subscribed");
+    assert_eq!(registrations, [r#"200 "OK""#; 2], "subscriptions are taken again");
+}
+
+#[tokio::test]
+async fn l_8_22_an_init_past_its_limit_is_repeated_with_the_functions_timeout() {
+    let layer = layer(&["collector"]);
+    let mut config = obedient_config(&layer, &json!({}));
+    // Slower than the limit of the first, faster than that of the second.
+    config.runtime = RuntimeKind::Scripted(ScriptedRuntime::new(|client| async move {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let Ok(event) = client.next().await else { return 1 };
+        let _ = client.respond(&event.request_id, "late").await;
+        let _ = client.next().await;
+        1
+    }));
+    config.init_limit = Duration::from_millis(300);
+    let environment = start(config).await;
+    assert_eq!(environment.init_report().failure.clone().unwrap().error_type, "Sandbox.Timedout");
+    assert_eq!(environment.invoke("{}", None).await.unwrap().payload, "late");
+    assert_eq!(shutdown_reasons(&environment, "collector"), ["timeout"]);
 }
 
 #[tokio::test]

@@ -103,7 +103,9 @@ fn main() -> Outcome<()> {
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     println!("environment {}", serde_json::to_string(&variables)?);
     if script.writes_to_tmp {
-        let written = std::fs::write(std::env::temp_dir().join("spool"), [0; 64]);
+        let spool = std::env::temp_dir().join("spool");
+        println!("found {}", spool.exists());
+        let written = std::fs::write(spool, [0; 64]);
         println!("written {:?}", written.map_err(|error| error.kind()));
     }
     hang(&script, "register");
