@@ -14,7 +14,7 @@ use super::environment::Driver;
 use super::event_log::{Event, Phase};
 use super::init::{InitFailure, InitReport};
 use super::platform::{Platform, State};
-use super::restore::Restore;
+use super::preparation::Preparation;
 use super::runtime_state::{ErrorReport, PendingInvocation, RuntimeAnswer, RuntimeResult};
 use super::shutdown::ShutdownReason;
 use super::trace_header::{InvocationTrace, TraceHeader};
@@ -98,35 +98,6 @@ enum Step {
     Failed(InitFailure),
     Ended(StdInstant),
     TimedOut,
-}
-
-/// What had to happen before the invocation and was not reported with an earlier one.
-enum Preparation {
-    None,
-    Init((SystemTime, SystemTime)),
-    Restore(Restore),
-}
-
-impl Preparation {
-    fn init_duration(&self) -> Option<Duration> {
-        match self {
-            Self::Init((begin, end)) => Some(end.duration_since(*begin).unwrap_or_default()),
-            _ => None,
-        }
-    }
-
-    fn restore_duration(&self) -> Option<Duration> {
-        if let Self::Restore(restore) = self { Some(restore.duration) } else { None }
-    }
-
-    /// Name, begin and end, as Lambda's own segment has it.
-    fn times(&self) -> Option<(&'static str, SystemTime, SystemTime)> {
-        match self {
-            Self::None => None,
-            Self::Init((begin, end)) => Some(("Init", *begin, *end)),
-            Self::Restore(Restore { begin, duration }) => Some(("Restore", *begin, *begin + *duration)),
-        }
-    }
 }
 
 /// The next thing that the state shows and that was not dealt with yet.

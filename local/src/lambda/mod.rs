@@ -39,6 +39,7 @@ mod managed_state;
 mod memory;
 mod node;
 mod platform;
+mod preparation;
 mod process_table;
 mod processes;
 mod python;
