@@ -9,6 +9,7 @@ mod memory;
 mod otlp;
 mod outlets;
 mod sdk_documents;
+mod several_functions;
 mod survival;
 mod triggers;
 mod xray_sdk;

@@ -16,7 +16,8 @@ fn event(case: &str) -> Result<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_through_api_gateway_shows_what_was_asked_and_answered() -> Result<()> {
-    let stage = Stage::python(API).await?;
+    let mut stage = Stage::python(API).await?;
+    stage.set("OTEL_XRAY_TRACING_MODE", "active");
     let mut events = Vec::new();
     for order in ["42", "43", "crash"] {
         let mut event = event("api-gateway-rest")?;
@@ -47,7 +48,8 @@ async fn a_request_through_api_gateway_shows_what_was_asked_and_answered() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqs_2_sqs_3_a_batch_is_linked_to_each_of_its_producers() -> Result<()> {
-    let stage = Stage::python(CONSUMER).await?;
+    let mut stage = Stage::python(CONSUMER).await?;
+    stage.set("OTEL_XRAY_TRACING_MODE", "active");
     stage.run(&[event("sqs-several-producers")?]).await?;
     let traces = stage.traces();
     assert_eq!(traces.len(), 1, "the batch's own trace");

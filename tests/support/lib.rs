@@ -236,7 +236,7 @@ fn spans_in(document: &serde_json::Map<String, Value>) -> usize {
     let is_overflow = document["name"]
         .as_str()
         .is_some_and(|name| name.contains(" metadata ") || matches!(name, "Initialization" | "Restore"))
-        || document.contains_key("in_progress");
+        || document.get("in_progress") == Some(&Value::Bool(true));
     let nested = document.get("subsegments").and_then(Value::as_array).into_iter().flatten();
     usize::from(!is_overflow) + nested.filter_map(Value::as_object).map(spans_in).sum::<usize>()
 }
