@@ -18,12 +18,12 @@ VERSIONS = [int(version) for version in os.environ.get("NODE_VERSIONS", "18 20 2
 
 
 def documents(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every document of every trace, whatever it is nested in."""
+    """The last document of each id, whatever it is nested in: what takes long is sent while it is open too."""
 
     def walk(document: dict[str, Any]) -> list[dict[str, Any]]:
         return [document, *(found for part in document.get("subsegments", []) for found in walk(part))]
 
-    return [found for trace in result["traces"] for document in trace["documents"] for found in walk(document)]
+    return list({found["id"]: found for document in result["documents"] for found in walk(document)}.values())
 
 
 def invoke(function: Path, scratch: Path, version: int, events: list[Path], **variables: str) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def test_the_demo_leaves_its_calls_in_two_traces(name: str, version: int, tmp_pa
         pytest.skip("the AWS SDK that is installed does not start on this version")
     with stand_ins.moto() as moto_url, stand_ins.sample_world(moto_url) as variables:
         result = invoke(FUNCTIONS / name, tmp_path, version, EVENTS, **variables)
-    spans = result["spans"]
-    assert spans["received"] == spans["sent"] > 0
+    accounting = result["accounting"][-1]
+    assert accounting["received"] == accounting["sent"] > 0
     found = documents(result)
     names = [document["name"] for document in found]
     assert names.count("app.handler") == 2
@@ -75,6 +75,6 @@ def test_what_was_open_when_the_process_ended_is_in_the_trace(version: int, tmp_
     handlers = [document for document in found if document["name"] == "app.handler"]
     assert len(handlers) == 1
     assert handlers[0].get("fault") is True
-    waiting = [document for document in found if document.get("http", {}).get("request", {}).get("url", "").endswith("/waits")]
+    waiting = [document for document in found if "/waits" in json.dumps(document.get("http", {}))]
     assert len(waiting) == 1
     assert waiting[0]["fault"] is True
