@@ -237,6 +237,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `opentelemetry`.",
     },
     Setting {
+        name: "OTEL_NODE_DISABLED_INSTRUMENTATIONS",
+        values: "names, comma separated",
+        default: "",
+        reader: Reader::Agent,
+        help: "Libraries the Node.js agent leaves alone: `http`, `undici`, `aws-sdk`, `pg`, `mysql`, `mysql2`, `ioredis`, `redis`, `mongodb`, `opentelemetry`; `*` for all.",
+    },
+    Setting {
         name: "OTEL_XRAY_PYTHON_GC_FREEZE",
         values: "`true`, `false`",
         default: "false",
