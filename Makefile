@@ -63,7 +63,7 @@ check-clippy:
 
 check-lint:
 	"$$($(TOOLS) lint)/ruff" check
-	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/translate/run wrapper/otel-instrument $$(git ls-files '*.sh')
+	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/nodejs/run bench/translate/run wrapper/otel-instrument $$(git ls-files '*.sh')
 	"$$($(TOOLS) lint)/cfn-lint" template.yaml
 	python3 bench/figures.py --check
 
