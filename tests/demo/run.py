@@ -1,7 +1,7 @@
 """The demo: a real function with nothing but the layer and AWS_LAMBDA_EXEC_WRAPPER, and its traces printed.
 
-RUNTIME is python, nodejs or nodejs-esm. Needs the layer zip, otel-xray-local and the interpreters that `make demo` builds
-and installs first. Exits 1 when what was printed is not two traces with all spans sent.
+RUNTIME is python, nodejs or nodejs-esm. Needs the layer zip, otel-xray-local and the interpreters that `make demo`
+builds and installs first. Exits 1 when what was printed is not two traces with all spans sent.
 """
 
 from __future__ import annotations
