@@ -7,7 +7,7 @@ PYTEST = "$$($(TOOLS) test)/python" -m pytest -q
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
-.PHONY: help demo test soak bench bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: help demo test soak bench bench-node bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
 .PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-arm64 test-rie test-moto test-e2e
 
@@ -29,6 +29,9 @@ soak: layer ## SOAK_INVOCATIONS (10000) with chance freezes, faults and endings
 bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray exporter (needs go)
 	bench/translate/run
 	python3 bench/figures.py
+
+bench-node: ## what the Node.js agent costs, beside ADOT (needs npm)
+	bench/nodejs/run
 
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),300)

@@ -62,13 +62,19 @@ async function functions() {
 }
 
 const major = Number(/(\d+)\./.exec(fs.readFileSync(path.join(path.dirname(options.node), "..", "package.json"), "utf8").match(/"version":\s*"([^"]+)"/)[1])[1]);
-const adot = path.join(options.others, "@aws/aws-distro-opentelemetry-node-autoinstrumentation/build/src");
+/** ADOT as its layer has it: each way of starting in one minified file. */
+async function bundleAdot() {
+  const source = path.join(options.others, "@aws/aws-distro-opentelemetry-node-autoinstrumentation/build/src");
+  const { build } = createRequire(path.join(options.modules, "x.js"))("esbuild");
+  const entryPoints = { fast: `${source}/opentelemetry-lite-sdk.js`, full: `${source}/register.js` };
+  await build({ entryPoints, bundle: true, minify: true, platform: "node", format: "cjs", outdir: folder, logLevel: "error" });
+}
 
 /** The variables that ADOT's layer sets, and the way in which it loads what it has for this kind of handler. */
 function adotEnvironment(form, fast) {
   const imported = form === "esm" || form === "bundle" || major >= 24;
   const entry = path.join(folder, `adot-${fast}.${imported ? "mjs" : "cjs"}`);
-  const load = fast ? `${adot}/opentelemetry-lite-sdk.js` : `${adot}/register.js`;
+  const load = path.join(folder, fast ? "fast.js" : "full.js");
   const start = fast ? "configureLiteMode();" : "";
   if (imported)
     fs.writeFileSync(
@@ -205,6 +211,7 @@ const median = (numbers) => {
 };
 
 const forms = await functions();
+await bundleAdot();
 const s3 = http.createServer((request, response) => response.end("content"));
 await new Promise((resolve) => s3.listen(0, "127.0.0.1", resolve));
 const runs = {};
