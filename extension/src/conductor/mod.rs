@@ -110,34 +110,10 @@ impl Conductor {
             let due = if self.flush.is_none() { self.due() } else { None };
             tokio::select! {
                 biased;
-                Some(arrived) = received.recv() => {
-                    let signal = self.take_in(arrived);
-                    if signal == Signal::Over {
-                        self.catch_up(&mut received).await;
-                    }
-                    self.follow(signal).await;
-                }
-                () = until(self.machine.due_unix_nano().map(instant_of)) => {
-                    let signal = self.machine.wake(unix_nanos());
-                    self.follow(signal).await;
-                }
+                // What must not starve comes first; an event looks at what has arrived before it.
                 () = until(held_until), if held_until.is_some() => {
                     self.machine.let_go();
                     self.follow(Signal::Over).await;
-                }
-                result = joined(&mut self.flush), if self.flush.is_some() => {
-                    if let Some(done) = self.flush.take() {
-                        self.flushed(done, result);
-                    }
-                }
-                () = until(due), if due.is_some() => self.flush_unheld(held_until),
-                () = until(self.progress_at), if self.progress_at.is_some() => {
-                    self.plan_progress();
-                    self.show_progress(held_until);
-                }
-                said = said(&mut registered), if registered.is_some() => {
-                    registered = None;
-                    self.learn(said);
                 }
                 turn = turns.recv() => {
                     let Some(Turn { event, finished }) = turn else { return };
@@ -153,6 +129,31 @@ impl Conductor {
                             return;
                         }
                     }
+                }
+                Some(arrived) = received.recv() => {
+                    let signal = self.take_in(arrived);
+                    if signal == Signal::Over {
+                        self.catch_up(&mut received).await;
+                    }
+                    self.follow(signal).await;
+                }
+                () = until(self.machine.due_unix_nano().map(instant_of)) => {
+                    let signal = self.machine.wake(unix_nanos());
+                    self.follow(signal).await;
+                }
+                result = joined(&mut self.flush), if self.flush.is_some() => {
+                    if let Some(done) = self.flush.take() {
+                        self.flushed(done, result);
+                    }
+                }
+                () = until(due), if due.is_some() => self.flush_unheld(held_until),
+                () = until(self.progress_at), if self.progress_at.is_some() => {
+                    self.plan_progress();
+                    self.show_progress(held_until);
+                }
+                said = said(&mut registered), if registered.is_some() => {
+                    registered = None;
+                    self.learn(said);
                 }
             }
             if self.flush_soon && self.flush.is_none() && self.held.is_none() {
@@ -254,6 +255,7 @@ impl Conductor {
         }
         if !registered.hears_of_invocations {
             self.rhythm.without_invocations();
+            self.machine.expect_no_events();
             self.plan_progress();
         }
         function.account_id = registered.account_id.or(function.account_id);

@@ -78,6 +78,8 @@ pub struct Machine {
     recent: Recent,
     /// The request whose end is awaited.
     held: Option<Arc<str>>,
+    /// Each invocation is announced by an event.
+    expects_events: bool,
     initialising: Initialising,
     ended_in_init: Option<EndedInInit>,
     /// The Telemetry API has spoken: what it will say of an end can be waited for.
@@ -95,6 +97,7 @@ impl Machine {
             agents: Agents::default(),
             recent: Recent::new(config.tracing_mode),
             held: None,
+            expects_events: true,
             initialising: Initialising::default(),
             ended_in_init: None,
             has_telemetry: false,
@@ -105,11 +108,17 @@ impl Machine {
         }
     }
 
+    /// No INVOKE event will come, as on Managed Instances (L-8.26).
+    pub fn expect_no_events(&mut self) {
+        self.expects_events = false;
+    }
+
     /// An invocation begins. What an earlier one has left unexplained is explained now.
     pub fn invoke(&mut self, invoke: &Invoke, now_unix_nano: u64) -> Hold {
         self.explain_overdue(|_| true, now_unix_nano);
         let header = TraceHeader::parse(&invoke.trace_header);
         let record = self.recent.note_headers(&invoke.request_id, header, None, now_unix_nano);
+        record.is_announced = true;
         record.has_begun = true;
         record.deadline_ms = invoke.deadline_ms;
         record.invocation.function_arn.clone_from(&invoke.function_arn);
@@ -270,7 +279,10 @@ impl Machine {
             self.held = None;
             return Signal::Over;
         }
-        if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
+        // The event will come, and with it the other half of what tells the tracing mode: the two race (SIM-8).
+        let is_expected = self.expects_events
+            && self.recent.get(request_id).is_some_and(|record| record.has_begun && !record.is_announced);
+        if self.held.is_some() || is_expected { Signal::Nothing } else { Signal::FlushSoon }
     }
 
     /// A document of an X-Ray SDK, which belongs to no agent's invocation.

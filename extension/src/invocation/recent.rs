@@ -30,7 +30,9 @@ pub(super) struct Record {
     pub(super) begun_unix_nano: u64,
     /// Epoch milliseconds of the function's timeout; 0 when not known.
     pub(super) deadline_ms: u64,
-    /// Its INVOKE event or its handler's begin has come.
+    /// Its INVOKE event has come.
+    pub(super) is_announced: bool,
+    /// That, or its handler's begin.
     pub(super) has_begun: bool,
     /// The span of its handler has come, complete or open.
     pub(super) has_top: bool,
@@ -105,6 +107,7 @@ impl Recent {
                 },
                 begun_unix_nano: now_unix_nano,
                 deadline_ms: 0,
+                is_announced: false,
                 has_begun: false,
                 has_top: false,
                 death: None,

@@ -69,8 +69,9 @@ fn sim_8_a_done_frame_that_overtakes_the_event_is_not_waited_for() {
     let mut machine = with_agent();
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
     machine.receive(Received::Ended(AGENT, span(1)), 0);
-    assert_eq!(machine.receive(done("r1"), 0), Signal::FlushSoon);
+    assert_eq!(machine.receive(done("r1"), 0), Signal::Nothing, "the mode is not known yet");
     assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0), Hold::AlreadyOver);
+    assert_eq!(machine.take_batch().invocations[0].mode, Mode::Active);
     assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")), 0), Hold::UntilOver);
 }
 
