@@ -178,7 +178,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn spool(directory: &Path) -> Spool {
-        Spool { directory: directory.join("spool"), limit_bytes: 1000, max_age: Duration::from_secs(60) }
+        Spool { directory: directory.join("spool"), limit_bytes: 1000, max_age: Duration::from_mins(1) }
     }
 
     fn at(second: u64) -> Moment {
