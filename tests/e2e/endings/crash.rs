@@ -90,7 +90,8 @@ async fn a_sys_exit_is_told_with_its_place() -> Result<()> {
 async fn l_8_21_after_a_crash_the_next_invocation_is_traced_as_ever() -> Result<()> {
     for tracing in BOTH {
         let ended = ends(FUNCTION, tracing, &[how("return"), how("exit"), how("return")], |_| {}).await?;
-        let outcomes: Vec<bool> = ended.run.answers.iter().map(|answer| answer.is_success()).collect();
+        let outcomes: Vec<bool> =
+            ended.run.answers.iter().map(otel_xray_local::lambda::Answer::is_success).collect();
         assert_eq!(outcomes, [true, false, true]);
         let handlers: usize = ended
             .traces

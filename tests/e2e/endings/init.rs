@@ -14,7 +14,8 @@ async fn a_function_that_cannot_be_loaded_says_why() -> Result<()> {
         for tracing in BOTH {
             let ended = ends(source, tracing, &[json!({})], |_| {}).await?;
             let told = ended.traces.iter().flat_map(|trace| trace.nodes()).find(|node| {
-                node.text("/cause/exceptions/0/type") == kind && node.text("/metadata/otel/span_name") != ""
+                node.text("/cause/exceptions/0/type") == kind
+                    && !node.text("/metadata/otel/span_name").is_empty()
                     || node.name() == "load app.handler"
             });
             let told = told.unwrap_or_else(|| panic!("{tracing:?} {source:?}: {}", ended.drawn()));
@@ -60,7 +61,7 @@ async fn lam_2_lam_24_a_cold_start_shows_its_initialisation_once() -> Result<()>
         assert_eq!((own.len(), lambdas.len()), expected, "{tracing:?}");
         assert_eq!(cold.len(), 1, "{tracing:?}");
         if let Some(own) = own.first() {
-            assert_eq!(own.text("/parent_id"), cold[0].id.to_string());
+            assert_eq!(own.text("/parent_id"), cold[0].id);
             assert!(own.start_seconds() < cold[0].start_seconds());
             assert_eq!(own.text("/metadata/otel/initialization_type"), "on-demand");
         }
