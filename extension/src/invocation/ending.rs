@@ -12,6 +12,9 @@ const NEARLY_ALL_PERCENT: u64 = 95;
 
 const KILLED: u8 = 9;
 
+/// How late the begin of an invocation may be heard of.
+const LATE_SECONDS: f64 = 0.1;
+
 /// What Lambda says when it ends an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shut {
@@ -96,7 +99,7 @@ impl Evidence {
 
     fn timeout(&self) -> String {
         match self.limit {
-            Some(limit) => format!("ended by Lambda after {:.2} s", limit.as_secs_f64()),
+            Some(limit) => format!("ended by Lambda after {:.2} s", whole(limit.as_secs_f64())),
             None => "ended by Lambda: the function's timeout was reached".to_owned(),
         }
     }
@@ -132,6 +135,11 @@ impl Evidence {
     }
 }
 
+/// A function's timeout is in whole seconds, and its begin is heard of a moment late.
+fn whole(seconds: f64) -> f64 {
+    if seconds.ceil() - seconds < LATE_SECONDS { seconds.ceil() } else { seconds }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +164,22 @@ mod tests {
         let open = Evidence { shut: Some(Shut::Spindown), ..Evidence::default() };
         let cases = [
             (Evidence { timed_out: true, limit, ..killed.clone() }, "Timeout: ended by Lambda after 3.00 s"),
+            (
+                Evidence {
+                    timed_out: true,
+                    limit: Some(Duration::from_millis(2_920)),
+                    ..Evidence::default()
+                },
+                "Timeout: ended by Lambda after 3.00 s",
+            ),
+            (
+                Evidence {
+                    timed_out: true,
+                    limit: Some(Duration::from_millis(1_400)),
+                    ..Evidence::default()
+                },
+                "Timeout: ended by Lambda after 1.40 s",
+            ),
             (
                 Evidence { timed_out: true, ..Evidence::default() },
                 "Timeout: ended by Lambda: the function's timeout was reached",

@@ -104,6 +104,7 @@ impl World {
         assert!(self.received.balance(self.taken + held), "{}", self.received.to_json_with(held));
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each thing that can happen")]
     fn step(&mut self, step: &Step) {
         let header = |request: u8| {
             format!(
