@@ -177,7 +177,8 @@ impl Stage {
     pub fn spans_arrived(&self) -> usize {
         let store = self.xray.store();
         let stored: usize = store.documents().iter().map(|document| spans_in(&document.body)).sum();
-        stored - self.facade_spans.load(Ordering::Relaxed)
+        // Lambda counts its own before it stores them.
+        stored.saturating_sub(self.facade_spans.load(Ordering::Relaxed))
     }
 
     /// Every trace X-Ray has.

@@ -24,6 +24,7 @@ pub(super) struct Death {
 
 /// One invocation.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each comes from another source, in any order")]
 pub(super) struct Record {
     pub(super) invocation: Invocation,
     /// The first that was heard of it.
