@@ -52,7 +52,7 @@ impl Record {
     /// What its end can be explained with.
     pub(super) fn evidence(&self, shut: Option<Shut>) -> Evidence {
         let died_late = self.death.is_some_and(|death| self.is_past_deadline(death.at_unix_nano));
-        let limit_nanos = (self.deadline_ms * 1_000_000).checked_sub(self.begun_unix_nano);
+        let limit_nanos = self.deadline_ms.saturating_mul(1_000_000).checked_sub(self.begun_unix_nano);
         Evidence {
             timed_out: died_late || self.said_timeout || shut == Some(Shut::Timeout),
             limit: limit_nanos.map(Duration::from_nanos),
