@@ -29,8 +29,44 @@ async fn t_1_the_sockets_are_open_before_the_runtime_exists() -> Result<()> {
     Ok(())
 }
 
+/// What only the runtime is given (lambda.md section 3).
+const RUNTIMES_OWN: [&str; 8] = [
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "LAMBDA_TASK_ROOT",
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn t_2_t_3_t_4_spans_leave_before_the_freeze_with_and_without_telemetry() -> Result<()> {
+async fn t_14_l_3_2_what_only_the_runtime_is_given_reaches_the_trace_all_the_same() -> Result<()> {
+    let stage = Stage::python(FUNCTION).await?;
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
+    let started = |event: &Event| match event {
+        Event::ProcessStarted { origin: Origin::Extension(_), pid } => Some(*pid),
+        _ => None,
+    };
+    let pid = environment.event_log().entries().iter().find_map(|entry| started(&entry.event));
+    let given = std::fs::read(format!("/proc/{}/environ", pid.expect("the extension was started")))?;
+    let given = String::from_utf8_lossy(&given);
+    for name in RUNTIMES_OWN {
+        assert!(!given.split('\0').any(|variable| variable.starts_with(&format!("{name}="))), "{name}");
+    }
+    environment.invoke("{}", None).await?;
+    environment.idle().await?;
+    environment.shutdown().await?;
+    let traces = stage.traces();
+    let handler = traces[0].find("app.handler").expect("the handler's span");
+    let told = handler.value("/metadata").to_string() + &handler.value("/aws").to_string();
+    assert!(told.contains("AWS_Lambda_python") && told.contains("/aws/lambda/shop"), "{told}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t_2_t_4_spans_leave_before_the_freeze_with_and_without_telemetry() -> Result<()> {
     for telemetry in [TelemetryMode::Deliver, TelemetryMode::NotSupported] {
         let mut stage = Stage::python(FUNCTION).await?;
         stage.config.telemetry = telemetry;

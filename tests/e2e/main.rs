@@ -3,6 +3,7 @@
 mod endings;
 mod fail_open;
 mod faults;
+mod freeze;
 mod lifecycle;
 mod main_job;
 mod memory;

@@ -90,3 +90,53 @@ def test_exit_status_and_signals_go_through(opt: Path) -> None:
     sleeping = subprocess.Popen([wrapper, sys.executable, "-c", "input()"], env=environment, stdin=subprocess.PIPE)
     sleeping.send_signal(signal.SIGTERM)
     assert sleeping.wait(timeout=30) == -signal.SIGTERM
+
+
+# Command lines that managed runtimes hand to the wrapper, by lambda.md section 11.
+RUNTIMES = {
+    "python3.13": ["/var/runtime/bootstrap.py"],
+    "node": ["--expose-gc", "--max-http-header-size", "81920", "--max-old-space-size=460", "/var/runtime/index.mjs"],
+    "java": [
+        "-XX:MaxHeapSize=445645k",
+        "-classpath",
+        "/var/runtime/lib/a.jar:/var/runtime/lib/b.jar",
+        "com.amazonaws.services.lambda.runtime.api.client.AWSLambda",
+        "shop.Handler::handle",
+    ],
+    "ruby": ["/var/runtime/lib/runtime.rb"],
+    "dotnet": [
+        "exec",
+        "--depsfile",
+        "/var/task/Shop.deps.json",
+        "--runtimeconfig",
+        "/var/task/Shop.runtimeconfig.json",
+        "/var/runtime/Amazon.Lambda.RuntimeSupport.dll",
+        "Shop::Shop.Function::Handler",
+    ],
+}
+OWN = {
+    "NODE_OPTIONS": "--enable-source-maps",
+    "JAVA_TOOL_OPTIONS": "-Xss1m",
+    "RUBYOPT": "-W0",
+    "DOTNET_STARTUP_HOOKS": "/a.dll",
+}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_t_13_each_runtime_starts_as_it_would_and_the_customers_variables_win(opt: Path, runtime: str) -> None:
+    nodejs = opt / "otel-xray" / "nodejs" / "main.js"
+    nodejs.parent.mkdir(parents=True)
+    nodejs.touch()
+    interpreter = opt.parent / runtime
+    interpreter.write_text(f"#!{sys.executable}\n{SHOW}\n")
+    interpreter.chmod(0o755)
+    command = [str(opt / "otel-instrument"), str(interpreter), *RUNTIMES[runtime]]
+    environment = {"PATH": "/nonexistent", "_HANDLER": "app.handler", **OWN}
+    ran = subprocess.run(command, env=environment, capture_output=True, timeout=30, check=True)
+    argv, _, seen = json.loads(ran.stdout)
+    agent = ["--require", str(nodejs)] if runtime == "node" else []
+    assert argv == [*agent, *RUNTIMES[runtime]]
+    assert {name: seen[name] for name in OWN} == OWN
+    is_python = runtime.startswith("python")
+    assert seen["_HANDLER"] == ("otel_xray.bootstrap.handler" if is_python else "app.handler")
+    assert ran.stderr == b""

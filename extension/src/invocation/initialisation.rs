@@ -6,6 +6,8 @@ use super::Initialisation;
 /// with provisioned concurrency (L-8.3).
 const AHEAD_NANOS: u64 = 1_000_000_000;
 
+const SNAP_START: &str = "snap-start";
+
 /// What the platform and the invocations have said of it so far.
 #[derive(Debug, Default)]
 pub(super) struct Initialising {
@@ -25,7 +27,8 @@ impl Initialising {
         *self = Self {
             name: "Initialization",
             kind: kind.to_owned(),
-            start_unix_nano: Some(at_unix_nano),
+            // What the snapshot was made of, no invocation has paid for (L-8.23).
+            start_unix_nano: (kind != SNAP_START).then_some(at_unix_nano),
             first: self.first.take(),
             ..Self::default()
         };
@@ -35,8 +38,10 @@ impl Initialising {
     pub(super) fn restore_started(&mut self, at_unix_nano: u64) {
         *self = Self {
             name: "Restore",
-            kind: "snap-start".to_owned(),
+            kind: SNAP_START.to_owned(),
             start_unix_nano: Some(at_unix_nano),
+            // The record is buffered, and can come after the event of the invocation that waited for it.
+            first: self.first.take().filter(|(_, begun_unix_nano)| *begun_unix_nano >= at_unix_nano),
             ..Self::default()
         };
     }
@@ -117,6 +122,13 @@ mod tests {
         initialising.restore_started(9 * SECOND);
         initialising.invoked("r", 10 * SECOND);
         assert_eq!(initialising.of("r").unwrap().name, "Restore");
+
+        let mut told_late = Initialising::default();
+        told_late.started("snap-start", SECOND);
+        told_late.invoked("r", 10 * SECOND);
+        assert_eq!(told_late.of("r"), None, "the snapshot's own initialisation is nobody's");
+        told_late.restore_started(9 * SECOND);
+        assert_eq!(told_late.of("r").unwrap().name, "Restore");
         assert_eq!(initialising.of("at publish time"), None);
     }
 }
