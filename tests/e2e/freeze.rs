@@ -7,7 +7,7 @@ use otel_xray_tests::Stage;
 use std::time::Duration;
 
 const FUNCTION: &str = "def handler(event, context):\n    return event\n";
-const FREEZE: Duration = Duration::from_secs(60);
+const FREEZE: Duration = Duration::from_mins(1);
 
 async fn freezes(cut: Option<Cut>) -> Result<()> {
     let mut stage = Stage::python(FUNCTION).await?;

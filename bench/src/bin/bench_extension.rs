@@ -24,6 +24,8 @@ struct Readings {
     rss_flushed_mb: Vec<f64>,
     first_tail_ms: Vec<f64>,
     tail_ms: Vec<f64>,
+    /// From an event of which nothing will be sent to the next `next`.
+    nothing_ms: Vec<f64>,
     requests_per_invocation: Vec<f64>,
 }
 
@@ -112,12 +114,7 @@ fn observe(
     std::thread::sleep(Duration::from_millis(30));
     for number in 0..INVOCATIONS {
         let request_id = format!("request-{number}");
-        let deadline_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() + 10_000;
-        platform.send(&json!({
-            "eventType": "INVOKE", "deadlineMs": u64::try_from(deadline_ms)?, "requestId": request_id,
-            "invokedFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
-            "tracing": {"type": "X-Amzn-Trace-Id", "value": TRACE_HEADER},
-        }))?;
+        platform.send(&invoke(&request_id, TRACE_HEADER)?)?;
         std::thread::sleep(Duration::from_millis(5));
         let done = Instant::now();
         agent.invocation(&request_id, CALLS)?;
@@ -131,7 +128,25 @@ fn observe(
         }
     }
     readings.rss_flushed_mb.push(process::rss_mb(child)?);
+    let unsampled = TRACE_HEADER.replace("Sampled=1", "Sampled=0");
+    for number in INVOCATIONS..2 * INVOCATIONS {
+        let event = invoke(&format!("request-{number}"), &unsampled)?;
+        std::thread::sleep(Duration::from_millis(5));
+        let begin = Instant::now();
+        platform.send(&event)?;
+        readings.nothing_ms.push(milliseconds(platform.wait_for(NEXT)? - begin));
+    }
+    anyhow::ensure!(xray.seen.try_iter().count() == 0, "nothing was to be sent");
     Ok(())
+}
+
+fn invoke(request_id: &str, trace_header: &str) -> Result<Value> {
+    let deadline_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() + 10_000;
+    Ok(json!({
+        "eventType": "INVOKE", "deadlineMs": u64::try_from(deadline_ms)?, "requestId": request_id,
+        "invokedFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
+        "tracing": {"type": "X-Amzn-Trace-Id", "value": trace_header},
+    }))
 }
 
 fn end(platform: &Platform, child: &mut Child) {
@@ -159,6 +174,7 @@ fn row(candidate: &mut Candidate, runs: usize) -> Value {
         "rss_flushed_mb": median(&mut readings.rss_flushed_mb),
         "first_tail_ms": median(&mut readings.first_tail_ms),
         "tail_ms": median(&mut readings.tail_ms),
+        "nothing_ms": median(&mut readings.nothing_ms),
         "requests_per_invocation": median(&mut readings.requests_per_invocation),
     })
 }
@@ -172,6 +188,7 @@ fn print_table(rows: &[Value]) {
         ("rss_flushed_mb", "RSS flushed MB"),
         ("first_tail_ms", "first tail ms"),
         ("tail_ms", "tail ms"),
+        ("nothing_ms", "nothing to send ms"),
         ("requests_per_invocation", "requests"),
     ];
     let heads: Vec<&str> = columns.iter().map(|(_, head)| *head).collect();

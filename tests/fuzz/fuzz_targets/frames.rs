@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use otel_xray::receive::frame::{Decoder, Frame, FrameError};
+use otel_xray::receive::process::Fate;
 use otel_xray::receive::{Connection, Received};
 use otel_xray::settings::TracingMode;
 use otel_xray::translate::Translator;
@@ -20,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
     for frame in whole {
         machine.receive(Received::of_frame(connection, frame), NOW_UNIX_NANO);
     }
-    machine.receive(Received::Closed(connection), NOW_UNIX_NANO);
+    machine.receive(Received::Closed(connection, Fate::default()), NOW_UNIX_NANO);
     check(&mut machine, &mut Translator::default(), &hostile::function());
 });
 

@@ -8,6 +8,7 @@ use otel_xray::invocation::{Config, Machine};
 use otel_xray::lambda::Invoke;
 use otel_xray::receive::Received;
 use otel_xray::settings::TracingMode;
+use otel_xray::translate::sdk::SdkDocument;
 use otel_xray::translate::{Function, Translator};
 
 /// When everything arrives.
@@ -23,13 +24,19 @@ const MAX_NUMBER: u64 = i32::MAX as u64;
 
 /// The machine as it is when an invocation has begun.
 pub fn machine(tracing_mode: TracingMode, trace_header: &str, keeps_unsampled: bool) -> Machine {
-    let mut machine = Machine::new(Config { tracing_mode, buffer_bytes: 8 * 1024 * 1024, keeps_unsampled });
-    machine.invoke(&Invoke {
+    let mut machine = Machine::new(Config {
+        tracing_mode,
+        buffer_bytes: 8 * 1024 * 1024,
+        keeps_unsampled,
+        memory_mb: Some(512),
+    });
+    let invoke = Invoke {
         request_id: "request-1".into(),
         trace_header: trace_header.into(),
         function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:checkout".into(),
         deadline_ms: 1_795_224_541_079,
-    });
+    };
+    machine.invoke(&invoke, NOW_UNIX_NANO);
     machine
 }
 
@@ -59,6 +66,24 @@ pub fn check(machine: &mut Machine, translator: &mut Translator, function: &Func
         documented += document.spans;
     }
     check_accounts(&accounts, documented + machine.held_spans() as u64);
+}
+
+/// Flushes documents of an X-Ray SDK. Whether X-Ray takes one is the SDK's business; that it is short enough, and counted,
+/// is ours.
+pub fn check_documents(documents: Vec<SdkDocument>) {
+    let mut machine = machine(TracingMode::Auto, "", false);
+    for document in documents {
+        machine.receive(Received::Document(Box::new(document)), NOW_UNIX_NANO);
+    }
+    let translated = Translator::default().translate(&machine.take_batch(), &hostile::function());
+    let mut accounts = machine.take_accounts();
+    accounts.add(translated.accounts);
+    let mut documented = 0;
+    for document in &translated.documents {
+        assert!(document.json.len() <= MAX_DOCUMENT_BYTES, "{} bytes", document.json.len());
+        documented += document.spans;
+    }
+    check_accounts(&accounts, documented);
 }
 
 fn check_cause(body: &serde_json::Map<String, serde_json::Value>) {
