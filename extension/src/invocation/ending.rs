@@ -27,9 +27,9 @@ pub(super) enum Shut {
 }
 
 impl Shut {
-    /// Emulators write the words in capitals.
+    /// Emulators write the words in capitals, and have one of their own for an end in peace.
     pub(super) fn of(reason: &str) -> Self {
-        if reason.eq_ignore_ascii_case("spindown") {
+        if ["spindown", "SandboxTerminated"].iter().any(|word| reason.eq_ignore_ascii_case(word)) {
             Self::Spindown
         } else if reason.eq_ignore_ascii_case("timeout") {
             Self::Timeout
@@ -227,6 +227,7 @@ mod tests {
     fn l_5_8_the_words_of_a_shutdown() {
         for (reason, expected) in [
             ("spindown", Shut::Spindown),
+            ("SandboxTerminated", Shut::Spindown),
             ("Timeout", Shut::Timeout),
             ("TIMEOUT", Shut::Timeout),
             ("failure", Shut::Failure),
