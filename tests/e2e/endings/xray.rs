@@ -1,6 +1,6 @@
 //! X-Ray itself fails: the function does not notice, and no trace is lost.
 
-use super::{BOTH, Tracing, UPSTREAM, stage};
+use super::{BOTH, Tracing, UPSTREAM, ends, stage};
 use anyhow::Result;
 use otel_xray_local::xray::Fault;
 use serde_json::{Value, json};
@@ -11,14 +11,14 @@ const FUNCTION: &str = "def handler(event, context):\n    return event\n";
 #[tokio::test(flavor = "multi_thread")]
 async fn t_5_a_call_to_xray_that_hangs_harms_nobody_and_loses_nothing() -> Result<()> {
     for tracing in BOTH {
-        let mut stage = stage(FUNCTION, tracing).await?;
-        stage.config.timeout = Duration::from_secs(5);
-        stage.xray.faults().add(&Fault::Delay(Duration::from_mins(1)), 1);
-        let upstream = (tracing == Tracing::PassThrough).then_some(UPSTREAM);
         let events: Vec<Value> = (0..3).map(|number| json!({"n": number})).collect();
-        let run = stage.run_with(&events, upstream).await?;
-        assert!(run.answers.iter().all(otel_xray_local::lambda::Answer::is_success));
-        let accounts = run.accounts();
+        let ended = ends(FUNCTION, tracing, &events, |stage| {
+            stage.config.timeout = Duration::from_secs(5);
+            stage.xray.faults().add(&Fault::Delay(Duration::from_mins(1)), 1);
+        })
+        .await?;
+        assert!(ended.run.answers.iter().all(otel_xray_local::lambda::Answer::is_success));
+        let accounts = ended.run.accounts();
         assert_eq!((&accounts["received"], &accounts["sent"]), (&json!(3), &json!(3)), "{tracing:?}");
     }
     Ok(())
