@@ -60,8 +60,12 @@ impl Conductor {
 
     /// Sends what there is while Lambda waits for nothing; `latest` is when it will.
     pub(super) fn flush_unheld(&mut self, latest: Option<Instant>) {
+        self.start_flush(self.unheld_until(latest), false, None);
+    }
+
+    fn unheld_until(&self, latest: Option<Instant>) -> Instant {
         let until = Instant::now() + self.settings.flush_timeout.min(UNHELD);
-        self.start_flush(latest.map_or(until, |latest| until.min(latest)), false, None);
+        latest.map_or(until, |latest| until.min(latest))
     }
 
     /// When spans are to leave that no end of an invocation sends.
@@ -82,8 +86,7 @@ impl Conductor {
         let Some(outlets) = self.outlets.take() else { return };
         match self.machine.progress(after, unix_nanos()) {
             Some(batch) => {
-                let until = Instant::now() + self.settings.flush_timeout.min(UNHELD);
-                let until = latest.map_or(until, |latest| until.min(latest));
+                let until = self.unheld_until(latest);
                 let window = Window { now: Moment::now(), until, is_last: false };
                 self.spawn_flush(outlets, batch, window, None);
             }

@@ -94,3 +94,23 @@ pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Bod
         Ok(Err(error)) => Err(BodyError::Broken(error.to_string())),
     }
 }
+
+/// A client for the tests of what is served here.
+#[cfg(test)]
+pub(super) mod test_client {
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    /// Sends a request whose first lines are `head`, and returns the answer's status.
+    pub(in crate::receive) async fn send(address: SocketAddr, head: &str, body: &[u8]) -> u16 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head =
+            format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer)[9..12].parse().unwrap()
+    }
+}

@@ -157,14 +157,13 @@ fn decompress(body: &[u8]) -> Result<Bytes, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::local_http::test_client::send;
     use super::*;
     use crate::log::{Level, test_log};
     use flate2::{Compression, write::GzEncoder};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use std::io::Write as _;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
 
     fn export_request() -> Vec<u8> {
         let scope_spans =
@@ -186,17 +185,6 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
-    }
-
-    async fn post(address: SocketAddr, head: &str, body: &[u8]) -> u16 {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let head =
-            format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let _ = stream.write_all(body).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer)[9..12].parse().unwrap()
     }
 
     #[tokio::test]
@@ -221,7 +209,7 @@ mod tests {
             ("POST /v1/metrics HTTP/1.1".into(), Vec::new(), 404),
         ];
         for (head, body, status) in &cases {
-            assert_eq!(post(address, head, body).await, *status, "{head}");
+            assert_eq!(send(address, head, body).await, *status, "{head}");
         }
         let (mut spans, mut lost) = (0, 0);
         while let Ok(received) = received.try_recv() {

@@ -152,23 +152,10 @@ fn secret_path() -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::local_http::test_client::send;
     use super::super::platform::PlatformRecord;
     use super::*;
     use crate::log::test_log;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    async fn post(port: u16, path: &str, body: &[u8]) -> u16 {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let _ = stream.write_all(body).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer)[9..12].parse().unwrap()
-    }
 
     #[tokio::test]
     async fn l_6_1_t_10_every_delivery_is_acknowledged_and_the_good_records_of_each_are_taken() {
@@ -191,7 +178,8 @@ mod tests {
             (&path, b"not json".to_vec()),
             (&path, vec![b' '; MAX_BODY_BYTES + 1]),
         ] {
-            assert_eq!(post(port, path, &body).await, 200);
+            let address = (Ipv4Addr::LOCALHOST, port).into();
+            assert_eq!(send(address, &format!("POST {path} HTTP/1.1"), &body).await, 200);
         }
         let mut ids = Vec::new();
         while let Ok(Received::Platform(event)) = received.try_recv() {

@@ -53,7 +53,7 @@ pub(super) fn minimise(document: &mut Object) {
 }
 
 fn fits(document: &Object) -> bool {
-    serde_json::to_string(document).is_ok_and(|text| text.len() <= MAX_DOCUMENT_BYTES)
+    super::written_len(document) <= MAX_DOCUMENT_BYTES
 }
 
 fn exceptions(document: &mut Object) -> impl Iterator<Item = &mut Object> {

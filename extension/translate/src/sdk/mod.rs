@@ -89,6 +89,10 @@ fn nested(document: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Va
     nested.into_iter().flatten().filter_map(Value::as_object)
 }
 
+fn written_len(document: &Map<String, Value>) -> usize {
+    serde_json::to_string(document).map_or(0, |text| text.len())
+}
+
 fn note_nested(document: &Map<String, Value>, ids: &mut Vec<SpanId>) {
     for one in nested(document) {
         ids.extend(id_of(one));
@@ -133,7 +137,7 @@ pub(crate) fn translate(
         note_nested(&part, &mut ids);
         let spans = ids.len() as u64;
         let mut more = Vec::new();
-        let bytes = state.bytes + Value::Object(part.clone()).to_string().len();
+        let bytes = state.bytes + written_len(&part);
         if bytes > LEAN_BYTES {
             accounts.trim(Trim::MetadataBudget, 1);
             fit::minimise(&mut part);

@@ -1,6 +1,6 @@
 //! A document over X-Ray's limit, taken apart: the first step of the ladder of xray.md section 14.5.
 
-use super::{id_of, nested};
+use super::{id_of, nested, written_len};
 use serde_json::{Map, Value};
 
 /// What is left in the place of a subsegment that has gone: `null`.
@@ -36,10 +36,6 @@ pub(super) fn parts(mut document: Map<String, Value>, limit_bytes: usize) -> Vec
     parts.push(document);
     parts.reverse();
     parts
-}
-
-fn written_len(document: &Map<String, Value>) -> usize {
-    serde_json::to_string(document).map_or(0, |text| text.len())
 }
 
 /// The places of the subsegments that can stand alone, and their lengths.
