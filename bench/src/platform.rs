@@ -35,7 +35,6 @@ impl Platform {
         let (events, waiting) = channel::<String>();
         std::thread::spawn(move || {
             let waiting = Arc::new(Mutex::new(Some(waiting)));
-            // The subscription to telemetry comes on a connection of its own.
             while let Ok((stream, _)) = listener.accept() {
                 let (seen_in, waiting) = (seen_in.clone(), Arc::clone(&waiting));
                 std::thread::spawn(move || serve_extension(stream, &seen_in, &waiting));

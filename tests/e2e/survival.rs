@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use otel_xray_local::lambda::{
-    Event, InitializationType, LambdaEnvironment, Origin, RuntimeClient, ScriptedRuntime, TelemetryFaults,
+    Answer, Event, InitializationType, LambdaEnvironment, Origin, RuntimeClient, ScriptedRuntime,
+    TelemetryFaults,
 };
 use otel_xray_local::xray::Fault;
 use otel_xray_tests::{Agent, Run, Stage};
@@ -186,11 +187,12 @@ async fn t_11_on_managed_instances_spans_leave_all_the_time_and_each_in_its_own_
         let invoke = |n: u32| environment.invoke(json!({"n": n}).to_string(), None);
         let (a, b, c, d) = tokio::join!(invoke(1), invoke(2), invoke(3), invoke(4));
         answers.extend([a?, b?, c?, d?]);
+        assert!(answers.iter().all(Answer::is_success), "{answers:?}");
+        // A worker that is still at its last one would be one too few.
+        environment.idle().await?;
         if round == 1 {
-            // Spans leave by the second; the environment is not frozen, and nothing ends.
-            while stage.spans_arrived() < 16 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            // They leave by the second; the environment is not frozen, and nothing ends.
+            stage.wait_for_spans(16).await?;
         }
     }
     let run = stage.end(environment, answers).await?;

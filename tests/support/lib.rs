@@ -181,6 +181,17 @@ impl Stage {
         stored.saturating_sub(self.facade_spans.load(Ordering::Relaxed))
     }
 
+    /// Waits until X-Ray has so many spans of the extension's.
+    pub async fn wait_for_spans(&self, spans: usize) -> Result<()> {
+        let arrive = async {
+            while self.spans_arrived() < spans {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), arrive).await;
+        waited.map_err(|_| anyhow::anyhow!("{} of {spans} spans have arrived", self.spans_arrived()))
+    }
+
     /// Every trace X-Ray has.
     pub fn traces(&self) -> Vec<Trace> {
         self.xray.store().traces()

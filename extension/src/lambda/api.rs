@@ -69,6 +69,20 @@ impl Api {
         Ok(Registration { extension_id, body })
     }
 
+    /// Asks for the platform's records (section 6.1).
+    pub(super) async fn subscribe(
+        &mut self,
+        extension_id: &str,
+        body: &Value,
+    ) -> Result<StatusCode, ApiError> {
+        let request = Request::put("/2022-07-01/telemetry")
+            .header("Host", &self.address)
+            .header(ID_HEADER, extension_id)
+            .header("Content-Type", "application/json")
+            .body(body.to_string().into())?;
+        Ok(self.call(request).await?.status())
+    }
+
     /// Says that the last event is dealt with, and waits for another.
     pub(super) async fn next(&mut self, extension_id: &str) -> Result<Bytes, ApiError> {
         let request = Request::get("/2020-01-01/extension/event/next")

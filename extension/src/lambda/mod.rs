@@ -15,8 +15,6 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Turns of the runtime in which the connection's task writes a request.
-const TURNS_TO_WRITE: usize = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -66,17 +64,11 @@ pub async fn run(
     turns: mpsc::Sender<Turn>,
     log: Log,
 ) {
-    let mut api = Api::new(platform.address.clone());
+    let mut api = Api::new(platform.address);
     let events = events_for(platform.initialization_type.as_deref());
-    let mut connection = None;
-    let connect = || {
-        connection = platform.telemetry.as_ref().map(|_| subscribe::connect(&platform.address));
-    };
-    let (Registration { extension_id, body }, events) =
-        beside(register(&mut api, events, &log), connect).await;
+    let (Registration { extension_id, body }, events) = register(&mut api, events, &log).await;
     if let Some(uri) = platform.telemetry {
-        let connection = connection.unwrap_or_else(|| subscribe::connect(&platform.address));
-        subscribe::subscribe(connection, &platform.address, &extension_id, uri, log.clone());
+        subscribe::subscribe(&mut api, &extension_id, &uri, &log).await;
     }
     let text = |name: &str| body[name].as_str().map(str::to_owned);
     let _ = registered.send(Registered {
@@ -117,23 +109,6 @@ pub async fn run(
     }
 }
 
-/// Does `act` when the request of `call` is on its way.
-async fn beside<T>(call: impl Future<Output = T>, act: impl FnOnce()) -> T {
-    let mut call = std::pin::pin!(call);
-    let on_its_way = async {
-        for _ in 0..TURNS_TO_WRITE {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        answer = &mut call => return answer,
-        () = on_its_way => {}
-    }
-    act();
-    call.await
-}
-
 async fn take_turn(turns: &mpsc::Sender<Turn>, event: Event) {
     let (finished, is_finished) = oneshot::channel();
     if turns.send(Turn { event, finished }).await.is_ok() {
@@ -170,24 +145,6 @@ async fn register<'a>(api: &mut Api, mut events: &'a [&'a str], log: &Log) -> (R
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn what_is_done_beside_a_call_is_done_when_its_request_is_written() {
-        let (answer_in, answer) = oneshot::channel();
-        let order = std::sync::Mutex::new(Vec::new());
-        let call = async {
-            order.lock().unwrap().push("request");
-            answer.await
-        };
-        let act = || {
-            order.lock().unwrap().push("beside");
-            answer_in.send("answer").unwrap();
-        };
-        assert_eq!(beside(call, act).await, Ok("answer"));
-        assert_eq!(*order.lock().unwrap(), ["request", "beside"]);
-        let at_once = beside(async { 1 }, || panic!("there was nothing to wait for")).await;
-        assert_eq!(at_once, 1);
-    }
 
     #[test]
     fn l_8_26_managed_instances_register_for_shutdown_only() {
