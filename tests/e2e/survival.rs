@@ -8,6 +8,7 @@ use otel_xray_local::lambda::{
 use otel_xray_local::xray::Fault;
 use otel_xray_tests::{Agent, Run, Stage};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const FUNCTION: &str = "
@@ -207,12 +208,27 @@ async fn t_11_on_managed_instances_spans_leave_all_the_time_and_each_in_its_own_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t_16_after_a_restore_spans_leave_with_fresh_credentials() -> Result<()> {
-    let mut stage = Stage::python(FUNCTION).await?;
+async fn t_16_after_each_restore_spans_leave_with_the_credentials_of_then() -> Result<()> {
+    let source = "import os\ndef handler(event, context):\n    if event == 'exit':\n        os._exit(1)\n";
+    let mut stage = Stage::python(source).await?;
     stage.config.initialise_as(InitializationType::SnapStart);
-    let run = stage.run(&[json!({}), json!({})]).await?;
-    let accounts = run.accounts();
-    assert_eq!(accounts["sent"], accounts["received"], "{:?}", run.lines);
-    assert_eq!(run.complaints(), Vec::<&String>::new());
+    // What was read before the restore has expired, by its own words.
+    stage.config.snapshot_age = Duration::from_hours(24);
+    let run = stage.run(&[json!({}), json!({}), json!("exit"), json!({})]).await?;
+    let accounts = run.all_accounts();
+    assert_eq!(accounts.len(), 2, "one for each process");
+    assert!(accounts.iter().all(|account| account["sent"] == account["received"]), "{:?}", run.lines);
+
+    let requests = stage.xray.requests();
+    let keys: Vec<&str> = requests.iter().filter_map(|request| request.access_key_id()).collect();
+    let by_restore: Vec<_> = keys.chunk_by(|one, next| one == next).map(|same| same[0]).collect();
+    assert_eq!(by_restore, ["AKIDEXAMPLE-1", "AKIDEXAMPLE-2"], "{keys:?}");
+    let connections: BTreeSet<_> =
+        requests.iter().map(|request| (request.peer, request.access_key_id())).collect();
+    let peers: BTreeSet<_> = requests.iter().map(|request| request.peer).collect();
+    assert_eq!(connections.len(), peers.len(), "none is used on after a restore: {connections:?}");
+    let traces = stage.traces();
+    let ids: Vec<&str> = traces.iter().flat_map(|trace| trace.nodes()).map(|node| node.id.as_str()).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "ids are unique: {ids:?}");
     Ok(())
 }

@@ -71,7 +71,7 @@ impl Conductor {
     /// When spans are to leave that no end of an invocation sends.
     pub(super) fn due(&self) -> Option<Instant> {
         let outlets = self.outlets.as_ref()?;
-        let is_new = self.machine.has_complete_spans();
+        let is_new = self.machine.has_something_new();
         if !is_new && !outlets.has_waiting() {
             return None;
         }
@@ -104,7 +104,7 @@ impl Conductor {
         self.books.note_received(self.machine.take_accounts());
         self.restore();
         let outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
-        if !self.machine.has_complete_spans() && !outlets.has_waiting() {
+        if !self.machine.has_something_new() && !outlets.has_waiting() {
             self.outlets = Some(outlets);
             if let Some(finished) = finished {
                 let _ = finished.send(());

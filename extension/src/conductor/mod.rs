@@ -22,6 +22,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+/// How long nothing comes from an SDK whose invocation is taken to be over then.
+const QUIET: Duration = Duration::from_millis(50);
 /// Turns of the runtime without anything new that show that nothing was on its way.
 const CATCH_UP_TURNS: usize = 4;
 /// Whoever never stops writing is not waited for.
@@ -59,6 +61,8 @@ pub struct Conductor {
 struct Held {
     finished: oneshot::Sender<()>,
     until: Instant,
+    /// It is over when nothing has come for a while.
+    ends_when_quiet: bool,
     /// Epoch milliseconds of the function's timeout; 0 when not known.
     deadline_ms: u64,
 }
@@ -179,11 +183,22 @@ impl Conductor {
         self.plan_progress();
         match hold {
             Hold::UntilOver => self.held = Some(self.hold(invoke, finished)),
+            Hold::UntilQuiet => {
+                self.held = Some(Held { ends_when_quiet: true, ..self.hold(invoke, finished) });
+                self.expect_quiet();
+            }
             Hold::AlreadyOver => self.finish_after(self.hold(invoke, finished)).await,
             Hold::No => {
                 self.flush_soon = true;
                 let _ = finished.send(());
             }
+        }
+    }
+
+    /// Something has come, or may come: from now on it has to be quiet for a while.
+    fn expect_quiet(&mut self) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.ends_when_quiet) {
+            held.until = Instant::now() + QUIET.min(time_until(held.deadline_ms).unwrap_or(QUIET));
         }
     }
 
@@ -223,6 +238,7 @@ impl Conductor {
                 tokio::spawn(async move { clients.prepare(&outlets) });
             }
             Received::Platform(event) if event.record.is_restore() => self.clients.renew(),
+            Received::Otlp(_) | Received::Document(_) => self.expect_quiet(),
             _ => {}
         }
         self.machine.receive(arrived, unix_nanos())
@@ -265,7 +281,7 @@ impl Conductor {
     fn hold(&self, invoke: &Invoke, finished: oneshot::Sender<()>) -> Held {
         let left = time_until(invoke.deadline_ms).unwrap_or(Duration::from_mins(15));
         let until = Instant::now() + left.saturating_sub(self.settings.deadline_margin);
-        Held { finished, until, deadline_ms: invoke.deadline_ms }
+        Held { finished, until, ends_when_quiet: false, deadline_ms: invoke.deadline_ms }
     }
 }
 

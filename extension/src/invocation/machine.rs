@@ -43,6 +43,8 @@ pub struct Config {
 pub enum Hold {
     /// Until a signal says that the invocation is over.
     UntilOver,
+    /// Until nothing has come for a while: nothing will say when it is over (L-9.1).
+    UntilQuiet,
     /// Only for the flush: the invocation is over already.
     AlreadyOver,
     /// Not at all: ask for the next event at once.
@@ -82,10 +84,12 @@ pub struct Machine {
     expects_events: bool,
     initialising: Initialising,
     ended_in_init: Option<EndedInInit>,
+    /// What preceded an invocation was told when that was over.
+    initialised_late: bool,
     /// The Telemetry API has spoken: what it will say of an end can be waited for.
     has_telemetry: bool,
-    /// Spans come over OTLP, from an SDK of the function's own.
-    has_otlp: bool,
+    /// Spans or documents come from an SDK of the function's own.
+    has_sdk: bool,
     /// The most that the platform has seen the environment use.
     max_memory_used_mb: Option<u64>,
     spans: Store,
@@ -100,8 +104,9 @@ impl Machine {
             expects_events: true,
             initialising: Initialising::default(),
             ended_in_init: None,
+            initialised_late: false,
             has_telemetry: false,
-            has_otlp: false,
+            has_sdk: false,
             max_memory_used_mb: None,
             spans: Store::new(config.buffer_bytes),
             config,
@@ -127,19 +132,16 @@ impl Machine {
             record.invocation.header.is_some_and(|header| header.sampled == Sampled::No);
         self.initialising.invoked(&invoke.request_id, now_unix_nano);
         self.held = None;
-        if certainly_unsampled && !self.config.keeps_unsampled || !self.is_end_told() {
+        // Where no spans come, waiting would be billed for nothing.
+        if certainly_unsampled && !self.config.keeps_unsampled || self.agents.is_empty() && !self.has_sdk {
             return Hold::No;
         }
         if is_over {
             return Hold::AlreadyOver;
         }
         self.held = Some(invoke.request_id.as_str().into());
-        Hold::UntilOver
-    }
-
-    /// Whether something will tell the end of an invocation: without that, waiting would be billed for nothing.
-    fn is_end_told(&self) -> bool {
-        !self.agents.is_empty() || self.has_otlp && self.has_telemetry
+        let is_end_told = !self.agents.is_empty() || self.has_telemetry;
+        if is_end_told { Hold::UntilOver } else { Hold::UntilQuiet }
     }
 
     /// Something arrived on a socket.
@@ -210,6 +212,7 @@ impl Machine {
 
     /// Hands out the complete spans.
     pub fn take_batch(&mut self) -> Batch {
+        self.initialised_late = false;
         let spans = self.spans.take_complete();
         let sdk_documents = self.spans.take_documents();
         Batch { sdk_documents, ..self.batch(spans, false) }
@@ -235,8 +238,8 @@ impl Machine {
     }
 
     /// Whether a flush would have something to do.
-    pub fn has_complete_spans(&self) -> bool {
-        self.spans.has_complete()
+    pub fn has_something_new(&self) -> bool {
+        self.spans.has_complete() || self.initialised_late
     }
 
     /// Spans in memory, open ones included.
@@ -287,12 +290,13 @@ impl Machine {
 
     /// A document of an X-Ray SDK, which belongs to no agent's invocation.
     fn document(&mut self, document: SdkDocument) -> Signal {
+        self.has_sdk = true;
         self.spans.keep_document(document);
         if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
     }
 
     fn otlp(&mut self, resource_spans: Vec<ResourceSpans>) -> Signal {
-        self.has_otlp = true;
+        self.has_sdk = true;
         let mut ended = None;
         for from_resource in resource_spans {
             let resource = from_resource.resource.unwrap_or_default();

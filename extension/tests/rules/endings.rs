@@ -96,6 +96,26 @@ fn lam_2_lam_24_the_initialisation_hangs_below_the_functions_own_segment_and_onl
 }
 
 #[test]
+fn l_8_23_what_was_told_after_the_segment_had_left_follows_it() {
+    for (mode, expected) in [(Mode::PassThrough, 1), (Mode::Active, 0)] {
+        let mut translator = Translator::default();
+        let left = translator.translate(&batch(vec![handler()], invocation(mode, true)), &function());
+        let segment = bodies(&left).remove(0);
+        let nothing_new = batch(vec![], first(mode, false));
+        let late = translator.translate(&nothing_new, &function());
+        assert_lawful(&nothing_new, &late);
+        let found = bodies(&late);
+        assert_eq!(found.len(), expected, "{mode:?}");
+        if let Some(found) = found.first() {
+            assert_eq!((&found["name"], &found["parent_id"]), (&json!("Initialization"), &segment["id"]));
+        }
+        assert_eq!(translator.translate(&nothing_new, &function()).documents.len(), 0, "told once");
+        let of_another = translator.translate(&batch(vec![], invocation(mode, true)), &function());
+        assert_eq!(of_another.documents.len(), 0);
+    }
+}
+
+#[test]
 fn l_8_9_an_initialisation_long_before_is_told_without_stretching_the_trace() {
     for mode in [Mode::PassThrough, Mode::Active] {
         let translated =

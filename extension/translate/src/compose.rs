@@ -11,7 +11,7 @@ use super::plan::Planned;
 use super::{Function, annotations, aws, cause, flags, http, links, metadata, name, service, sql};
 use crate::accounts::Accounts;
 use crate::flush::{Initialisation, Invocation};
-use crate::trace_header::SpanId;
+use crate::trace_header::{SpanId, TraceId};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::cell::OnceCell;
@@ -125,12 +125,24 @@ fn before<'a>(
     let planned = subject.planned;
     let Some(initialisation) = planned.initialisation.filter(|one| !one.was_ahead) else { return };
     let id = derive::id(planned.trace_id, planned.id, Purpose::Initialisation);
+    let mut document = of_initialisation(initialisation, planned.trace_id, id, segment_id, spare);
+    emit(Composed { document: &mut document, spans: 0 }, accounts, spare);
+}
+
+/// The document of an initialisation.
+pub(super) fn of_initialisation<'a>(
+    initialisation: &'a Initialisation,
+    trace_id: TraceId,
+    id: SpanId,
+    segment_id: SpanId,
+    spare: &mut Spare<'a>,
+) -> Document<'a> {
     let (start, end) = (initialisation.start_unix_nano, initialisation.end_unix_nano);
-    let mut document = Document::new(planned.trace_id, id, start, end, spare);
+    let mut document = Document::new(trace_id, id, start, end, spare);
     document.hang_on(segment_id);
     document.name = initialisation.name.into();
     document.otel().push("initialization_type", Meta::Text(initialisation.kind.as_str().into()));
-    emit(Composed { document: &mut document, spans: 0 }, accounts, spare);
+    document
 }
 
 fn new_document<'a>(subject: &Subject<'a>, spare: &mut Spare<'a>) -> Document<'a> {

@@ -29,6 +29,7 @@ mod flags;
 mod http;
 mod json;
 mod key;
+mod late;
 mod links;
 mod mask;
 mod memory;
@@ -121,6 +122,7 @@ impl Translator {
                 documents.extend(ready.into_iter().map(|one| one.document));
             }
         }
+        late::tell(batch, &mut self.memory, &mut self.buffer, &mut accounts, &mut documents);
         for document in &batch.sdk_documents {
             let state = self.memory.trace(document.trace_id);
             sdk::translate(document, state, &mut accounts, &mut documents);

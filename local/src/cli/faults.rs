@@ -29,7 +29,9 @@ Faults:
   telemetry-duplicated, telemetry-reversed
                            telemetry batches come twice, or backwards
   telemetry-large[:BYTES]  with a record of an unknown type and that size (1000000)
-  no-credentials           the function's role gives no credentials";
+  no-credentials           the function's role gives no credentials
+  clock-jump[:SECONDS]     the snapshot of --snap-start is that old when it is restored (86400): credentials and
+                           records of before have the time of then";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FaultKnob {
@@ -46,6 +48,7 @@ pub(super) enum FaultKnob {
     TelemetryReversed,
     TelemetryLarge(usize),
     NoCredentials,
+    ClockJump(Duration),
 }
 
 impl FromStr for FaultKnob {
@@ -81,6 +84,7 @@ impl FromStr for FaultKnob {
             "telemetry-reversed" => plain(Self::TelemetryReversed),
             "telemetry-large" => Ok(Self::TelemetryLarge(number(1_000_000)?)),
             "no-credentials" => plain(Self::NoCredentials),
+            "clock-jump" => Ok(Self::ClockJump(Duration::from_secs(number(86_400)? as u64))),
             _ => Err(format!("there is no fault {name:?}; see --help")),
         }
     }
@@ -151,6 +155,7 @@ pub(super) fn arrange(
             FaultKnob::TelemetryReversed => config.telemetry_faults.reversed = true,
             FaultKnob::TelemetryLarge(bytes) => config.telemetry_faults.padding_bytes = bytes,
             FaultKnob::NoCredentials => config.credentials = None,
+            FaultKnob::ClockJump(age) => config.snapshot_age = age,
             FaultKnob::XraySlow(_)
             | FaultKnob::XrayHang(_)
             | FaultKnob::XrayStatus(..)
@@ -189,6 +194,8 @@ mod tests {
             ("port-taken", FaultKnob::PortTaken(4_318)),
             ("port-taken:2000", FaultKnob::PortTaken(2_000)),
             ("telemetry-large:5", FaultKnob::TelemetryLarge(5)),
+            ("clock-jump", FaultKnob::ClockJump(Duration::from_hours(24))),
+            ("clock-jump:60", FaultKnob::ClockJump(Duration::from_secs(60))),
         ];
         for (text, knob) in cases {
             assert_eq!(text.parse(), Ok(knob), "{text}");

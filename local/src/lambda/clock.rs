@@ -1,6 +1,26 @@
-//! Wall-clock formats of the platform.
+//! The platform's wall clock, and its formats.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The wall clock of what the platform says. While a snapshot is made it shows the time of that (SIM-21); the clocks of
+/// processes cannot be set for them alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WallClock {
+    behind_ms: Arc<AtomicU64>,
+}
+
+impl WallClock {
+    pub(crate) fn now(&self) -> SystemTime {
+        SystemTime::now() - Duration::from_millis(self.behind_ms.load(Ordering::Relaxed))
+    }
+
+    /// From now on it is as much behind.
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.behind_ms.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
 
 fn since_epoch(at: SystemTime) -> Duration {
     // A clock before 1970 is a broken machine; zero keeps the environment running.

@@ -196,6 +196,8 @@ pub struct Config {
     pub telemetry: TelemetryMode,
     pub telemetry_faults: TelemetryFaults,
     pub initialization_type: InitializationType,
+    /// How long before its restore a snapshot was made, by what the platform says (SIM-21).
+    pub snapshot_age: Duration,
     /// Limit of an initialisation outside of an invocation: 10 s on demand.
     pub init_limit: Duration,
     /// Freeze between the end of the initialisation and the first invocation too. Off, the environment behaves like
@@ -236,6 +238,7 @@ impl Config {
             telemetry: TelemetryMode::Deliver,
             telemetry_faults: TelemetryFaults::default(),
             initialization_type: InitializationType::OnDemand,
+            snapshot_age: Duration::ZERO,
             init_limit: Duration::from_secs(10),
             freeze_after_init: true,
             late_answer: false,

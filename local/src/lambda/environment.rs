@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::api_server::ApiServer;
 use super::bootstrap::BootstrapError;
 use super::caller::Answer;
-use super::clock::date_path;
+use super::clock::{WallClock, date_path};
 use super::config::{Config, RuntimeKind};
 use super::environment_variables::{Facts, Variables, for_extension, for_runtime};
 use super::event_log::{EventLog, Phase};
@@ -298,7 +298,8 @@ impl Driver {
             config.function_version,
             Uuid::new_v4().simple()
         );
-        let endpoints = LocalEndpoints::new();
+        let clock = WallClock::default();
+        let endpoints = LocalEndpoints::new(clock.clone());
         let facts = Facts {
             runtime_api: address,
             layer_dir: &directories.layer,
@@ -311,7 +312,7 @@ impl Driver {
         };
         let runtime_variables = for_runtime(&config, &facts);
         let extension_variables = for_extension(&runtime_variables);
-        let platform = Platform::new(config, endpoints, EventLog::new());
+        let platform = Platform::new(config, clock, endpoints, EventLog::new());
         let server = ApiServer::serve(listener, address, platform.clone());
         let memory_watch = tokio::spawn(memory::watch(platform.clone())).abort_handle();
         Ok(Self {

@@ -118,6 +118,7 @@ pub(crate) fn for_extension(runtime: &Variables) -> Variables {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::WallClock;
     use super::*;
     use crate::lambda::config::RuntimeKind;
 
@@ -145,7 +146,7 @@ mod tests {
             runtime_dir: Path::new("/runtime"),
             temporary_dir: Path::new("/scratch"),
             log_stream: "2026/11/21/[$LATEST]0",
-            endpoints: &LocalEndpoints::new(),
+            endpoints: &LocalEndpoints::new(WallClock::default()),
             interpreter_dir: Some(Path::new("/python/bin")),
         };
         let runtime = for_runtime(&config, &facts);

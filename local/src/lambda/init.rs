@@ -136,6 +136,9 @@ impl Driver {
             _ if snap_start => "snap-start",
             _ => "init",
         };
+        if snap_start {
+            self.platform.clock.set_back(self.platform.config.snapshot_age);
+        }
         let outcome = self.bring_up(limit, phase_name).await;
         let duration = started.elapsed();
         self.announce_init(phase_name, duration, outcome.as_ref().err());

@@ -1,14 +1,14 @@
 //! The local endpoints beside the APIs: credentials under `SnapStart` and metadata (section 7).
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::api_server::{Call, Reply};
-use super::clock::iso8601;
+use super::clock::{WallClock, iso8601};
 use super::config::Config;
 
 pub(crate) const CREDENTIALS_PATH: &str = "/2021-04-23/credentials";
@@ -21,12 +21,13 @@ pub(crate) struct LocalEndpoints {
     pub(crate) credentials_token: String,
     pub(crate) metadata_token: String,
     renewals: AtomicU32,
+    clock: WallClock,
 }
 
 impl LocalEndpoints {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: WallClock) -> Self {
         let token = || Uuid::new_v4().simple().to_string();
-        Self { credentials_token: token(), metadata_token: token(), renewals: AtomicU32::new(0) }
+        Self { credentials_token: token(), metadata_token: token(), renewals: AtomicU32::new(0), clock }
     }
 
     /// A restored environment gets other credentials (L-8.23).
@@ -34,21 +35,19 @@ impl LocalEndpoints {
         self.renewals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// L-7.1. Without a restore the configured session token, then that token with a number.
+    /// L-7.1. Without a restore the configured credentials, then the same with a number.
     pub(crate) fn credentials(&self, config: &Config, call: &Call) -> Reply {
         let known = call.header("authorization") == Some(self.credentials_token.as_str());
         let Some(credentials) = config.credentials.as_ref().filter(|_| known) else {
             return Reply::error(StatusCode::NOT_FOUND, "NotFound", "no credentials for this token");
         };
-        let token = match self.renewals.load(Ordering::Relaxed) {
-            0 => credentials.session_token.clone(),
-            renewal => format!("{}-{renewal}", credentials.session_token),
-        };
+        let renewal = self.renewals.load(Ordering::Relaxed);
+        let numbered = |text: &str| if renewal == 0 { text.to_owned() } else { format!("{text}-{renewal}") };
         let body = json!({
-            "AccessKeyId": credentials.access_key_id,
+            "AccessKeyId": numbered(&credentials.access_key_id),
             "SecretAccessKey": credentials.secret_access_key,
-            "Token": token,
-            "Expiration": iso8601(SystemTime::now() + LIFETIME),
+            "Token": numbered(&credentials.session_token),
+            "Expiration": iso8601(self.clock.now() + LIFETIME),
         });
         Reply::json(StatusCode::OK, body.to_string())
     }

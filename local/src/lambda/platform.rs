@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::clock::WallClock;
 use super::config::Config;
 use super::event_log::{Event, EventLog, Origin, OutputStream, Phase, ProcessExit};
 use super::local_endpoints::LocalEndpoints;
@@ -32,14 +33,20 @@ pub(crate) struct Platform {
     pub(crate) telemetry: Telemetry,
     pub(crate) memory: Memory,
     pub(crate) local_endpoints: LocalEndpoints,
+    pub(crate) clock: WallClock,
     state: watch::Sender<State>,
 }
 
 impl Platform {
-    pub(crate) fn new(config: Config, local_endpoints: LocalEndpoints, log: EventLog) -> Arc<Self> {
-        let telemetry = Telemetry::new(config.telemetry, config.telemetry_faults, log.clone());
+    pub(crate) fn new(
+        config: Config,
+        clock: WallClock,
+        local_endpoints: LocalEndpoints,
+        log: EventLog,
+    ) -> Arc<Self> {
+        let telemetry = Telemetry::new(config.telemetry, config.telemetry_faults, clock.clone(), log.clone());
         let state = watch::Sender::new(State::default());
-        Arc::new(Self { config, log, telemetry, memory: Memory::default(), local_endpoints, state })
+        Arc::new(Self { config, log, telemetry, memory: Memory::default(), local_endpoints, clock, state })
     }
 
     /// Changes the state and wakes everyone who waits for it.

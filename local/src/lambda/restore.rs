@@ -24,6 +24,7 @@ impl Driver {
     pub(crate) async fn restore(&mut self) -> Result<Restore, InitFailure> {
         let (started, begin) = (Instant::now(), SystemTime::now());
         self.in_snapshot = false;
+        self.platform.clock.set_back(Duration::ZERO);
         self.platform.enter(Phase::Restore);
         self.platform.local_endpoints.renew_credentials();
         self.thaw();

@@ -2,7 +2,7 @@
 //! (section 6.2, SIM-14).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -139,7 +139,12 @@ impl Delivery {
             if batch.records.is_empty() {
                 *due = Instant::now() + self.subscription.timeout;
             }
-            batch.push(Arc::new(Record::new(Kind::Platform, "platform.logsDropped", &record)));
+            batch.push(Arc::new(Record::new(
+                Kind::Platform,
+                SystemTime::now(),
+                "platform.logsDropped",
+                &record,
+            )));
         }
     }
 
@@ -175,7 +180,8 @@ impl Delivery {
         }
         let padding = (self.faults.padding_bytes > 0).then(|| {
             let text = "x".repeat(self.faults.padding_bytes);
-            Record::new(Kind::Platform, "platform.unheardOf", &json!({ "padding": text })).json
+            Record::new(Kind::Platform, SystemTime::now(), "platform.unheardOf", &json!({ "padding": text }))
+                .json
         });
         let records: Vec<&str> = padding.as_deref().into_iter().chain(records).collect();
         format!("[{}]", records.join(","))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use super::clock::iso8601;
+use super::clock::{WallClock, iso8601};
 use super::config::{TelemetryFaults, TelemetryMode};
 use super::event_log::EventLog;
 use super::telemetry_api::Subscription;
@@ -46,8 +46,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(kind: Kind, event_type: &str, record: &Value) -> Self {
-        let event = json!({"time": iso8601(SystemTime::now()), "type": event_type, "record": record});
+    pub(crate) fn new(kind: Kind, at: SystemTime, event_type: &str, record: &Value) -> Self {
+        let event = json!({"time": iso8601(at), "type": event_type, "record": record});
         Self { kind, json: event.to_string() }
     }
 }
@@ -81,12 +81,13 @@ pub(crate) struct Telemetry {
     faults: TelemetryFaults,
     hub: Mutex<Hub>,
     frozen: watch::Sender<bool>,
+    clock: WallClock,
     log: EventLog,
 }
 
 impl Telemetry {
-    pub(crate) fn new(mode: TelemetryMode, faults: TelemetryFaults, log: EventLog) -> Self {
-        Self { mode, faults, hub: Mutex::default(), frozen: watch::Sender::new(false), log }
+    pub(crate) fn new(mode: TelemetryMode, faults: TelemetryFaults, clock: WallClock, log: EventLog) -> Self {
+        Self { mode, faults, hub: Mutex::default(), frozen: watch::Sender::new(false), clock, log }
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
@@ -130,7 +131,7 @@ impl Telemetry {
     }
 
     pub(crate) fn emit(&self, kind: Kind, event_type: &str, record: &Value) {
-        let record = Arc::new(Record::new(kind, event_type, record));
+        let record = Arc::new(Record::new(kind, self.clock.now(), event_type, record));
         let mut hub = self.hub();
         for subscriber in hub.subscribers.iter().filter(|one| one.kinds.contains(&kind)) {
             let _ = subscriber.queue.try_send(Command::Record(record.clone()));

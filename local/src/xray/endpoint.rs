@@ -49,6 +49,14 @@ pub struct RecordedRequest {
     pub headers: BTreeMap<String, String>,
 }
 
+impl RecordedRequest {
+    /// The key it was signed with.
+    pub fn access_key_id(&self) -> Option<&str> {
+        let (_, credential) = self.authorization.split_once("Credential=")?;
+        Some(credential.split_once('/')?.0)
+    }
+}
+
 /// A running endpoint. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Endpoint {

@@ -58,10 +58,14 @@ pub(crate) fn process_runtime() -> RuntimeKind {
 
 /// The records of one type, as an extension that subscribed got them.
 pub(crate) fn telemetry(environment: &LambdaEnvironment, name: &str, event_type: &str) -> Vec<Value> {
+    telemetry_events(environment, name, event_type).iter().map(|event| event["record"].clone()).collect()
+}
+
+/// The same with their envelopes.
+pub(crate) fn telemetry_events(environment: &LambdaEnvironment, name: &str, event_type: &str) -> Vec<Value> {
     said(environment, name, "telemetry")
         .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok())
         .filter(|event| event["type"] == event_type)
-        .map(|event| event["record"].clone())
         .collect()
 }

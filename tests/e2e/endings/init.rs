@@ -100,10 +100,12 @@ async fn l_8_21_l_8_23_every_kind_of_beginning_is_in_the_trace_that_paid_for_it(
     let provisioned =
         preludes(InitializationType::ProvisionedConcurrency, plain, &[json!(1), json!(2)]).await?;
     assert_eq!(provisioned, [named("Initialization", "provisioned-concurrency")]);
-    // Its records are buffered: they come while the first invocation runs.
+    // Its records are buffered: they come while the first invocation runs, or after it.
     let slow = "import time\ndef handler(event, context):\n    time.sleep(0.3)\n    return event\n";
-    let restored = preludes(InitializationType::SnapStart, slow, &[json!(1), json!(2)]).await?;
-    assert_eq!(restored, [named("Restore", "snap-start")]);
+    for source in [slow, plain] {
+        let restored = preludes(InitializationType::SnapStart, source, &[json!(1), json!(2)]).await?;
+        assert_eq!(restored, [named("Restore", "snap-start")], "{source}");
+    }
     let dies = "import os\ndef handler(event, context):\n    if event == 1:\n        os._exit(1)\n    return event\n";
     let again = preludes(InitializationType::OnDemand, dies, &[json!(1), json!(2), json!(3)]).await?;
     assert_eq!(again, [named("Initialization", "on-demand"), named("Initialization", "on-demand")]);

@@ -15,13 +15,24 @@ impl Machine {
             PlatformRecord::InitRuntimeDone(done)
             | PlatformRecord::InitReport(done)
             | PlatformRecord::RestoreRuntimeDone(done)
-            | PlatformRecord::RestoreReport(done) => self.initialising.ended(at, error_type(done)),
+            | PlatformRecord::RestoreReport(done) => {
+                self.initialising.ended(at, error_type(done));
+                return self.initialised();
+            }
             PlatformRecord::Start(start) => self.started(start, at),
             PlatformRecord::RuntimeDone(done) | PlatformRecord::Report(done) => {
                 return self.ended(done, now_unix_nano);
             }
         }
         Signal::Nothing
+    }
+
+    /// The invocation that waited for it may be over and sent.
+    fn initialised(&mut self) -> Signal {
+        let first =
+            self.recent.iter().find(|record| self.initialising.of(&record.invocation.request_id).is_some());
+        self.initialised_late = first.is_some_and(|record| record.invocation.is_over);
+        if self.initialised_late && self.held.is_none() { Signal::FlushSoon } else { Signal::Nothing }
     }
 
     fn started(&mut self, start: &Start, at_unix_nano: u64) {

@@ -107,7 +107,7 @@ impl Sender {
 
     async fn send(&self, numbers: std::ops::Range<i64>) {
         for number in numbers {
-            let record = Record::new(Kind::Function, "function", &json!(number));
+            let record = Record::new(Kind::Function, SystemTime::now(), "function", &json!(number));
             self.commands.send(Command::Record(Arc::new(record))).await.unwrap();
         }
     }
@@ -125,7 +125,7 @@ const NO_FAULTS: TelemetryFaults = TelemetryFaults { duplicated: false, reversed
 
 #[tokio::test]
 async fn sim_14_each_of_the_three_limits_sends_a_batch() {
-    let size = Record::new(Kind::Function, "function", &json!(1)).json.len();
+    let size = Record::new(Kind::Function, SystemTime::now(), "function", &json!(1)).json.len();
     for (items, bytes, timeout_ms) in
         [(3, NO_LIMIT, HOUR_MS), (NO_LIMIT, 3 * size, HOUR_MS), (NO_LIMIT, NO_LIMIT, 300)]
     {

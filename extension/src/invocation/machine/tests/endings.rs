@@ -313,6 +313,45 @@ fn lam_20_the_platforms_tracing_shows_the_mode() {
 }
 
 #[test]
+fn l_9_1_an_sdks_invocation_that_nothing_ends_is_held_until_it_is_quiet() {
+    let document = r#"{"trace_id":"1-5759e988-bd862e3fe1be46a994272793","id":"53995c3f42cd8ad8","name":"a"}"#;
+    let document = SdkDocument::parse(document.into()).unwrap();
+    for comes_first in [Received::Otlp(vec![]), Received::Document(Box::new(document))] {
+        let mut machine = machine(TracingMode::Auto);
+        assert_eq!(machine.invoke(&invoke("r0", HEADER), 0), Hold::No, "nothing has ever come");
+        machine.receive(comes_first, 0);
+        assert_eq!(machine.invoke(&invoke("r1", HEADER), 0), Hold::UntilQuiet);
+        machine.receive(platform(PlatformRecord::InitStart(InitStart::default())), 0);
+        assert_eq!(machine.invoke(&invoke("r2", HEADER), 0), Hold::UntilOver, "the platform will tell");
+    }
+}
+
+#[test]
+fn l_8_23_what_preceded_an_invocation_and_is_told_after_it_leaves_all_the_same() {
+    for is_told in [true, false] {
+        let mut machine = with_agent();
+        machine.invoke(&invoke("r1", HEADER), 9 * MILLISECOND);
+        machine.receive(entered("r1", HEADER), 9 * MILLISECOND);
+        let record = PlatformRecord::RestoreStart;
+        let told = Box::new(PlatformEvent { time_unix_nano: 5 * MILLISECOND, record });
+        if is_told {
+            machine.receive(Received::Platform(told.clone()), 10 * MILLISECOND);
+        }
+        assert_eq!(machine.receive(done("r1"), 11 * MILLISECOND), Signal::Over);
+        machine.take_batch();
+        if !is_told {
+            machine.receive(Received::Platform(told), 30 * MILLISECOND);
+        }
+        let ended = platform(PlatformRecord::RestoreReport(Finished::default()));
+        assert_eq!(machine.receive(ended, 31 * MILLISECOND), Signal::FlushSoon);
+        assert!(machine.has_something_new());
+        let initialisation = machine.take_batch().invocations[0].initialisation.clone().unwrap();
+        assert_eq!((initialisation.name, initialisation.start_unix_nano), ("Restore", 5 * MILLISECOND));
+        assert!(!machine.has_something_new());
+    }
+}
+
+#[test]
 fn signal_4_the_platform_ends_what_no_agent_does() {
     let mut machine = machine(TracingMode::Auto);
     assert_eq!(machine.invoke(&invoke("r0", HEADER), 0), Hold::No);

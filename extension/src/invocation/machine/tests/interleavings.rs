@@ -131,7 +131,8 @@ impl World {
             Step::Invoke(request) => {
                 let deadline_ms = now / 1_000_000 + 3_000;
                 let invoke = Invoke { deadline_ms, ..invoke(&name(request), &header(request)) };
-                self.holds = self.machine.invoke(&invoke, now) == Hold::UntilOver;
+                let hold = self.machine.invoke(&invoke, now);
+                self.holds = matches!(hold, Hold::UntilOver | Hold::UntilQuiet);
                 Signal::Nothing
             }
             Step::Hello(connection) => {
