@@ -21,6 +21,7 @@ mod bootstrap;
 mod caller;
 mod clock;
 mod config;
+mod control_group;
 mod environment;
 mod environment_variables;
 mod event_log;

@@ -46,7 +46,8 @@ impl Platform {
     ) -> Arc<Self> {
         let telemetry = Telemetry::new(config.telemetry, config.telemetry_faults, clock.clone(), log.clone());
         let state = watch::Sender::new(State::default());
-        Arc::new(Self { config, log, telemetry, memory: Memory::default(), local_endpoints, clock, state })
+        let memory = Memory::new(config.memory_mb);
+        Arc::new(Self { config, log, telemetry, memory, local_endpoints, clock, state })
     }
 
     /// Changes the state and wakes everyone who waits for it.
@@ -113,6 +114,10 @@ impl ProcessObserver for Platform {
     }
 
     fn exited(&self, origin: &Origin, exit: ProcessExit) {
+        let killed = (*origin == Origin::Runtime).then(|| self.memory.note_exit(exit)).flatten();
+        if let Some(pid) = killed {
+            self.log.push(Event::OutOfMemory { pid, held_bytes: self.memory.limit_bytes });
+        }
         self.update(|state| match origin {
             Origin::Runtime => {
                 state.runtime.exit = Some(exit);
