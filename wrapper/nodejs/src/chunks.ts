@@ -8,6 +8,7 @@ import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
 import type * as trigger from "./trigger";
 import type * as undici from "./undici";
+import type * as web from "./web";
 
 /** Each is a file of its own beside this one. */
 export interface Chunks {
@@ -19,6 +20,7 @@ export interface Chunks {
   runtime_http: typeof runtimeHttp;
   trigger: typeof trigger;
   undici: typeof undici;
+  web: typeof web;
 }
 
 const loaded: Partial<Chunks> = {};

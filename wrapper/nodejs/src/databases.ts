@@ -1,86 +1,8 @@
 /** Database drivers: one span for each statement or command. */
 
-import { type Agent, guarded } from "./agent";
-import { type Attributes, Span } from "./span";
-
-type Method = (this: object, ...given: unknown[]) => unknown;
-type Prototype = Record<string, Method | undefined>;
-/** Begins a call from the driver's object and the arguments; none where there is nothing to record. */
-type Begin = (self: object, given: unknown[]) => Span | undefined;
-
-function callSpan(agent: Agent, name: string, attributes: Attributes): Span | undefined {
-  const span = agent.recorder.call(name);
-  if (span === undefined) return undefined;
-  span.attributes = attributes;
-  agent.recorder.announce(span);
-  return span;
-}
-
-/**
- * Makes the method a call: it ends when the callback among its arguments is called, when the promise it returns settles, or when
- * the emitter it returns has emitted `end` or `error`.
- */
-function wrap(
-  agent: Agent,
-  prototype: Prototype,
-  method: string,
-  begin: Begin,
-  isCallback = (value: unknown): value is Method => typeof value === "function",
-): void {
-  const original = prototype[method];
-  if (original === undefined) return;
-  const { recorder } = agent;
-  prototype[method] = function (...given) {
-    const span = guarded(agent, "a database call", () => begin(this, given));
-    if (span === undefined) return original.apply(this, given);
-    const finish = (error?: unknown): void => void guarded(agent, "a database call", () => recorder.finish(span, error));
-    const last = given.length - 1;
-    const callback = given[last];
-    if (isCallback(callback)) {
-      const outer = recorder.held();
-      given[last] = function (this: unknown, ...answer: unknown[]): unknown {
-        finish(answer[0]);
-        return recorder.run(outer, () => callback.apply(this as object, answer));
-      };
-    }
-    let result: unknown;
-    try {
-      result = recorder.run(span, () => original.apply(this, given));
-    } catch (error) {
-      finish(error);
-      throw error;
-    }
-    return follow(result, finish);
-  };
-}
-
-function follow(result: unknown, finish: (error?: unknown) => void): unknown {
-  // What the function gets is a promise of ours, so that a failure that it does not handle is still one that nobody handles.
-  if (result instanceof Promise)
-    return result.then(
-      (value: unknown) => {
-        finish();
-        return value;
-      },
-      (error: unknown) => {
-        finish(error);
-        throw error;
-      },
-    );
-  const emitter = result as { emit?: Method } | null | undefined;
-  const emit = emitter?.emit;
-  if (typeof emit === "function" && emitter) {
-    // Not a listener: one for errors would hide them from the function.
-    emitter.emit = function (...given) {
-      if (given[0] === "error") finish(given[1]);
-      else if (given[0] === "end") finish();
-      return emit.apply(this, given);
-    };
-  }
-  return result;
-}
-
-const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+import type { Agent } from "./agent";
+import { callSpan, type Begin, type Method, type Prototype, text, wrap } from "./library_calls";
+import type { Attributes, Span } from "./span";
 
 /** The attributes of a statement in SQL; the extension masks the literals. */
 function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {

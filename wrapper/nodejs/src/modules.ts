@@ -23,6 +23,9 @@ const pg = of("pg", "databases", (patches, agent, exports) => patches.patchPg(ag
 const mysql = (name: string): Patch => of(name, "databases", (patches, agent, exports) => patches.patchMysql(agent, exports));
 const ioredis = of("ioredis", "databases", (patches, agent, exports) => patches.patchIoredis(agent, exports));
 
+const expressRoute = of("express", "web", (patches, agent, exports) => patches.patchExpressRoute(agent, exports));
+const expressRouter = of("express", "web", (patches, agent, exports) => patches.patchExpressRouter(agent, exports));
+
 /** A file below node_modules -> patch. */
 const TABLE: Record<string, Patch> = {
   "@smithy/core/dist-cjs/submodules/client/index.js": awsSdk3,
@@ -38,6 +41,12 @@ const TABLE: Record<string, Patch> = {
   "ioredis/built/redis/index.js": ioredis,
   "@redis/client/dist/lib/client/index.js": of("redis", "databases", (patches, agent, exports) => patches.patchRedis(agent, exports)),
   "mongodb/lib/cmap/connection.js": of("mongodb", "databases", (patches, agent, exports) => patches.patchMongodb(agent, exports)),
+  "express/lib/router/route.js": expressRoute,
+  "router/lib/route.js": expressRoute,
+  "express/lib/router/index.js": expressRouter,
+  "router/index.js": expressRouter,
+  "fastify/lib/context.js": of("fastify", "web", (patches, agent, exports) => patches.patchFastify(agent, exports)),
+  "koa/lib/application.js": of("koa", "web", (patches, agent, exports) => patches.patchKoa(agent, exports)),
 };
 
 const PACKAGES = "/node_modules/";

@@ -3,7 +3,7 @@
 import type { Agent } from "./agent";
 import { BridgeSpan, bridged } from "./otel_span";
 import type { Held } from "./recorder";
-import { Span } from "./span";
+import type { Span } from "./span";
 
 /** All copies of the API share these names. */
 export const SPAN = Symbol.for("OpenTelemetry Context Key SPAN");
@@ -53,6 +53,8 @@ export function activeContext(agent: Agent): BridgeContext {
 }
 
 function contextOf(held: Held | undefined): BridgeContext {
-  if (held instanceof Span) return contextOf(held.outer as Held | undefined).deleteValue(SPAN);
-  return held === undefined ? new BridgeContext() : (held as HeldContext).context;
+  if (held === undefined) return new BridgeContext();
+  // Spans are of the class that `main.js` holds, which is not the copy in this file.
+  if (!("spanOf" in held)) return contextOf(held.outer as Held | undefined).deleteValue(SPAN);
+  return (held as HeldContext).context;
 }
