@@ -7,7 +7,7 @@ import { modules } from "./function.mjs";
 
 const require = createRequire(path.join(modules, "x.js"));
 
-async function serve(onConnection) {
+export async function serve(onConnection) {
   const sockets = new Set();
   const server = net.createServer((socket) => {
     sockets.add(socket);

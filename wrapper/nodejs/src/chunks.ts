@@ -3,7 +3,9 @@
 import type * as awsSdk2 from "./aws_sdk_v2";
 import type * as awsSdk3 from "./aws_sdk_v3";
 import type * as databases from "./databases";
+import type * as graphql from "./graphql";
 import type * as http from "./http";
+import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
 import type * as trigger from "./trigger";
@@ -15,7 +17,9 @@ export interface Chunks {
   aws_sdk_v2: typeof awsSdk2;
   aws_sdk_v3: typeof awsSdk3;
   databases: typeof databases;
+  graphql: typeof graphql;
   http: typeof http;
+  messaging: typeof messaging;
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;
   trigger: typeof trigger;

@@ -55,19 +55,37 @@ export function wrap(
   };
 }
 
-export function follow(result: unknown, finish: (error?: unknown) => void): unknown {
-  // What the function gets is a promise of ours, so that a failure that it does not handle is still one that nobody handles.
-  if (result instanceof Promise)
-    return result.then(
-      (value: unknown) => {
-        finish();
-        return value;
-      },
-      (error: unknown) => {
-        finish(error);
-        throw error;
-      },
-    );
+/** What the function gets is a promise of ours, so that a failure that it does not handle is still one that nobody handles. */
+export function whenSettled(promise: Promise<unknown>, finish: (error?: unknown, value?: unknown) => void): Promise<unknown> {
+  return promise.then(
+    (value) => {
+      finish(undefined, value);
+      return value;
+    },
+    (error: unknown) => {
+      finish(error);
+      throw error;
+    },
+  );
+}
+
+/** Runs work inside of the function below its span, which ends with it. */
+export function runInner(agent: Agent, span: Span, run: () => unknown, failureOf = (_value: unknown): unknown => undefined): unknown {
+  const finish = (error?: unknown, value?: unknown): void => endInner(agent, span, error ?? failureOf(value));
+  let result: unknown;
+  try {
+    result = agent.recorder.run(span, run);
+  } catch (error) {
+    finish(error);
+    throw error;
+  }
+  if (result instanceof Promise) return whenSettled(result, finish);
+  finish(undefined, result);
+  return result;
+}
+
+function follow(result: unknown, finish: (error?: unknown) => void): unknown {
+  if (result instanceof Promise) return whenSettled(result, finish);
   const emitter = result as { emit?: Method } | null | undefined;
   const emit = emitter?.emit;
   if (typeof emit === "function" && emitter) {

@@ -25,6 +25,7 @@ const ioredis = of("ioredis", "databases", (patches, agent, exports) => patches.
 
 const expressRoute = of("express", "web", (patches, agent, exports) => patches.patchExpressRoute(agent, exports));
 const expressRouter = of("express", "web", (patches, agent, exports) => patches.patchExpressRouter(agent, exports));
+const amqpChannels = of("amqplib", "messaging", (patches, agent, exports) => patches.patchAmqpChannels(agent, exports));
 
 /** A file below node_modules -> patch. */
 const TABLE: Record<string, Patch> = {
@@ -47,6 +48,11 @@ const TABLE: Record<string, Patch> = {
   "router/index.js": expressRouter,
   "fastify/lib/context.js": of("fastify", "web", (patches, agent, exports) => patches.patchFastify(agent, exports)),
   "koa/lib/application.js": of("koa", "web", (patches, agent, exports) => patches.patchKoa(agent, exports)),
+  "graphql/execution/execute.js": of("graphql", "graphql", (patches, agent, exports) => patches.patch(agent, exports)),
+  "kafkajs/src/index.js": of("kafkajs", "messaging", (patches, agent, exports) => patches.patchKafkajs(agent, exports)),
+  "amqplib/lib/connect.js": of("amqplib", "messaging", (patches, agent, exports) => patches.patchAmqpConnect(agent, exports)),
+  "amqplib/lib/channel_model.js": amqpChannels,
+  "amqplib/lib/callback_model.js": amqpChannels,
 };
 
 const PACKAGES = "/node_modules/";

@@ -157,11 +157,11 @@ function fastifyHandler(agent: Agent, handler: Method): Method {
   };
 }
 
-/** Runs it below the span, which carries the error that it fails with. The promise that comes back is the handler's own. */
+/** Runs it below the span, which carries the error that it fails with and ends with the response. */
 function observed(agent: Agent, span: Span, run: () => unknown): unknown {
   try {
     const result = agent.recorder.run(span, run);
-    // Who gets the promise handles its failure; this one only looks.
+    // The framework handles its failure; this one only looks.
     if (result instanceof Promise) result.then(undefined, (error: unknown) => endInner(agent, span, error));
     return result;
   } catch (error) {
