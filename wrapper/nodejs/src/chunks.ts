@@ -2,9 +2,11 @@
 
 import type * as awsSdk2 from "./aws_sdk_v2";
 import type * as awsSdk3 from "./aws_sdk_v3";
+import type * as contrib from "./contrib";
 import type * as databases from "./databases";
 import type * as graphql from "./graphql";
 import type * as http from "./http";
+import type * as logIds from "./log_ids";
 import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
@@ -16,9 +18,11 @@ import type * as web from "./web";
 export interface Chunks {
   aws_sdk_v2: typeof awsSdk2;
   aws_sdk_v3: typeof awsSdk3;
+  contrib: typeof contrib;
   databases: typeof databases;
   graphql: typeof graphql;
   http: typeof http;
+  log_ids: typeof logIds;
   messaging: typeof messaging;
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;

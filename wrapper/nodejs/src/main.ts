@@ -1,9 +1,11 @@
 /** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
 
 import type { Agent } from "./agent";
+import { chunk } from "./chunks";
 import { offerOtelApi } from "./otel_global";
 import { Invocation } from "./invocation";
-import { watchModules } from "./modules";
+import { instrumentations } from "./instrumentations";
+import { isOwn, watchModules, watchPackage } from "./modules";
 import { watchNativeClient } from "./native_client";
 import { watchHttp, watchTraced, watchUndici } from "./outgoing";
 import { Recorder } from "./recorder";
@@ -38,11 +40,11 @@ function start(environ: NodeJS.ProcessEnv): void {
     env: Object.fromEntries(HELLO_VARIABLES.filter((name) => name in environ).map((name) => [name, environ[name]])),
   };
   const wire = new Wire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
-  const listed = (environ.OTEL_NODE_DISABLED_INSTRUMENTATIONS ?? "").split(",").map((name) => name.trim());
+  const chosen = instrumentations(environ);
   const agent: Agent = {
     recorder: new Recorder(wire),
     runtimeApi: environ.AWS_LAMBDA_RUNTIME_API ?? "",
-    disabled: (name) => listed.includes(name) || listed.includes("*"),
+    disabled: chosen.disabled,
     complain,
   };
   const invocation = new Invocation(agent, environ);
@@ -54,6 +56,9 @@ function start(environ: NodeJS.ProcessEnv): void {
   watchTraced(agent);
   watchModules(agent);
   if (!agent.disabled("opentelemetry")) offerOtelApi(agent);
+  if (!agent.disabled("console")) chunk("log_ids").patchConsole(agent, environ.AWS_LAMBDA_LOG_FORMAT === "JSON");
+  const others = chosen.named.filter((name) => !isOwn(name));
+  if (others.length > 0) chunk("contrib").load(agent, others, environ.LAMBDA_TASK_ROOT ?? process.cwd(), watchPackage);
 }
 
 // Worker threads share the process's pipe and not its memory. A managed instance runs every invocation in one of them. What is not

@@ -3,59 +3,70 @@
 import { type Agent, guarded } from "./agent";
 import { type Chunks, chunk } from "./chunks";
 
-interface Patch {
-  /** The name in OTEL_NODE_DISABLED_INSTRUMENTATIONS. */
-  instrumentation: string;
-  apply: (agent: Agent, exports: unknown) => void;
-}
+/** The functions of a part that take what a library exports. */
+type Patches<N extends keyof Chunks> = {
+  [M in keyof Chunks[N]]: Chunks[N][M] extends (agent: Agent, exports: unknown) => void ? M : never;
+}[keyof Chunks[N]] &
+  string;
 
-function of<N extends keyof Chunks>(
-  instrumentation: string,
-  name: N,
-  run: (patches: Chunks[N], agent: Agent, exports: unknown) => void,
-): Patch {
-  return { instrumentation, apply: (agent, exports) => run(chunk(name), agent, exports) };
-}
+/** The name of the instrumentation, the part that has it, and the function there. */
+type Patch = { [N in keyof Chunks]: readonly [instrumentation: string, part: N, patch: Patches<N>] }[keyof Chunks];
 
-const awsSdk3 = of("aws-sdk", "aws_sdk_v3", (patches, agent, exports) => patches.patch(agent, exports));
-
-const pg = of("pg", "databases", (patches, agent, exports) => patches.patchPg(agent, exports));
-const mysql = (name: string): Patch => of(name, "databases", (patches, agent, exports) => patches.patchMysql(agent, exports));
-const ioredis = of("ioredis", "databases", (patches, agent, exports) => patches.patchIoredis(agent, exports));
-
-const expressRoute = of("express", "web", (patches, agent, exports) => patches.patchExpressRoute(agent, exports));
-const expressRouter = of("express", "web", (patches, agent, exports) => patches.patchExpressRouter(agent, exports));
-const amqpChannels = of("amqplib", "messaging", (patches, agent, exports) => patches.patchAmqpChannels(agent, exports));
+const awsSdk3: Patch = ["aws-sdk", "aws_sdk_v3", "patch"];
+const pg: Patch = ["pg", "databases", "patchPg"];
+const mysql2: Patch = ["mysql2", "databases", "patchMysql"];
+const ioredis: Patch = ["ioredis", "databases", "patchIoredis"];
+const expressRoute: Patch = ["express", "web", "patchExpressRoute"];
+const expressRouter: Patch = ["express", "web", "patchExpressRouter"];
+const amqpChannels: Patch = ["amqplib", "messaging", "patchAmqpChannels"];
 
 /** A file below node_modules -> patch. */
 const TABLE: Record<string, Patch> = {
   "@smithy/core/dist-cjs/submodules/client/index.js": awsSdk3,
   "@smithy/smithy-client/dist-cjs/index.js": awsSdk3,
   "@aws-sdk/smithy-client/dist-cjs/index.js": awsSdk3,
-  "aws-sdk/lib/core.js": of("aws-sdk", "aws_sdk_v2", (patches, agent, exports) => patches.patch(agent, exports)),
+  "aws-sdk/lib/core.js": ["aws-sdk", "aws_sdk_v2", "patch"],
   "pg/lib/client.js": pg,
   "pg/lib/native/client.js": pg,
-  "mysql/lib/Connection.js": mysql("mysql"),
-  "mysql2/lib/connection.js": mysql("mysql2"),
-  "mysql2/lib/base/connection.js": mysql("mysql2"),
+  "mysql/lib/Connection.js": ["mysql", "databases", "patchMysql"],
+  "mysql2/lib/connection.js": mysql2,
+  "mysql2/lib/base/connection.js": mysql2,
   "ioredis/built/Redis.js": ioredis,
   "ioredis/built/redis/index.js": ioredis,
-  "@redis/client/dist/lib/client/index.js": of("redis", "databases", (patches, agent, exports) => patches.patchRedis(agent, exports)),
-  "mongodb/lib/cmap/connection.js": of("mongodb", "databases", (patches, agent, exports) => patches.patchMongodb(agent, exports)),
+  "@redis/client/dist/lib/client/index.js": ["redis", "databases", "patchRedis"],
+  "mongodb/lib/cmap/connection.js": ["mongodb", "databases", "patchMongodb"],
   "express/lib/router/route.js": expressRoute,
   "router/lib/route.js": expressRoute,
   "express/lib/router/index.js": expressRouter,
   "router/index.js": expressRouter,
-  "fastify/lib/context.js": of("fastify", "web", (patches, agent, exports) => patches.patchFastify(agent, exports)),
-  "koa/lib/application.js": of("koa", "web", (patches, agent, exports) => patches.patchKoa(agent, exports)),
-  "graphql/execution/execute.js": of("graphql", "graphql", (patches, agent, exports) => patches.patch(agent, exports)),
-  "kafkajs/src/index.js": of("kafkajs", "messaging", (patches, agent, exports) => patches.patchKafkajs(agent, exports)),
-  "amqplib/lib/connect.js": of("amqplib", "messaging", (patches, agent, exports) => patches.patchAmqpConnect(agent, exports)),
+  "fastify/lib/context.js": ["fastify", "web", "patchFastify"],
+  "koa/lib/application.js": ["koa", "web", "patchKoa"],
+  "graphql/execution/execute.js": ["graphql", "graphql", "patch"],
+  "kafkajs/src/index.js": ["kafkajs", "messaging", "patchKafkajs"],
+  "amqplib/lib/connect.js": ["amqplib", "messaging", "patchAmqpConnect"],
   "amqplib/lib/channel_model.js": amqpChannels,
   "amqplib/lib/callback_model.js": amqpChannels,
+  "pino/lib/tools.js": ["pino", "log_ids", "patchPino"],
+  "winston/lib/winston/logger.js": ["winston", "log_ids", "patchWinston"],
 };
 
+/** Whether the agent does it itself. Its span for the handler does what `aws-lambda` would do. */
+export function isOwn(instrumentation: string): boolean {
+  const others = ["aws-lambda", "console", "http", "opentelemetry", "undici"];
+  return others.includes(instrumentation) || Object.values(TABLE).some(([name]) => name === instrumentation);
+}
+
 const PACKAGES = "/node_modules/";
+
+type Loaded = (filename: string, module: NodeJS.Module) => void;
+
+/** Package -> who wants to know that one of its files is loaded. */
+const others = new Map<string, Loaded>();
+
+/** Tells of every file of the package, when it has been loaded. */
+export function watchPackage(name: string, loaded: Loaded): void {
+  others.set(name, loaded);
+}
 
 interface ModuleClass {
   _cache: Record<string, NodeJS.Module>;
@@ -72,13 +83,24 @@ export function watchModules(agent: Agent): void {
       (cache as Record<string | symbol, NodeJS.Module>)[filename] = module;
       if (typeof filename === "string") {
         const start = filename.lastIndexOf(PACKAGES);
-        const patch = start < 0 ? undefined : TABLE[filename.slice(start + PACKAGES.length)];
-        if (patch !== undefined && !agent.disabled(patch.instrumentation))
-          guarded(agent, filename, () => whenLoaded(module, () => guarded(agent, filename, () => patch.apply(agent, module.exports))));
+        const wanted = start < 0 ? undefined : whatToDo(agent, filename, filename.slice(start + PACKAGES.length));
+        if (wanted !== undefined) guarded(agent, filename, () => whenLoaded(module, () => guarded(agent, filename, () => wanted(module))));
       }
       return true;
     },
   });
+}
+
+/** `file` is below its node_modules. */
+function whatToDo(agent: Agent, filename: string, file: string): ((module: NodeJS.Module) => void) | undefined {
+  const patch = TABLE[file];
+  const told = others.size === 0 ? undefined : others.get(file.split("/", file.startsWith("@") ? 2 : 1).join("/"));
+  if (patch === undefined || agent.disabled(patch[0])) return told && ((module) => told(filename, module));
+  return (module) => {
+    const [, part, method] = patch;
+    (chunk(part) as unknown as Record<string, (agent: Agent, exports: unknown) => void>)[method]?.(agent, module.exports);
+    told?.(filename, module);
+  };
 }
 
 function whenLoaded(module: NodeJS.Module, run: () => void): void {

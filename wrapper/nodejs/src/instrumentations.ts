@@ -1,0 +1,25 @@
+/** Which instrumentations the function wants. */
+
+/** These change what the function writes, and are off until they are asked for. */
+const LOGGERS = ["console", "pino", "winston"];
+
+export interface Chosen {
+  disabled: (name: string) => boolean;
+  /** Those that are on by name. */
+  named: string[];
+}
+
+function namesIn(list: string | undefined): string[] {
+  return (list ?? "").split(",").flatMap((name) => name.trim() || []);
+}
+
+/** A list of those that are on turns all others off; a list of those that are off counts for more. */
+export function instrumentations(environ: NodeJS.ProcessEnv): Chosen {
+  const on = namesIn(environ.OTEL_NODE_ENABLED_INSTRUMENTATIONS);
+  const off = namesIn(environ.OTEL_NODE_DISABLED_INSTRUMENTATIONS);
+  const logs = /^(?:true|1|on|yes)$/i.test(environ.OTEL_XRAY_LOG_TRACE_IDS ?? "");
+  const wanted = (name: string): boolean =>
+    LOGGERS.includes(name) ? logs || on.includes(name) : on.length === 0 || name === "opentelemetry" || on.includes(name);
+  const disabled = (name: string): boolean => off.includes(name) || off.includes("*") || !wanted(name);
+  return { disabled, named: on.filter((name) => !disabled(name)) };
+}
