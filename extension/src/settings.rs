@@ -241,7 +241,23 @@ pub const SETTINGS: &[Setting] = &[
         values: "names, comma separated",
         default: "",
         reader: Reader::Agent,
-        help: "Libraries the Node.js agent leaves alone: `http`, `undici`, `aws-sdk`, `pg`, `mysql`, `mysql2`, `ioredis`, `redis`, `mongodb`, `opentelemetry`; `*` for all.",
+        help: "Libraries the Node.js agent leaves alone: `http`, `undici`, `aws-sdk`, `pg`, `mysql`, `mysql2`, `ioredis`, `redis`, \
+               `mongodb`, `express`, `fastify`, `koa`, `graphql`, `kafkajs`, `amqplib`, `opentelemetry`; `*` for all.",
+    },
+    Setting {
+        name: "OTEL_NODE_ENABLED_INSTRUMENTATIONS",
+        values: "names, comma separated",
+        default: "",
+        reader: Reader::Agent,
+        help: "Turns all others off. A name that the Node.js agent does not know, such as `dataloader`, is that of an \
+               OpenTelemetry instrumentation among the function's packages, which is loaded and joins the trace.",
+    },
+    Setting {
+        name: "OTEL_XRAY_LOG_TRACE_IDS",
+        values: "`true`, `false`",
+        default: "false",
+        reader: Reader::Agent,
+        help: "`true` puts `trace_id` and `span_id` into what a Node.js function logs with `console`, `pino` and `winston`.",
     },
     Setting {
         name: "OTEL_XRAY_PYTHON_GC_FREEZE",
