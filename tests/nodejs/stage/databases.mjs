@@ -69,6 +69,14 @@ export async function mysql() {
       connection.sequenceId = 0;
     });
   });
+  server.on("connection", (connection) => {
+    // What begins with SET is taken for a statement that is prepared.
+    connection.on("stmt_prepare", () => {
+      connection.sequenceId = 1;
+      connection.writeOk();
+      connection.sequenceId = 0;
+    });
+  });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { port: server._server.address().port, close: () => server._server.close() };
 }
