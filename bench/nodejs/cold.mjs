@@ -1,8 +1,9 @@
 // What an agent costs a Node.js function: CPU of a cold start and of warm invocations, memory, and bytes read.
 //
 //   node cold.mjs --node NODE --client RUNTIME_CLIENT --wrapper FOLDER --modules NODE_MODULES --others NODE_MODULES
-//                 [--runs 16] [--json FILE]
+//                 [--runs 16] [--json FILE] [--form NAME]... [--variant NAME]... [--wrapper NAME=FOLDER]...
 //
+// --form and --variant name the only ones to run; further wrappers are further variants, to compare versions of the agent.
 // Every run is a fresh process under the real runtime client; variants take turns, in another order in each round. CPU is what the
 // kernel has accounted to all threads of the process, from its start until it asks for the second event.
 
@@ -19,7 +20,9 @@ const { values: options } = parseArgs({
   options: {
     node: { type: "string" },
     client: { type: "string" },
-    wrapper: { type: "string" },
+    wrapper: { type: "string", multiple: true },
+    form: { type: "string", multiple: true },
+    variant: { type: "string", multiple: true },
     modules: { type: "string" },
     others: { type: "string" },
     runs: { type: "string", default: "16" },
@@ -58,7 +61,7 @@ async function functions() {
     for (const [file, content] of Object.entries(files)) fs.writeFileSync(path.join(folder, name, file), content);
     if (name !== "bundle") fs.symlinkSync(options.modules, path.join(folder, name, "node_modules"));
   }
-  return Object.keys(sources);
+  return Object.keys(sources).filter((form) => options.form?.includes(form) ?? true);
 }
 
 const major = Number(/(\d+)\./.exec(fs.readFileSync(path.join(path.dirname(options.node), "..", "package.json"), "utf8").match(/"version":\s*"([^"]+)"/)[1])[1]);
@@ -98,9 +101,12 @@ function adotEnvironment(form, fast) {
   };
 }
 
+/** `NAME=FOLDER`, or the folder of the agent itself. */
+const wrappers = options.wrapper.map((given) => /^(?:([^/=]+)=)?(.+)$/.exec(given)).map(([, name = "otel-xray", folder]) => [name, () => ({ wrapper: folder })]);
+
 const VARIANTS = {
   none: () => ({}),
-  "otel-xray": () => ({ wrapper: true }),
+  ...Object.fromEntries(wrappers),
   "ADOT fast start": (form) => ({ environment: adotEnvironment(form, true) }),
   "ADOT default": (form) => ({ environment: adotEnvironment(form, false) }),
 };
@@ -132,7 +138,7 @@ async function measure(form, variant, aws) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const first = turn();
   const command = [options.node, options.client, "app.handler"];
-  if (wrapper) command.unshift(path.join(options.wrapper, "otel-instrument"));
+  if (wrapper) command.unshift(path.join(wrapper, "otel-instrument"));
   const task = path.join(folder, form);
   let output = "";
   const child = spawn(command[0], command.slice(1), {
@@ -160,6 +166,7 @@ async function measure(form, variant, aws) {
   });
   child.stdout.on("data", (piece) => (output += piece));
   child.stderr.on("data", (piece) => (output += piece));
+  if (process.env.SHOW) child.stderr.pipe(process.stderr);
   const died = new Promise((_, reject) => child.on("exit", (code, signal) => reject(new Error(`${variant} ${form} ended (${code ?? signal}): ${output}`))));
   died.catch(() => undefined);
   const invoke = async () => {
@@ -211,12 +218,12 @@ const median = (numbers) => {
 };
 
 const forms = await functions();
-await bundleAdot();
+if (options.others !== undefined) await bundleAdot();
 const s3 = http.createServer((request, response) => response.end("content"));
 await new Promise((resolve) => s3.listen(0, "127.0.0.1", resolve));
 const runs = {};
 for (let round = 0; round < RUNS; round++) {
-  const variants = Object.keys(VARIANTS);
+  const variants = Object.keys(VARIANTS).filter((variant) => options.variant?.includes(variant) ?? true);
   for (const form of forms)
     for (let index = 0; index < variants.length; index++) {
       const variant = variants[(index + round) % variants.length];

@@ -3,7 +3,7 @@
  * also inside of a bundle. A function that registers an SDK of its own gets exactly that one.
  */
 
-import * as fs from "node:fs";
+import fs = require("node:fs");
 import type { Agent } from "./agent";
 import { BridgeContext, activeContext, holding } from "./otel_context";
 import { propagator } from "./otel_propagation";

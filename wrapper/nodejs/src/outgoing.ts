@@ -45,35 +45,40 @@ const TRACED = {
   "node-redis:command": "redis",
 } as const;
 
+/**
+ * Listens to the channel of an event, then, from the first such event on, to those that follow it: a function that makes no
+ * such call pays for one channel.
+ */
+function listen(event: string, followed: string[], on: (event: string, message: unknown) => void): void {
+  const diagnostics = require("node:diagnostics_channel") as { channel: (name: string) => Channel };
+  const subscribe = (name: string): void => {
+    const channel = diagnostics.channel(name);
+    channel.subscribe((message) => {
+      if (name === event) for (const later of followed.splice(0)) subscribe(later);
+      on(name.slice(name.lastIndexOf(":") + 1), message);
+    });
+    channels.push(channel);
+  };
+  subscribe(event);
+}
+
 /** Sees the calls of libraries that tell of them, also of those that are bundled into the function. */
 export function watchTraced(agent: Agent): void {
-  const diagnostics = require("node:diagnostics_channel") as { channel: (name: string) => Channel };
-  for (const [name, library] of Object.entries(TRACED)) {
+  for (const name in TRACED) {
+    const library = TRACED[name as keyof typeof TRACED];
     if (agent.disabled(library)) continue;
-    for (const event of ["start", "end", "asyncEnd"]) {
-      const channel = diagnostics.channel(`tracing:${name}:${event}`);
-      channel.subscribe((message) => {
-        if (event === "start" && agent.recorder.root === undefined) return;
-        guarded(agent, "a database call", () => chunk("databases").onTraced(agent, library, event, message as object));
-      });
-      channels.push(channel);
-    }
+    listen(`tracing:${name}:start`, [`tracing:${name}:end`, `tracing:${name}:asyncEnd`], (event, message) => {
+      if (event === "start" && agent.recorder.root === undefined) return;
+      guarded(agent, "a database call", () => chunk("databases").onTraced(agent, library, event, message as object));
+    });
   }
 }
 
 /** Sees every request of `fetch` and of undici, also of one that is bundled into the function. */
 export function watchUndici(agent: Agent): void {
-  const diagnostics = require("node:diagnostics_channel") as { channel: (name: string) => Channel };
-  const on = (event: "create" | "headers" | "trailers" | "error"): void => {
-    const channel = diagnostics.channel(`undici:request:${event}`);
-    channel.subscribe((message) => {
-      if (event === "create" && (agent.recorder.root === undefined || agent.disabled("undici"))) return;
-      guarded(agent, "an HTTP call", () => chunk("undici").on(event, agent, message));
-    });
-    channels.push(channel);
-  };
-  on("create");
-  on("headers");
-  on("trailers");
-  on("error");
+  if (agent.disabled("undici")) return;
+  listen("undici:request:create", ["undici:request:headers", "undici:request:trailers", "undici:request:error"], (event, message) => {
+    if (event === "create" && agent.recorder.root === undefined) return;
+    guarded(agent, "an HTTP call", () => chunk("undici").on(event as "create" | "headers" | "trailers" | "error", agent, message));
+  });
 }

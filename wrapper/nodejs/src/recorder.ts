@@ -1,6 +1,7 @@
 /** The current span of each context, and what happens to spans. */
 
 import type { AsyncLocalStorage } from "node:async_hooks";
+import { monotonicUs } from "./clock";
 import { newId } from "./ids";
 import { type Attributes, Flag, Kind, MAX_EVENTS, MAX_TEXT, Span, Status } from "./span";
 import { TraceHeader } from "./trace_header";
@@ -24,15 +25,14 @@ export class Recorder {
 
   /** Epoch microseconds, from the monotonic clock between one invocation and the next. */
   now(): number {
-    return performance.now() * 1000 + this.clockOffsetUs;
+    return monotonicUs() + this.clockOffsetUs;
   }
 
-  /** The monotonic clock stands still while the environment is frozen. */
+  /** The monotonic clock stands still while the environment is frozen, and the wall clock has whole milliseconds, cut off. */
   private setClock(): void {
-    const offsetUs = performance.timeOrigin * 1000;
-    const wallUs = Date.now() * 1000;
-    const drifted = Math.abs(wallUs - (performance.now() * 1000 + offsetUs)) > 2000;
-    this.clockOffsetUs = drifted ? wallUs - performance.now() * 1000 : offsetUs;
+    const offsetUs = Date.now() * 1000 - monotonicUs();
+    const behindUs = offsetUs - this.clockOffsetUs;
+    if (behindUs > 0 || behindUs < -2000) this.clockOffsetUs = offsetUs;
   }
 
   /** The handler begins. False when there is nobody to record for. */

@@ -1,6 +1,7 @@
 /** The local protocol: frames, and the pipe they go to. Writes are synchronous and never wait for an answer. */
 
-import * as fs from "node:fs";
+import fs = require("node:fs");
+import { monotonicUs } from "./clock";
 import { encode } from "./encoder";
 import type { Span } from "./span";
 
@@ -9,7 +10,7 @@ const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5 } as const;
 const HEAD_BYTES = 5;
 const MAX_PAYLOAD_BYTES = 1_048_576;
 /** The longest a write may hold the function. Past it the spans of the write are lost, and counted. */
-const WRITE_LIMIT_MS = 50;
+const WRITE_LIMIT_US = 50_000;
 /** Local spans that wait for the next write. */
 const MAX_WAITING = 64;
 
@@ -154,8 +155,8 @@ export class Wire {
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
         // The pipe is full: the extension needs the processor for a moment.
-        const now = performance.now();
-        giveUpAt ||= now + WRITE_LIMIT_MS;
+        const now = monotonicUs();
+        giveUpAt ||= now + WRITE_LIMIT_US;
         if (now >= giveUpAt) throw error;
         sleep(1);
       }
