@@ -1,4 +1,4 @@
-/** OTLP spans as protobuf, by hand. */
+/** Frames of the local protocol, and OTLP spans as protobuf, by hand and into one buffer. */
 
 import { type Attributes, MAX_TEXT, type Span } from "./span";
 
@@ -6,18 +6,85 @@ import { type Attributes, MAX_TEXT, type Span } from "./span";
 const MAX_DEPTH = 8;
 /** Room for a length that is not known yet. Decoders accept a varint with leading zero groups. */
 const LENGTH_BYTES = 4;
+const BUFFER_BYTES = 8192;
+/** A buffer that has grown past this is not kept. */
+const MAX_BUFFER_BYTES = 262_144;
 
-let buffer = Buffer.allocUnsafeSlow(8192);
+let buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
 let position = 0;
 
+/** What has been written since the last `clear`, in memory that the next frame shares. */
+export function written(from = 0): Buffer {
+  return buffer.subarray(from, position);
+}
+
+export function writtenBytes(): number {
+  return position;
+}
+
+/** Forgets what has been written, or what has been written behind `length` bytes. */
+export function clear(length = 0): void {
+  position = length;
+  if (length === 0 && buffer.length > MAX_BUFFER_BYTES) buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+}
+
+/** Writes a frame; gives the bytes of its payload. */
+export function frame(kind: number, payload: () => void): number {
+  reserve(1 + LENGTH_BYTES);
+  byte(kind);
+  position += LENGTH_BYTES;
+  const start = position;
+  try {
+    payload();
+  } catch (error) {
+    // The function's own values are turned into text here, and may refuse.
+    position = start - LENGTH_BYTES - 1;
+    throw error;
+  }
+  const length = position - start;
+  fixed32(start - LENGTH_BYTES, length);
+  return length;
+}
+
+function fixed32(at: number, value: number): void {
+  buffer[at] = value & 0xff;
+  buffer[at + 1] = (value >>> 8) & 0xff;
+  buffer[at + 2] = (value >>> 16) & 0xff;
+  buffer[at + 3] = value >>> 24;
+}
+
+/** An unsigned number of four bytes, little-endian. */
+export function uint32(value: number): void {
+  reserve(4);
+  fixed32(position, value);
+  position += 4;
+}
+
+/** `value * factor`, both whole, in eight bytes, little-endian. Without a BigInt, whose first use costs more than all of a span. */
+export function uint64(value: number, factor = 1): void {
+  const low = (value % 0x1_0000_0000) * factor;
+  const high = Math.floor(value / 0x1_0000_0000) * factor + Math.floor(low / 0x1_0000_0000);
+  uint32(low % 0x1_0000_0000);
+  uint32(high);
+}
+
+/** Text with nothing in front of it. */
+export function raw(value: string): void {
+  reserve(value.length * 3);
+  position += buffer.write(value, position, "utf8");
+}
+
 function reserve(bytes: number): void {
-  if (position + bytes <= buffer.length) return;
+  if (position + bytes > buffer.length) grow(bytes);
+}
+
+function grow(bytes: number): void {
   const larger = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, position + bytes));
   buffer.copy(larger, 0, 0, position);
   buffer = larger;
 }
 
-function byte(value: number): void {
+export function byte(value: number): void {
   buffer[position++] = value;
 }
 
@@ -70,7 +137,7 @@ function id(tag: number, hex: string): void {
 function time(tag: number, us: number): void {
   reserve(9);
   byte(tag);
-  position = buffer.writeBigUInt64LE(BigInt(Math.round(us)) * 1000n, position);
+  uint64(Math.round(us), 1000);
 }
 
 function integer(value: bigint): void {
@@ -156,12 +223,8 @@ function pairs(tag: number, attributes: Attributes, depth: number): void {
   }
 }
 
-/**
- * Writes `head`, then the span as `opentelemetry.proto.trace.v1.Span` (without an end time while it is open).
- * The result shares memory with the next call's: copy it or write it first.
- */
-export function encode(span: Span, headBytes: number): Buffer {
-  position = headBytes;
+/** Writes `opentelemetry.proto.trace.v1.Span`, without an end time while it is open. */
+export function encode(span: Span): void {
   id(0x0a, span.traceId);
   id(0x12, span.spanId);
   if (span.traceState !== "") text(0x1a, span.traceState);
@@ -199,7 +262,6 @@ export function encode(span: Span, headBytes: number): Buffer {
     reserve(6);
     byte(0x85);
     byte(0x01);
-    position = buffer.writeUInt32LE(span.flags, position);
+    uint32(span.flags);
   }
-  return buffer.subarray(0, position);
 }

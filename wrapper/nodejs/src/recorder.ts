@@ -6,7 +6,7 @@ import { newId } from "./ids";
 import { type Attributes, Flag, Kind, MAX_EVENTS, MAX_TEXT, Span, Status } from "./span";
 import { TraceHeader } from "./trace_header";
 import type { Trigger } from "./trigger";
-import { invokeFrame, type Wire } from "./wire";
+import type { Wire } from "./wire";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
 export type Held = Span | { readonly spanOf: () => Span | undefined };
@@ -62,7 +62,7 @@ export class Recorder {
     for (const { header: producer, attributes: said } of linked)
       if (producer.traceId !== header.traceId)
         (span.links ??= []).push({ traceId: producer.traceId, spanId: producer.parentId, attributes: said });
-    if (!this.wire.begin(invokeFrame(requestId, rawHeader, deadlineMs), span)) return false;
+    if (!this.wire.begin(requestId, rawHeader, deadlineMs, span)) return false;
     this.header = header;
     this.root = span;
     return true;

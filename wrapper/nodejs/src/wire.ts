@@ -2,17 +2,17 @@
 
 import fs = require("node:fs");
 import { monotonicUs } from "./clock";
-import { encode } from "./encoder";
+import { byte, clear, encode, frame, raw, uint32, uint64, written, writtenBytes } from "./encoder";
 import type { Span } from "./span";
 
 const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5 } as const;
 
-const HEAD_BYTES = 5;
 const MAX_PAYLOAD_BYTES = 1_048_576;
 /** The longest a write may hold the function. Past it the spans of the write are lost, and counted. */
 const WRITE_LIMIT_US = 50_000;
-/** Local spans that wait for the next write. */
+/** Local spans, and bytes of them, that wait for the next write. */
 const MAX_WAITING = 64;
+const MAX_WAITING_BYTES = 65_536;
 
 const said = new Set<string>();
 
@@ -27,48 +27,23 @@ export function complain(key: string, message: string): void {
   }
 }
 
-function frame(kind: number, payload: Buffer): Buffer {
-  const framed = Buffer.allocUnsafe(HEAD_BYTES + payload.length);
-  framed[0] = kind;
-  framed.writeUInt32LE(payload.length, 1);
-  payload.copy(framed, HEAD_BYTES);
-  return framed;
-}
-
-function spanFrame(kind: number, span: Span): Buffer {
-  const encoded = encode(span, HEAD_BYTES);
-  encoded[0] = kind;
-  encoded.writeUInt32LE(encoded.length - HEAD_BYTES, 1);
-  return encoded;
-}
-
-export function invokeFrame(requestId: string, traceHeader: string, deadlineMs: number): Buffer {
-  const id = Buffer.from(requestId);
-  const head = Buffer.allocUnsafe(10);
-  head.writeBigUInt64LE(BigInt(deadlineMs));
-  head.writeUInt16LE(id.length, 8);
-  return frame(Frame.Invoke, Buffer.concat([head, id, Buffer.from(traceHeader)]));
-}
-
 function sleep(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 /** A pipe that is claimed when there is something to say, and another one after a failure. */
 export class Wire {
-  private readonly hello: Buffer;
   private fd = -1;
-  private waiting: Buffer[] = [];
+  /** Complete spans in the encoder's buffer, where they wait for the next write. */
+  private waiting = 0;
   private spansDropped = 0;
   /** The invoke frame of the running invocation, said again on a new connection. */
-  private invocation: Buffer | undefined;
+  private invocation: Uint8Array | undefined;
 
   constructor(
     private readonly path: string,
-    hello: string,
-  ) {
-    this.hello = frame(Frame.Hello, Buffer.from(hello));
-  }
+    private readonly hello: string,
+  ) {}
 
   /** Whether there is a connection, after trying to have one. Without an extension there is nothing to claim. */
   connect(): boolean {
@@ -80,7 +55,12 @@ export class Wire {
       fs.renameSync(this.path, claimed);
       fd = fs.openSync(claimed, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
       fs.unlinkSync(claimed);
-      this.write(fd, this.invocation === undefined ? this.hello : Buffer.concat([this.hello, this.invocation]));
+      const waiting = writtenBytes();
+      frame(Frame.Hello, () => raw(this.hello));
+      const hello = written(waiting);
+      clear(waiting);
+      this.write(fd, hello);
+      if (this.invocation !== undefined) this.write(fd, this.invocation);
     } catch {
       if (fd >= 0) fs.closeSync(fd);
       return false;
@@ -90,68 +70,80 @@ export class Wire {
   }
 
   /** Announces an invocation and its open handler span. False when nobody listens. */
-  begin(invocation: Buffer, span: Span): boolean {
+  begin(requestId: string, traceHeader: string, deadlineMs: number, span: Span): boolean {
     this.invocation = undefined;
     if (!this.connect()) return false;
-    this.invocation = invocation;
-    return this.send(Buffer.concat([invocation, spanFrame(Frame.Start, span)]));
+    const waiting = writtenBytes();
+    frame(Frame.Invoke, () => {
+      uint64(deadlineMs);
+      const length = Buffer.byteLength(requestId);
+      byte(length & 0xff);
+      byte(length >>> 8);
+      raw(requestId);
+      raw(traceHeader);
+    });
+    this.invocation = new Uint8Array(written(waiting));
+    frame(Frame.Start, () => encode(span));
+    return this.send();
   }
 
   start(span: Span): void {
-    this.send(spanFrame(Frame.Start, span));
+    frame(Frame.Start, () => encode(span));
+    this.send();
   }
 
   /** Writes a complete span. A local one may wait for the next write. */
   end(span: Span, now: boolean): void {
-    const framed = spanFrame(Frame.End, span);
-    if (framed.length > MAX_PAYLOAD_BYTES) {
+    const before = writtenBytes();
+    if (frame(Frame.End, () => encode(span)) > MAX_PAYLOAD_BYTES) {
+      clear(before);
       this.spansDropped++;
-    } else if (now && this.waiting.length === 0) {
-      if (!this.send(framed)) this.spansDropped++;
-    } else {
-      this.waiting.push(Buffer.from(framed));
-      if (now || this.waiting.length >= MAX_WAITING) this.flush();
+      return;
     }
+    this.waiting++;
+    if (now || this.waiting >= MAX_WAITING || writtenBytes() >= MAX_WAITING_BYTES) this.send();
   }
 
   /** Writes the local spans that wait. */
   flush(): void {
-    if (this.waiting.length > 0) this.send(Buffer.alloc(0));
+    if (this.waiting > 0) this.send();
   }
 
   /** Says that the invocation is over and everything has been written. */
   done(requestId: string, raised: boolean): void {
-    const id = Buffer.from(requestId);
-    const payload = Buffer.allocUnsafe(5);
-    payload[0] = raised ? 1 : 0;
-    payload.writeUInt32LE(Math.min(this.spansDropped, 0xffff_ffff), 1);
-    if (this.send(frame(Frame.Done, Buffer.concat([payload, id])))) this.spansDropped = 0;
+    frame(Frame.Done, () => {
+      byte(raised ? 1 : 0);
+      uint32(Math.min(this.spansDropped, 0xffff_ffff));
+      raw(requestId);
+    });
+    if (this.send()) this.spansDropped = 0;
     this.invocation = undefined;
   }
 
-  /** Writes the waiting spans, then `data`. A failure costs the connection, and counts. */
-  private send(data: Buffer): boolean {
-    const waiting = this.waiting.length;
-    const all = waiting > 0 ? Buffer.concat([...this.waiting, data]) : data;
-    if (waiting > 0) this.waiting = [];
+  /** Writes what is in the encoder's buffer. A failure costs the connection, and counts. */
+  private send(): boolean {
+    const { waiting } = this;
+    this.waiting = 0;
     try {
       if (!this.connect()) throw new Error("the extension is not listening");
-      this.write(this.fd, all);
+      this.write(this.fd, written());
       return true;
     } catch (error) {
       this.spansDropped += waiting;
       this.disconnect();
       complain("wire", `spans could not be handed to the extension and are lost: ${String(error)}`);
       return false;
+    } finally {
+      clear();
     }
   }
 
-  private write(fd: number, data: Buffer): void {
-    let written = 0;
+  private write(fd: number, data: Uint8Array): void {
+    let done = 0;
     let giveUpAt = 0;
-    while (written < data.length) {
+    while (done < data.length) {
       try {
-        written += fs.writeSync(fd, data, written);
+        done += fs.writeSync(fd, data, done);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
         // The pipe is full: the extension needs the processor for a moment.
