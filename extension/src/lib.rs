@@ -23,6 +23,7 @@ pub mod lambda;
 pub mod log;
 pub mod losses;
 pub mod receive;
+pub mod sampling;
 pub mod settings;
 
 pub use otel_xray_translate as translate;

@@ -60,7 +60,6 @@ async fn serve(address: String, settings: Settings, log: Log) {
         memory_mb: variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").unwrap_or_default(),
         annotations: settings.annotations.iter().filter(|name| *name != "*").cloned().collect(),
         annotates_all: settings.annotations.iter().any(|name| name == "*"),
-        keep: settings.keep,
         adopt: settings.adopt,
     };
     let clients = Arc::new(Clients::new(variable).with_log(log.clone()));

@@ -4,7 +4,7 @@
 
 use crate::export::Spool;
 use crate::log::{Format, Level};
-use crate::translate::Keep;
+use crate::sampling::{Keep, Sampling};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ pub struct Setting {
 
 const ENABLED: &str = "OTEL_XRAY_ENABLED";
 const TRACING_MODE: &str = "OTEL_XRAY_TRACING_MODE";
+const SAMPLING: &str = "OTEL_XRAY_SAMPLING";
 const KEEP: &str = "OTEL_XRAY_KEEP";
 const ADOPT: &str = "OTEL_XRAY_ADOPT_TRACES";
 const ANNOTATIONS: &str = "OTEL_XRAY_ANNOTATIONS";
@@ -62,7 +63,7 @@ pub const SETTINGS: &[Setting] = &[
         name: TRACING_MODE,
         values: "`auto`, `active`, `passthrough`",
         default: "auto",
-        reader: Reader::Extension,
+        reader: Reader::Both,
         help: "The function's tracing mode in Lambda. `auto` finds it out from the trace headers; set it where that \
                leaves a doubt and the function would appear twice.",
     },
@@ -75,11 +76,24 @@ pub const SETTINGS: &[Setting] = &[
                `aws.xray.annotations`.",
     },
     Setting {
+        name: SAMPLING,
+        values: "`auto`, `respect`, `rules`",
+        default: "auto",
+        reader: Reader::Both,
+        help: "Who decides which invocations are traced where neither Lambda nor a caller does, as without active tracing. \
+               `auto`: the function, one a second and 5 % of the others. `rules`: the function, by the account's X-Ray \
+               sampling rules (needs `xray:GetSamplingRules` and `xray:GetSamplingTargets`; calls go out undecided). \
+               `respect`: nobody, `Sampled=0` always means no. Once a caller has said `Sampled=1`, its `Sampled=0` is \
+               respected by all three.",
+    },
+    Setting {
         name: KEEP,
-        values: "`none`, `errors`, `all`",
+        values: "`none`, or any of `errors`, `slow:<ms>`, `cold`, `all`, comma separated",
         default: "none",
         reader: Reader::Extension,
-        help: "Traces that are sent though nobody has sampled them: those in which something failed, or all.",
+        help: "Invocations that are sent though they are not sampled, decided when they are over. `errors`: something \
+               failed, timed out or answered 5xx. `slow:<ms>`: they took that long. `cold`: the first of an \
+               environment. What they called has been told `Sampled=0`.",
     },
     Setting {
         name: ADOPT,
@@ -324,6 +338,7 @@ pub struct Settings {
     pub enabled: bool,
     pub tracing_mode: TracingMode,
     pub annotations: Vec<String>,
+    pub sampling: Sampling,
     pub keep: Keep,
     pub adopt: bool,
     pub log_level: Level,
@@ -379,7 +394,8 @@ impl Settings {
             enabled: reader.get(ENABLED, parse_bool),
             tracing_mode: reader.get(TRACING_MODE, parse_tracing_mode),
             annotations: reader.get(ANNOTATIONS, parse_list),
-            keep: reader.get(KEEP, parse_keep),
+            sampling: reader.get(SAMPLING, parse_sampling),
+            keep: reader.get(KEEP, Keep::parse),
             adopt: reader.get(ADOPT, parse_bool),
             log_level: reader.get(LOG_LEVEL, Level::parse),
             log_format: match (reader.lookup)("AWS_LAMBDA_LOG_FORMAT") {
@@ -451,11 +467,11 @@ fn parse_tracing_mode(text: &str) -> Option<TracingMode> {
     }
 }
 
-fn parse_keep(text: &str) -> Option<Keep> {
+fn parse_sampling(text: &str) -> Option<Sampling> {
     match text.to_ascii_lowercase().as_str() {
-        "none" => Some(Keep::Nothing),
-        "errors" => Some(Keep::Errors),
-        "all" => Some(Keep::All),
+        "auto" => Some(Sampling::Auto),
+        "respect" | "off" => Some(Sampling::Respect),
+        "rules" => Some(Sampling::Rules),
         _ => None,
     }
 }
@@ -558,6 +574,8 @@ mod tests {
         let nonsense = [
             (ENABLED, "perhaps"),
             (TRACING_MODE, "loud"),
+            (SAMPLING, "dice"),
+            (KEEP, "errors,most"),
             (LOG_LEVEL, "shout"),
             (FLUSH_TIMEOUT_MS, "-1"),
             (DEADLINE_MARGIN_MS, "1e9"),
@@ -590,6 +608,8 @@ mod tests {
             (TRACING_MODE, "PassThrough"),
             (ANNOTATIONS, " tenant , order.id,"),
             (FLUSH, "Periodic:1500"),
+            (SAMPLING, "Rules"),
+            (KEEP, "errors, cold"),
             (PROGRESS_MS, "off"),
             (SPOOL, "off"),
             (OTLP_HTTP, "off"),
@@ -601,6 +621,8 @@ mod tests {
         assert_eq!(complaints, []);
         assert_eq!(settings.tracing_mode, TracingMode::PassThrough);
         assert_eq!(settings.annotations, ["tenant", "order.id"]);
+        assert_eq!(settings.sampling, Sampling::Rules);
+        assert_eq!(settings.keep, Keep { errors: true, cold: true, ..Keep::default() });
         assert_eq!(settings.daemon, Some(([127, 0, 0, 1], 2001).into()));
         assert_eq!(settings.flush, FlushStrategy::Every(Duration::from_millis(1500)));
         assert_eq!((settings.otlp_http, settings.spool, settings.progress_after), (None, None, None));

@@ -12,7 +12,7 @@ use crate::lambda::{Event, Invoke, Registered, Turn};
 use crate::log::Log;
 use crate::receive::Received;
 use crate::settings::Settings;
-use crate::translate::{Function, Keep};
+use crate::translate::Function;
 use books::Books;
 use clock::{instant_of, time_until, unix_nanos, until};
 use flushes::{Flush, joined};
@@ -72,7 +72,9 @@ impl Conductor {
         let machine = Machine::new(Config {
             tracing_mode: settings.tracing_mode,
             buffer_bytes: settings.buffer_bytes,
-            keeps_unsampled: settings.keep != Keep::Nothing,
+            sampling: settings.sampling,
+            keep: settings.keep,
+            service_name: function.name.clone(),
             memory_mb: function.memory_mb.parse().ok(),
         });
         let (flush_strategy, now) = (settings.flush, Moment::now());

@@ -2,6 +2,7 @@
 
 mod dying;
 mod init;
+mod keeping;
 mod platform;
 
 use super::agents::Agents;
@@ -9,12 +10,14 @@ use super::ending::{Evidence, Shut};
 use super::initialisation::Initialising;
 use super::recent::Recent;
 use super::spans::Store;
-use super::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
+use super::trace_header::{SpanId, TraceHeader};
 use super::{Batch, Collected, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::lambda::{Invoke, Shutdown};
 use crate::receive::frame::{Done, Entered};
 use crate::receive::{Connection, Received};
+use crate::sampling::decision::Verdict;
+use crate::sampling::{Keep, Sampler, Sampling};
 use crate::settings::TracingMode;
 use crate::translate::sdk::SdkDocument;
 use init::EndedInInit;
@@ -32,8 +35,10 @@ pub struct Config {
     pub tracing_mode: TracingMode,
     /// How much the spans in memory may take.
     pub buffer_bytes: usize,
-    /// Traces that nobody has sampled are looked at too.
-    pub keeps_unsampled: bool,
+    pub sampling: Sampling,
+    pub keep: Keep,
+    /// The name that sampling rules know the function by.
+    pub service_name: String,
     /// The function's memory, where it is known.
     pub memory_mb: Option<u64>,
 }
@@ -92,6 +97,7 @@ pub struct Machine {
     has_sdk: bool,
     /// The most that the platform has seen the environment use.
     max_memory_used_mb: Option<u64>,
+    sampler: Sampler,
     spans: Store,
 }
 
@@ -108,6 +114,7 @@ impl Machine {
             has_telemetry: false,
             has_sdk: false,
             max_memory_used_mb: None,
+            sampler: Sampler::default(),
             spans: Store::new(config.buffer_bytes),
             config,
         }
@@ -121,6 +128,10 @@ impl Machine {
     /// An invocation begins. What an earlier one has left unexplained is explained now.
     pub fn invoke(&mut self, invoke: &Invoke, now_unix_nano: u64) -> Hold {
         self.explain_overdue(|_| true, now_unix_nano);
+        if self.expects_events {
+            // The platform announces one when the one before has ended, also where nothing else has told that.
+            self.settle_all(|earlier| earlier.invocation.request_id != invoke.request_id, now_unix_nano);
+        }
         let header = TraceHeader::parse(&invoke.trace_header);
         let record = self.recent.note_headers(&invoke.request_id, header, None, now_unix_nano);
         record.is_announced = true;
@@ -128,12 +139,11 @@ impl Machine {
         record.deadline_ms = invoke.deadline_ms;
         record.invocation.function_arn.clone_from(&invoke.function_arn);
         let is_over = record.invocation.is_over;
-        let certainly_unsampled =
-            record.invocation.header.is_some_and(|header| header.sampled == Sampled::No);
         self.initialising.invoked(&invoke.request_id, now_unix_nano);
         self.held = None;
+        let is_hopeless = self.recent.get(&invoke.request_id).is_some_and(|record| self.is_hopeless(record));
         // Where no spans come, waiting would be billed for nothing.
-        if certainly_unsampled && !self.config.keeps_unsampled || self.agents.is_empty() && !self.has_sdk {
+        if is_hopeless || self.agents.is_empty() && !self.has_sdk {
             return Hold::No;
         }
         if is_over {
@@ -157,20 +167,21 @@ impl Machine {
             }
             Received::Started(connection, span) => {
                 let collected = self.agents.collected(connection, span);
-                self.note_top(&collected);
+                self.note_top(&collected, now_unix_nano);
                 self.spans.start(connection, collected);
-                Signal::Nothing
+                self.release_hopeless()
             }
             Received::Ended(connection, span) => {
                 let mut collected = self.agents.collected(connection, span);
                 self.init_told(connection, &mut collected);
-                self.note_top(&collected);
+                self.note_top(&collected, now_unix_nano);
+                self.note_outcome(&collected);
                 self.spans.end(collected);
                 Signal::Nothing
             }
-            Received::Done(connection, done) => self.done(connection, &done),
+            Received::Done(connection, done) => self.done(connection, &done, now_unix_nano),
             Received::Closed(connection, fate) => self.closed(connection, fate, now_unix_nano),
-            Received::Otlp(resource_spans) => self.otlp(resource_spans),
+            Received::Otlp(resource_spans) => self.otlp(resource_spans, now_unix_nano),
             Received::Platform(event) => self.platform(&event, now_unix_nano),
             Received::Document(document) => self.document(*document),
             Received::Lost { reason, spans } => {
@@ -205,6 +216,7 @@ impl Machine {
         // Left by invocations that ended well, or by none.
         let left = Evidence { shut: Some(Shut::Spindown), ..Evidence::default() };
         self.close_open(|_| true, &left, now_unix_nano);
+        self.settle_all(|_| true, now_unix_nano);
         for record in self.recent.iter_mut() {
             record.invocation.is_over = true;
         }
@@ -213,7 +225,7 @@ impl Machine {
     /// Hands out the complete spans.
     pub fn take_batch(&mut self) -> Batch {
         self.initialised_late = false;
-        let spans = self.spans.take_complete();
+        let spans = self.spans.take_complete(keeping::waiting(&self.recent));
         let sdk_documents = self.spans.take_documents();
         Batch { sdk_documents, ..self.batch(spans, false) }
     }
@@ -229,6 +241,7 @@ impl Machine {
     fn batch(&self, spans: Vec<Collected>, is_progress: bool) -> Batch {
         let invocations = self.recent.iter().map(|record| {
             let mut invocation = record.invocation.clone();
+            invocation.is_kept = record.deciding.verdict == Verdict::Kept;
             invocation.initialisation = self.initialising.of(&invocation.request_id);
             invocation
         });
@@ -239,7 +252,7 @@ impl Machine {
 
     /// Whether a flush would have something to do.
     pub fn has_something_new(&self) -> bool {
-        self.spans.has_complete() || self.initialised_late
+        self.spans.has_complete(keeping::waiting(&self.recent)) || self.initialised_late
     }
 
     /// Spans in memory, open ones included.
@@ -266,14 +279,20 @@ impl Machine {
         self.initialising.invoked(&entered.request_id, now_unix_nano);
     }
 
-    fn done(&mut self, connection: Connection, done: &Done) -> Signal {
+    fn done(&mut self, connection: Connection, done: &Done, now_unix_nano: u64) -> Signal {
         self.spans.accounts.receive_and_drop(Reason::AgentWrite, u64::from(done.spans_dropped));
         self.agents.leave(connection, &done.request_id);
-        self.over(&done.request_id)
+        if done.raised
+            && let Some(record) = self.recent.get_mut(&done.request_id)
+        {
+            record.deciding.outcome.failed = true;
+        }
+        self.over(&done.request_id, now_unix_nano)
     }
 
     /// An invocation has ended, one way or another. Only the first word counts.
-    fn over(&mut self, request_id: &str) -> Signal {
+    fn over(&mut self, request_id: &str, now_unix_nano: u64) -> Signal {
+        self.settle(request_id, now_unix_nano);
         let known = self.recent.get_mut(request_id);
         if known.is_some_and(|record| std::mem::replace(&mut record.invocation.is_over, true)) {
             return Signal::Nothing;
@@ -295,7 +314,7 @@ impl Machine {
         if self.held.is_some() { Signal::Nothing } else { Signal::FlushSoon }
     }
 
-    fn otlp(&mut self, resource_spans: Vec<ResourceSpans>) -> Signal {
+    fn otlp(&mut self, resource_spans: Vec<ResourceSpans>, now_unix_nano: u64) -> Signal {
         self.has_sdk = true;
         let mut ended = None;
         for from_resource in resource_spans {
@@ -305,33 +324,31 @@ impl Machine {
                 for span in from_scope.spans {
                     let collected =
                         Collected { span: Box::new(span), origin: Arc::clone(&origin), request_id: None };
-                    ended = ended.or(self.note_top(&collected));
+                    ended = ended.or(self.note_top(&collected, now_unix_nano));
+                    self.note_outcome(&collected);
                     self.spans.end(collected);
                 }
             }
         }
         match ended.filter(|_| self.agents.is_empty()) {
             // Without an agent nothing comes sooner (L-8.1).
-            Some(request_id) => self.over(&request_id),
+            Some(request_id) => self.over(&request_id, now_unix_nano),
             None if self.held.is_some() => Signal::Nothing,
             None => Signal::FlushSoon,
         }
     }
 
     /// The invocation of a handler's span, from now on known to have one.
-    fn note_top(&mut self, collected: &Collected) -> Option<Arc<str>> {
-        let span = &*collected.span;
-        let trace_id = TraceId::from_bytes(&span.trace_id);
-        let record = self.recent.iter_mut().rev().find(|record| match &collected.request_id {
-            Some(request_id) => *record.invocation.request_id == **request_id,
-            None => record.invocation.header.is_some_and(|header| Some(header.root) == trace_id),
-        })?;
+    fn note_top(&mut self, collected: &Collected, now_unix_nano: u64) -> Option<Arc<str>> {
+        let record = self.recent.of_span_mut(collected)?;
         let parent = record.invocation.header.and_then(|header| header.parent);
-        if !is_top(span, parent) {
+        if !is_top(&collected.span, parent) {
             return None;
         }
         record.has_top = true;
-        Some(record.invocation.request_id.as_str().into())
+        let request_id: Arc<str> = record.invocation.request_id.as_str().into();
+        self.decide(&request_id, Some(collected), now_unix_nano);
+        Some(request_id)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The invocations of late, and what is known of each.
 
 use super::ending::{Evidence, Shut};
-use super::trace_header::{Sampled, TraceHeader};
-use super::{Invocation, Mode};
+use super::trace_header::{Sampled, TraceHeader, TraceId};
+use super::{Collected, Invocation, Mode};
 use crate::receive::process::Exit;
+use crate::sampling::decision::Deciding;
 use crate::settings::TracingMode;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -42,9 +43,21 @@ pub(super) struct Record {
     pub(super) error_type: Option<String>,
     /// The platform says that it was a timeout.
     pub(super) said_timeout: bool,
+    /// Whether it is sent, where its header does not say so.
+    pub(super) deciding: Deciding,
 }
 
 impl Record {
+    fn is_of(&self, collected: &Collected) -> bool {
+        match &collected.request_id {
+            Some(request_id) => *self.invocation.request_id == **request_id,
+            None => self
+                .invocation
+                .header
+                .is_some_and(|header| TraceId::from_bytes(&collected.span.trace_id) == Some(header.root)),
+        }
+    }
+
     pub(super) fn is_past_deadline(&self, unix_nano: u64) -> bool {
         self.deadline_ms > 0 && unix_nano / 1_000_000 >= self.deadline_ms
     }
@@ -72,11 +85,13 @@ pub(super) struct Recent {
     tracing_mode: TracingMode,
     /// What has been seen of the function's tracing mode so far (LAM-20).
     shown_mode: Mode,
+    /// A header has said yes: whoever that was has also said no where one says no.
+    somebody_decides: bool,
 }
 
 impl Recent {
     pub(super) fn new(tracing_mode: TracingMode) -> Self {
-        Self { records: VecDeque::new(), tracing_mode, shown_mode: Mode::Unknown }
+        Self { records: VecDeque::new(), tracing_mode, shown_mode: Mode::Unknown, somebody_decides: false }
     }
 
     pub(super) fn get(&self, request_id: &str) -> Option<&Record> {
@@ -93,6 +108,15 @@ impl Recent {
 
     pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Record> {
         self.records.iter_mut()
+    }
+
+    /// The one that a span's agent has named, else the one with its trace.
+    pub(super) fn of_span(&self, collected: &Collected) -> Option<&Record> {
+        self.records.iter().rev().find(|record| record.is_of(collected))
+    }
+
+    pub(super) fn of_span_mut(&mut self, collected: &Collected) -> Option<&mut Record> {
+        self.records.iter_mut().rev().find(|record| record.is_of(collected))
     }
 
     /// What is known of one, from now on at the latest. The oldest that is over makes room.
@@ -114,6 +138,7 @@ impl Recent {
                 death: None,
                 error_type: None,
                 said_timeout: false,
+                deciding: Deciding::default(),
             });
             self.records.len() - 1
         });
@@ -146,6 +171,7 @@ impl Recent {
     ) -> &mut Record {
         let known = self.note(request_id, now_unix_nano).invocation.header;
         self.learn_mode(event.or(known), runtime.or(known));
+        self.learn_decision(event.or(runtime));
         let mode = self.mode();
         let record = self.note(request_id, now_unix_nano);
         record.invocation.header = runtime.or(known).or(event);
@@ -165,6 +191,15 @@ impl Recent {
                 self.show(Mode::Active);
             }
         }
+    }
+
+    /// Takes down that whoever decides has said yes.
+    pub(super) fn learn_decision(&mut self, header: Option<TraceHeader>) {
+        self.somebody_decides |= header.is_some_and(|header| header.sampled == Sampled::Yes);
+    }
+
+    pub(super) fn somebody_decides(&self) -> bool {
+        self.somebody_decides
     }
 
     /// The function's mode has been seen, and holds for the environment.

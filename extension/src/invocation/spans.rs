@@ -65,7 +65,7 @@ impl Store {
             Some(opened) => self.bytes -= opened.bytes,
             None => self.accounts.receive(1),
         }
-        self.complete(collected);
+        self.complete_one(collected);
     }
 
     /// Takes a document of an X-Ray SDK.
@@ -76,7 +76,7 @@ impl Store {
         self.make_room();
     }
 
-    fn complete(&mut self, collected: Collected) {
+    fn complete_one(&mut self, collected: Collected) {
         let bytes = collected.span.encoded_len();
         self.bytes += bytes;
         self.complete.push_back((collected, bytes));
@@ -102,7 +102,7 @@ impl Store {
     /// Takes a span that was made here, to speak for one that never came.
     pub(super) fn add(&mut self, collected: Collected) {
         self.accounts.receive(1);
-        self.complete(collected);
+        self.complete_one(collected);
     }
 
     /// Takes out the open spans for which `is_closed` holds. Each must come back by [`Store::closed`].
@@ -117,7 +117,7 @@ impl Store {
     /// Takes back spans that were open, now complete.
     pub(super) fn closed(&mut self, spans: Vec<Collected>) {
         for span in spans {
-            self.complete(span);
+            self.complete_one(span);
         }
     }
 
@@ -132,10 +132,18 @@ impl Store {
         told.collect()
     }
 
-    pub(super) fn take_complete(&mut self) -> Vec<Collected> {
-        let taken: Vec<_> = std::mem::take(&mut self.complete).into_iter().collect();
-        self.bytes -= taken.iter().map(|(_, bytes)| bytes).sum::<usize>();
-        taken.into_iter().map(|(collected, _)| collected).collect()
+    /// Takes the complete spans but those for which `waits` holds.
+    pub(super) fn take_complete(&mut self, waits: impl Fn(&Collected) -> bool) -> Vec<Collected> {
+        let mut taken = Vec::with_capacity(self.complete.len());
+        for (collected, bytes) in std::mem::take(&mut self.complete) {
+            if waits(&collected) {
+                self.complete.push_back((collected, bytes));
+            } else {
+                self.bytes -= bytes;
+                taken.push(collected);
+            }
+        }
+        taken
     }
 
     pub(super) fn take_documents(&mut self) -> Vec<SdkDocument> {
@@ -147,8 +155,9 @@ impl Store {
         self.open.keys().copied().collect()
     }
 
-    pub(super) fn has_complete(&self) -> bool {
-        !self.complete.is_empty() || !self.documents.is_empty()
+    /// Whether there is something to take for which `waits` does not hold.
+    pub(super) fn has_complete(&self, waits: impl Fn(&Collected) -> bool) -> bool {
+        !self.documents.is_empty() || self.complete.iter().any(|(collected, _)| !waits(collected))
     }
 
     /// Spans in memory, open and complete.
@@ -182,10 +191,22 @@ mod tests {
     fn a_started_span_is_received_once_and_its_end_replaces_it() {
         let mut store = Store::new(10_000);
         store.start(Connection(0), collected(1, "open"));
-        assert!(!store.has_complete());
+        assert!(!store.has_complete(|_| false));
         store.end(collected(1, "whole"));
-        assert_eq!(store.take_complete()[0].span.name, "whole");
+        assert_eq!(store.take_complete(|_| false)[0].span.name, "whole");
         assert!(store.accounts.balance(1), "handed out, not yet sent");
+        assert_eq!((store.held(), store.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_stays_and_is_still_accounted_for() {
+        let mut store = Store::new(10_000);
+        (1..=3).for_each(|id| store.end(collected(id, "span")));
+        let waits = |one: &Collected| one.span.span_id[0] != 2;
+        assert!(store.has_complete(waits) && !store.has_complete(|_| true));
+        assert_eq!(store.take_complete(waits).len(), 1);
+        assert!(!store.has_complete(waits) && store.accounts.balance(3));
+        assert_eq!(store.take_complete(|_| false).len(), 2);
         assert_eq!((store.held(), store.bytes), (0, 0));
     }
 
@@ -197,7 +218,7 @@ mod tests {
         let taken = store.take_open(|open| open.connection == Connection(0));
         assert_eq!((taken.len(), store.held()), (1, 1));
         store.closed(taken);
-        assert_eq!(store.take_complete()[0].span.name, "handler");
+        assert_eq!(store.take_complete(|_| false)[0].span.name, "handler");
         assert!(store.accounts.balance(2), "one handed out, one open");
     }
 

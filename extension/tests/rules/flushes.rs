@@ -1,11 +1,11 @@
 //! Spans of several invocations, over several flushes.
 
 use crate::stage::{START, assert_lawful, batch, dropped, function, invocation, nodes, span, text};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status, status::StatusCode};
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Invocation, Mode};
-use otel_xray::translate::{Function, Keep, Translated, Translator};
+use otel_xray::translate::{Function, Translated, Translator};
 use serde_json::{Map, Value, json};
 
 fn translate(batch: &Batch, function: &Function) -> Translated {
@@ -79,27 +79,18 @@ fn row_9_a_lost_parent_is_replaced_when_the_invocation_is_over_and_noted() {
 }
 
 #[test]
-fn row_4_what_nobody_has_sampled_is_kept_where_a_setting_says_so() {
-    let unsampled = |mode| {
+fn row_4_what_is_kept_though_it_is_not_sampled_has_a_segment_of_its_own() {
+    let unsampled = |mode, is_kept| {
         let header =
             TraceHeader::parse(&format!("Root=1-{};Parent=5353535353535353;Sampled=0", dashed(0x67)));
-        Invocation { header, ..invocation(mode, true) }
+        Invocation { header, is_kept, ..invocation(mode, true) }
     };
-    let spans = |fails: bool| {
-        let code = if fails { StatusCode::Error } else { StatusCode::Ok };
-        let status = Some(Status { code: code.into(), message: String::new() });
-        [span(1, 0, vec![]), Span { status, ..span(2, 1, vec![]) }]
-            .map(|span| Span { flags: 0, ..span })
-            .to_vec()
-    };
-    for (keep, fails, kept) in
-        [(Keep::Nothing, true, 0), (Keep::Errors, false, 0), (Keep::Errors, true, 2), (Keep::All, false, 2)]
-    {
+    let spans = || [span(1, 0, vec![]), span(2, 1, vec![])].map(|span| Span { flags: 0, ..span }).to_vec();
+    for (is_kept, sent) in [(false, 0), (true, 2)] {
         for (mode, parent) in [(Mode::Active, None), (Mode::PassThrough, Some("5353535353535353"))] {
-            let function = Function { keep, ..function() };
-            let translated = translate(&batch(spans(fails), unsampled(mode)), &function);
+            let translated = translate(&batch(spans(), unsampled(mode, is_kept)), &function());
             let bodies = bodies(&translated);
-            assert_eq!((bodies.len(), dropped(&translated, "unsampled")), (kept, 2 - kept as u64));
+            assert_eq!((bodies.len(), dropped(&translated, "unsampled")), (sent, 2 - sent as u64));
             if let Some(top) = bodies.first() {
                 assert_eq!(top.get("type"), None, "Lambda has written no segment");
                 assert_eq!(top.get("parent_id").and_then(Value::as_str), parent, "{mode:?}");

@@ -41,6 +41,8 @@ pub struct Invocation {
     pub mode: Mode,
     /// Its end has been seen: a parent that has not come by now will not come.
     pub is_over: bool,
+    /// It is sent though its header does not say so (xray.md section 15, row 4).
+    pub is_kept: bool,
     /// Where it is the first of its environment.
     pub initialisation: Option<Initialisation>,
 }

@@ -68,19 +68,8 @@ pub struct Function {
     pub annotations: Vec<String>,
     /// Index every attribute that can be, as far as the trace has room.
     pub annotates_all: bool,
-    pub keep: Keep,
     /// Make a fresh trace of the function's own a part of Lambda's (xray.md section 15, row 12).
     pub adopt: bool,
-}
-
-/// Which traces are sent though nobody has sampled them (xray.md section 15, row 4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Keep {
-    #[default]
-    Nothing,
-    /// Those in which something failed.
-    Errors,
-    All,
 }
 
 /// What a batch became.

@@ -48,7 +48,7 @@ pub(super) struct Facts {
     pub(super) says_local_root: bool,
     /// `aws.trace.flag.sampled` is false (OTL-6).
     pub(super) says_unsampled: bool,
-    /// A setting asks to keep this trace though nobody has sampled it (row 4).
+    /// The invocation is sent though its header does not say so (row 4).
     pub(super) keep: bool,
     /// The function's segment in this trace, where there is one.
     pub(super) top: Option<SpanId>,

@@ -1,18 +1,17 @@
 //! Which spans become documents, where each goes, and in which order: what needs a look at whole traces.
 
+use super::Function;
 use super::derive::{self, Purpose};
 use super::memory::Memory;
 use super::place::{Facts, Parent, Place, Placement};
-use super::{Function, Keep};
 use crate::accounts::{Accounts, Reason};
 use crate::flush::{Batch, Collected, Initialisation, Invocation, Mode};
 use crate::trace_header::{Sampled, SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use rustc_hash::FxBuildHasher;
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 
 /// How far down an exception is followed to the child that raised it.
 const MAX_STEPS_DOWN: usize = 256;
@@ -84,11 +83,7 @@ pub(super) fn plan<'a>(
     if function.adopt && adopt(&mut candidates, memory) {
         index = candidates.iter().enumerate().map(|(at, one)| ((one.trace_id, one.id), at)).collect();
     }
-    let failed = match function.keep {
-        Keep::Errors => failed_traces(&candidates),
-        Keep::Nothing | Keep::All => HashSet::new(),
-    };
-    let mut placements = place_all(&candidates, batch, function, &failed, &index, memory, accounts);
+    let mut placements = place_all(&candidates, batch, &index, memory, accounts);
     let carried = exceptions_of_children(&candidates, &index);
     let mut planned = Vec::with_capacity(candidates.len());
     for at in parents_first(&candidates, &index) {
@@ -220,27 +215,10 @@ fn adopt(candidates: &mut [Candidate<'_>], memory: &mut Memory) -> bool {
     any
 }
 
-/// The traces in which something failed.
-fn failed_traces(candidates: &[Candidate<'_>]) -> HashSet<TraceId> {
-    let failed = |span: &Span| {
-        span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
-            || span.attributes.iter().any(|attribute| {
-                matches!(attribute.key.as_str(), "http.response.status_code" | "http.status_code")
-                    && matches!(
-                        attribute.value.as_ref().and_then(|value| value.value.as_ref()),
-                        Some(Any::IntValue(500..=599))
-                    )
-            })
-    };
-    candidates.iter().filter(|one| failed(&one.collected.span)).map(|one| one.trace_id).collect()
-}
-
 /// A placement for each candidate that is sent. Tops come first, so that lost children find them.
 fn place_all(
     candidates: &[Candidate<'_>],
     batch: &Batch,
-    function: &Function,
-    failed: &HashSet<TraceId>,
     index: &Index,
     memory: &mut Memory,
     accounts: &mut Accounts,
@@ -249,7 +227,7 @@ fn place_all(
     let mut lost = Vec::new();
     for (at, one) in candidates.iter().enumerate() {
         let parent = parent_of(one, batch, index, memory);
-        let facts = facts(one, function, failed, parent);
+        let facts = facts(one, parent);
         if parent == Parent::Lost {
             lost.push((at, facts));
         } else {
@@ -332,7 +310,7 @@ fn parent_of(one: &Candidate<'_>, batch: &Batch, index: &Index, memory: &Memory)
     }
 }
 
-fn facts(one: &Candidate<'_>, function: &Function, failed: &HashSet<TraceId>, parent: Parent) -> Facts {
+fn facts(one: &Candidate<'_>, parent: Parent) -> Facts {
     let span = &*one.collected.span;
     Facts {
         header: one.invocation.and_then(|invocation| invocation.header),
@@ -344,11 +322,7 @@ fn facts(one: &Candidate<'_>, function: &Function, failed: &HashSet<TraceId>, pa
         flags: span.flags,
         says_local_root: one.says.local_root,
         says_unsampled: one.says.unsampled,
-        keep: match function.keep {
-            Keep::Nothing => false,
-            Keep::Errors => failed.contains(&one.trace_id),
-            Keep::All => true,
-        },
+        keep: one.invocation.is_some_and(|invocation| invocation.is_kept),
         top: None,
     }
 }

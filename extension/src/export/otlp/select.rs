@@ -112,7 +112,6 @@ mod tests {
     use super::*;
     use crate::invocation::trace_header::TraceHeader;
     use crate::invocation::{Collected, Invocation, Mode};
-    use crate::translate::Keep;
 
     const ROOT: [u8; 16] = [0x65; 16];
 
@@ -136,12 +135,8 @@ mod tests {
     }
 
     fn ids(batch: &Batch) -> (Vec<u8>, serde_json::Value) {
-        ids_with(batch, Keep::Nothing)
-    }
-
-    fn ids_with(batch: &Batch, keep: Keep) -> (Vec<u8>, serde_json::Value) {
         let mut accounts = Accounts::default();
-        let selected = select(batch, &Function { keep, ..Function::default() }, 1, &mut accounts);
+        let selected = select(batch, &Function::default(), 1, &mut accounts);
         (
             selected.iter().map(|outgoing| outgoing.span.span_id[0]).collect(),
             accounts.to_json()["dropped"].clone(),
@@ -159,26 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn row_4_what_a_setting_keeps_leaves_by_this_way_too() {
-        let mut failed = span(ROOT, 2, 0x101);
-        let attribute = |key: &str, value| KeyValue {
-            key: key.into(),
-            value: Some(AnyValue { value: Some(value) }),
-            ..KeyValue::default()
-        };
-        failed.span.attributes.push(attribute("http.response.status_code", Value::IntValue(503)));
+    fn row_4_what_is_kept_leaves_by_this_way_too() {
         let mut says_no = span(ROOT, 3, 0);
-        says_no.span.attributes.push(attribute("aws.trace.flag.sampled", Value::BoolValue(false)));
-        let fine = batch("Sampled=0", vec![span(ROOT, 1, 0x101), says_no.clone()]);
-        let with_failure = batch("Sampled=0", vec![span(ROOT, 1, 0x101), failed, says_no]);
-        for (batch, keep, expected) in [
-            (&fine, Keep::Nothing, vec![]),
-            (&fine, Keep::Errors, vec![]),
-            (&fine, Keep::All, vec![1]),
-            (&with_failure, Keep::Nothing, vec![]),
-            (&with_failure, Keep::Errors, vec![1, 2]),
-        ] {
-            assert_eq!(ids_with(batch, keep).0, expected, "{keep:?}");
+        says_no.span.attributes.push(KeyValue {
+            key: "aws.trace.flag.sampled".into(),
+            value: Some(AnyValue { value: Some(Value::BoolValue(false)) }),
+            ..KeyValue::default()
+        });
+        let mut batch = batch("Sampled=0", vec![span(ROOT, 1, 0x101), says_no]);
+        for (is_kept, expected) in [(false, vec![]), (true, vec![1])] {
+            batch.invocations[0].is_kept = is_kept;
+            assert_eq!(ids(&batch).0, expected);
         }
     }
 

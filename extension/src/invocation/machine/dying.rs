@@ -12,10 +12,12 @@ use super::init::EndedInInit;
 use super::{Machine, Signal};
 use crate::receive::Connection;
 use crate::receive::process::{Exit, Fate};
+use crate::sampling::decision::Verdict;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long the platform's word on an end is waited for. It is buffered for 25 ms (L-6.6); the runtime is dead, so
 /// that nobody waits but the reset.
@@ -138,6 +140,12 @@ impl Machine {
         };
         let died_at = record.death.map_or(now_unix_nano, |death| death.at_unix_nano);
         let deadline = record.deadline_ms.saturating_mul(1_000_000);
+        let took = Duration::from_nanos(died_at.saturating_sub(record.begun_unix_nano));
+        if let Some(record) = self.recent.get_mut(request_id) {
+            record.deciding.note(true, false, took);
+        }
+        self.settle(request_id, now_unix_nano);
+        let Some(record) = self.recent.get(request_id) else { return Signal::Nothing };
         // What Lambda's own clean-up takes is not the function's.
         let at = if evidence.timed_out && deadline > 0 { died_at.min(deadline) } else { died_at };
         let missing = if record.has_top { None } else { self.missing_top(record, &evidence.ending(), at) };
@@ -145,7 +153,7 @@ impl Machine {
         if let Some(missing) = missing {
             self.spans.add(missing);
         }
-        self.over(request_id)
+        self.over(request_id, now_unix_nano)
     }
 
     /// Closes open spans as faults.
@@ -166,7 +174,7 @@ impl Machine {
         let invocation = &record.invocation;
         let header = invocation.header.filter(|_| invocation.mode != Mode::Active)?;
         let sampled = header.sampled == Sampled::Yes;
-        if !sampled && !self.config.keeps_unsampled {
+        if !sampled && record.deciding.verdict != Verdict::Kept {
             return None;
         }
         let is_first = self.initialising.of(&invocation.request_id).is_some();

@@ -4,6 +4,7 @@ use super::super::Mode;
 use super::super::trace_header::{Sampled, TraceHeader};
 use super::{Machine, Signal};
 use crate::receive::platform::{Finished, InvocationDone, PlatformEvent, PlatformRecord, Start, Status};
+use std::time::Duration;
 
 impl Machine {
     pub(super) fn platform(&mut self, event: &PlatformEvent, now_unix_nano: u64) -> Signal {
@@ -43,6 +44,7 @@ impl Machine {
         } else if header.is_some_and(|header| header.sampled == Sampled::Yes) {
             self.recent.show(Mode::PassThrough);
         }
+        self.recent.learn_decision(header);
         let mode = self.recent.mode();
         let record = self.recent.note(&start.request_id, at_unix_nano);
         record.has_begun = true;
@@ -57,6 +59,9 @@ impl Machine {
         let Some(record) = self.recent.get_mut(&done.request_id).filter(|one| !one.invocation.is_over) else {
             return Signal::Nothing;
         };
+        let ms = done.metrics.duration_ms.unwrap_or_default().max(0.0);
+        let took = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
+        record.deciding.note(false, false, took);
         let ended_badly = match done.status {
             Status::Success | Status::Unsaid => false,
             Status::Timeout => {
@@ -66,8 +71,9 @@ impl Machine {
             Status::Failure | Status::Error | Status::Other(_) => true,
         };
         if !ended_badly {
-            return self.over(&done.request_id);
+            return self.over(&done.request_id, now_unix_nano);
         }
+        record.deciding.outcome.failed = true;
         if !done.error_type.is_empty() {
             record.error_type = Some(done.error_type.clone());
         }

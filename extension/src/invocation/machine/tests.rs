@@ -9,11 +9,19 @@ const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 const AGENT: Connection = Connection(0);
 
 fn machine(tracing_mode: TracingMode) -> Machine {
-    Machine::new(Config { tracing_mode, buffer_bytes: 1 << 20, keeps_unsampled: false, memory_mb: Some(512) })
+    machine_that(tracing_mode, Sampling::Auto, "none", 1 << 20)
+}
+
+fn machine_that(tracing_mode: TracingMode, sampling: Sampling, keep: &str, buffer_bytes: usize) -> Machine {
+    let (keep, service_name) = (Keep::parse(keep).unwrap(), "shop".to_owned());
+    Machine::new(Config { tracing_mode, buffer_bytes, sampling, keep, service_name, memory_mb: Some(512) })
 }
 
 fn with_agent() -> Machine {
-    let mut machine = machine(TracingMode::Auto);
+    agent_in(machine(TracingMode::Auto))
+}
+
+fn agent_in(mut machine: Machine) -> Machine {
     let hello = Hello { agent: "a".into(), runtime: "python".into(), ..Hello::default() };
     assert_eq!(machine.receive(Received::Hello(AGENT, Box::new(hello)), 0), Signal::Nothing);
     machine
@@ -81,7 +89,7 @@ fn nothing_to_wait_for_means_no_wait() {
     assert_eq!(agentless.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0), Hold::No);
 
     // T-18: a trace that is certain not to be kept.
-    let mut unsampled = with_agent();
+    let mut unsampled = agent_in(machine(TracingMode::Active));
     assert_eq!(unsampled.invoke(&invoke("r1", &format!("{ROOT};Sampled=0")), 0), Hold::No);
     assert_eq!(unsampled.invoke(&invoke("r2", ""), 0), Hold::UntilOver, "nobody has decided");
 }
@@ -204,3 +212,4 @@ fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
 
 mod endings;
 mod interleavings;
+mod keeping;

@@ -216,7 +216,7 @@ fn lam_23_where_no_handler_has_told_the_functions_segment_is_written() {
 fn an_unsampled_invocation_and_a_spindown_make_no_segment() {
     let unsampled = HEADER.replace("Sampled=1", "Sampled=0");
     for (header, reason) in [(unsampled.as_str(), "timeout"), (HEADER, "spindown")] {
-        let mut machine = machine(TracingMode::PassThrough);
+        let mut machine = machine_that(TracingMode::PassThrough, Sampling::Respect, "none", 1 << 20);
         machine.invoke(&invoke("r1", header), 0);
         machine.shut_down(&shutdown(reason), 1_001 * MILLISECOND);
         assert!(machine.take_batch().spans.is_empty(), "{reason}");

@@ -237,12 +237,12 @@ proptest! {
     fn p2_p5_whatever_comes_every_span_is_accounted_for_and_every_invocation_ends(
         steps in proptest::collection::vec(step(), 0..120),
         mode in prop_oneof![Just(TracingMode::Auto), Just(TracingMode::Active), Just(TracingMode::PassThrough)],
-        keeps_unsampled in any::<bool>(),
+        setting in prop::sample::select(vec!["none", "errors", "slow:1,cold", "all"]),
         buffer_bytes in prop_oneof![Just(300_usize), Just(1 << 20)],
         reason in prop_oneof![Just("spindown"), Just("timeout"), Just("failure"), Just("")],
     ) {
         let mut world = World {
-            machine: Machine::new(Config { tracing_mode: mode, buffer_bytes, keeps_unsampled, memory_mb: None }),
+            machine: machine_that(mode, Sampling::Auto, setting, buffer_bytes),
             now: 1_000_000_000,
             holds: false,
             received: Accounts::default(),
