@@ -106,6 +106,7 @@ async fn tv_12_under_pass_through_the_function_gets_its_own_segment_in_the_calle
 async fn t_18_an_unsampled_trace_costs_no_request() -> Result<()> {
     let mut stage = Stage::python(FUNCTION).await?;
     stage.pass_through();
+    stage.set("OTEL_XRAY_SAMPLING", "respect");
     let run = stage.run(&[json!({}), json!({"fail": true})]).await?;
     assert_eq!(stage.xray.requests(), []);
     let accounts = run.accounts();
@@ -120,6 +121,7 @@ async fn t_18_an_unsampled_trace_costs_no_request() -> Result<()> {
 async fn row_4_errors_of_unsampled_traces_are_kept_when_asked_for() -> Result<()> {
     let mut stage = Stage::python(FUNCTION).await?;
     stage.pass_through();
+    stage.set("OTEL_XRAY_SAMPLING", "respect");
     stage.set("OTEL_XRAY_KEEP", "errors");
     let run = stage.run(&[json!({}), json!({"fail": true})]).await?;
     let traces = stage.traces();

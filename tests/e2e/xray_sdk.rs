@@ -92,6 +92,7 @@ async fn a_15_spans_and_subsegments_nest_both_ways_sampled_or_kept() -> Result<(
         stage.set("OTEL_XRAY_TRACING_MODE", if kept { "passthrough" } else { "active" });
         if kept {
             stage.pass_through();
+            stage.set("OTEL_XRAY_SAMPLING", "respect");
             stage.set("OTEL_XRAY_KEEP", "errors");
         }
         stage.run(&[json!({"url": url, "fail": true})]).await?;

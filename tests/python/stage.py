@@ -259,6 +259,8 @@ def function(
             "OPT": str(opt),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OTEL_XRAY_AGENT_SOCKET": socket_name,
+            # What is decided here otherwise, test_sampling.py tests.
+            "OTEL_XRAY_SAMPLING": "respect",
             **(variables or {}),
         }
         command = [python, str(runtime)]

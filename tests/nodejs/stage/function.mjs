@@ -130,6 +130,8 @@ export async function withFunction(sources, options, use) {
     LAMBDA_TASK_ROOT: task,
     _HANDLER: handler,
     OTEL_XRAY_AGENT_SOCKET: name,
+    // What is decided here otherwise, sampling.test.mjs tests.
+    OTEL_XRAY_SAMPLING: "respect",
     ...variables,
   };
   const command = [process.execPath, ...(options.nodeArguments ?? []), RUNTIMES[runtime], handler];

@@ -9,6 +9,7 @@ import { isOwn, watchModules, watchPackage } from "./modules";
 import { watchNativeClient } from "./native_client";
 import { watchHttp, watchTraced, watchUndici } from "./outgoing";
 import { Recorder } from "./recorder";
+import { Sampler } from "./sampler";
 import { complain, Wire } from "./wire";
 
 declare const AGENT_VERSION: string;
@@ -42,7 +43,7 @@ function start(environ: NodeJS.ProcessEnv): void {
   const wire = new Wire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
   const chosen = instrumentations(environ);
   const agent: Agent = {
-    recorder: new Recorder(wire),
+    recorder: new Recorder(wire, new Sampler(environ)),
     runtimeApi: environ.AWS_LAMBDA_RUNTIME_API ?? "",
     disabled: chosen.disabled,
     complain,

@@ -3,6 +3,7 @@
 import type { AsyncLocalStorage } from "node:async_hooks";
 import { monotonicUs } from "./clock";
 import { newId } from "./ids";
+import type { Sampler } from "./sampler";
 import { type Attributes, Flag, Kind, MAX_EVENTS, MAX_TEXT, Span, Status } from "./span";
 import { TraceHeader } from "./trace_header";
 import type { Trigger } from "./trigger";
@@ -19,7 +20,10 @@ export class Recorder {
   private clockOffsetUs = 0;
   private flushesAtExit = false;
 
-  constructor(readonly wire: Wire) {
+  constructor(
+    readonly wire: Wire,
+    private readonly sampler: Sampler,
+  ) {
     this.setClock();
   }
 
@@ -47,7 +51,9 @@ export class Recorder {
     this.setClock();
     this.root = undefined;
     let header = new TraceHeader(rawHeader);
+    let undecided: TraceHeader | undefined;
     if (header.traceId === "") header.beginTrace();
+    else if (this.sampler.isOurs(header)) undecided = header;
     const producers = trigger?.producers ?? [];
     const only = producers[0]?.header;
     let linked = producers;
@@ -56,6 +62,7 @@ export class Recorder {
       header = only;
       linked = [];
     }
+    if (header === undecided) this.sampler.decide(header);
     const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
     const span = new Span(name, trigger?.kind ?? Kind.Server, header.traceId, newId(8), header.parentId, flags, this.now());
     span.attributes = { ...attributes, ...trigger?.attributes };

@@ -56,7 +56,7 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         }
         hello["env"]["_HANDLER"] = name
         socket_name = environ.get("OTEL_XRAY_AGENT_SOCKET") or "otel-xray"
-        started = recorder.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()))
+        started = recorder.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()), environ)
         # During init, so that the extension knows before the first invocation that a done frame will come.
         started.wire.connect()
         listed = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")

@@ -11,6 +11,7 @@ from otel_xray.encoder import MAX_TEXT, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from otel_xray.triggers import Trigger
@@ -143,11 +144,44 @@ def _trace_id(text: str) -> bytes:
     return _hex(parts[1] + parts[2], 16)
 
 
+class Sampler:
+    """Decides where neither Lambda nor a caller has, so that what the function calls is told.
+
+    Without active tracing Lambda makes up ``Sampled=0`` (LAM-6). Whoever decides says yes now and then, so until a yes
+    has been seen, a no is nobody's.
+    """
+
+    FIVE_PERCENT = b"\x0c\xcc\xcc\xcd"
+
+    __slots__ = ("_decides", "_second", "_somebody_decides")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        sampling = environ.get("OTEL_XRAY_SAMPLING", "").strip().lower()
+        mode = environ.get("OTEL_XRAY_TRACING_MODE", "").strip().lower()
+        self._decides = sampling not in ("respect", "off", "rules") and mode != "active"
+        self._somebody_decides = False
+        self._second = 0
+
+    def is_ours(self, header: TraceHeader) -> bool:
+        """Whether the decision on an invocation is left to the function."""
+        if header.sampled == "1":
+            self._somebody_decides = True
+            return False
+        return self._decides and not (header.sampled == "0" and self._somebody_decides)
+
+    def decide(self, header: TraceHeader) -> None:
+        """X-Ray's default rule: one a second, and 5 % of the others (SMP-15)."""
+        second = int(time.time())
+        is_first, self._second = second != self._second, second
+        header.sampled = "1" if is_first or header.trace_id[12:] < self.FIVE_PERCENT else "0"
+
+
 class Recorder:
     """Keeps the current span of each context, and writes what happens to the wire."""
 
-    def __init__(self, connection: wire.Wire) -> None:
+    def __init__(self, connection: wire.Wire, environ: Mapping[str, str]) -> None:
         self.wire = connection
+        self._sampler = Sampler(environ)
         self.root: Span | None = None
         """The handler's span while it runs. Work in threads without a context of its own belongs to it."""
         self.header: TraceHeader | None = None
@@ -170,8 +204,11 @@ class Recorder:
     ) -> bool:
         """The handler begins. False when there is nobody to record for."""
         header = TraceHeader(raw_header)
+        undecided = None
         if not header.trace_id:
             header.begin_trace()
+        elif self._sampler.is_ours(header):
+            undecided = header
         links = None
         if trigger is not None:
             attributes.update(trigger.attributes)
@@ -187,6 +224,8 @@ class Recorder:
                         for producer, said in producers
                         if producer.trace_id != header.trace_id
                     ]
+        if header is undecided:
+            self._sampler.decide(header)
         flags = SAMPLED | REMOTE_KNOWN | REMOTE if header.sampled == "1" else 0
         kind = SERVER if trigger is None else trigger.kind
         span = Span(name, kind, header.trace_id, header.parent_id, flags, time.time_ns())
