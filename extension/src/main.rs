@@ -5,7 +5,7 @@ use otel_xray::export::Clients;
 use otel_xray::lambda;
 use otel_xray::log::{Level, Log};
 use otel_xray::receive::telemetry_http::TelemetryListener;
-use otel_xray::receive::{Received, agent_fifo, agent_socket, daemon_udp, otlp_http};
+use otel_xray::receive::{Received, agent_fifo, agent_socket, daemon_tcp, daemon_udp, otlp_http};
 use otel_xray::settings::Settings;
 use otel_xray::translate::Function;
 use std::process::ExitCode;
@@ -46,8 +46,10 @@ async fn serve(address: String, settings: Settings, log: Log) {
     let variable = |name: &str| std::env::var(name).ok();
     let (received_in, received) = mpsc::channel(QUEUE);
     let mut telemetry = None;
+    let clients = Arc::new(Clients::new(variable).with_log(log.clone()));
     if settings.enabled {
         listen(&settings, &received_in, &log);
+        stand_in_for_daemon(&settings, &clients, &log);
         telemetry = settings.platform_events.then(|| listen_to_platform(&received_in, &log)).flatten();
     }
     let (turns_in, turns) = mpsc::channel(1);
@@ -62,7 +64,6 @@ async fn serve(address: String, settings: Settings, log: Log) {
         annotates_all: settings.annotations.iter().any(|name| name == "*"),
         adopt: settings.adopt,
     };
-    let clients = Arc::new(Clients::new(variable).with_log(log.clone()));
     let conductor = Conductor::new(settings, function, clients, log.clone());
     let conducting = tokio::spawn(conductor.run(turns, received, registered));
     // The queue stays open when nothing listens.
@@ -131,6 +132,31 @@ fn listen(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
                 ),
             ),
         }
+    }
+}
+
+/// Opens the daemon's TCP port, where X-Ray SDKs ask for sampling rules (DMN-8).
+fn stand_in_for_daemon(settings: &Settings, clients: &Arc<Clients>, log: &Log) {
+    let Some(address) = settings.daemon else { return };
+    match daemon_tcp::bind(address) {
+        Ok(listener) => {
+            let clients = Arc::clone(clients);
+            let forward = daemon_tcp::forward(move |path, body| {
+                let clients = Arc::clone(&clients);
+                async move {
+                    let answer = clients.post(path, body, daemon_tcp::ANSWER_WITHIN).await;
+                    answer.map_err(|error| error.to_string())
+                }
+            });
+            tokio::spawn(daemon_tcp::serve(listener, forward, log.clone()));
+        }
+        Err(error) => log.say(
+            Level::Info,
+            format_args!(
+                "the X-Ray daemon's TCP port {address} could not be opened ({error}): an X-Ray SDK in the function \
+                 samples by its default rule; set OTEL_XRAY_DAEMON to another address, or to off"
+            ),
+        ),
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Conductor, Held};
 use crate::accounts::Reason;
 use crate::export::{self, Flushed, Moment, Outlets, Window};
 use crate::invocation::Batch;
+use crate::sampling::{Due, Learned};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -17,13 +18,13 @@ const UNHELD: Duration = Duration::from_secs(1);
 /// A flush under way, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Flush {
-    pub(super) task: JoinHandle<(Outlets, Vec<Flushed>)>,
+    pub(super) task: JoinHandle<(Outlets, Vec<Flushed>, Option<Learned>)>,
     spans: u64,
     finished: Option<oneshot::Sender<()>>,
 }
 
 /// What a flush ends with.
-pub(super) type FlushResult = Result<(Outlets, Vec<Flushed>), JoinError>;
+pub(super) type FlushResult = Result<(Outlets, Vec<Flushed>, Option<Learned>), JoinError>;
 
 impl Conductor {
     /// The invocation is over: flush what it left, then let Lambda go on. An earlier flush is waited for, within the
@@ -88,7 +89,7 @@ impl Conductor {
             Some(batch) => {
                 let until = self.unheld_until(latest);
                 let window = Window { now: Moment::now(), until, is_last: false };
-                self.spawn_flush(outlets, batch, window, None);
+                self.spawn_flush(outlets, batch, window, None, None);
             }
             None => self.outlets = Some(outlets),
         }
@@ -104,7 +105,9 @@ impl Conductor {
         self.books.note_received(self.machine.take_accounts());
         self.restore();
         let outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
-        if !self.machine.has_something_new() && !outlets.has_waiting() {
+        // Behind an invocation, while the environment is awake for it: there are no timers in a freeze (SMP-17).
+        let due = if finished.is_some() { self.machine.sampling_due(unix_nanos()) } else { None };
+        if !self.machine.has_something_new() && !outlets.has_waiting() && due.is_none() {
             self.outlets = Some(outlets);
             if let Some(finished) = finished {
                 let _ = finished.send(());
@@ -114,7 +117,7 @@ impl Conductor {
         let batch = self.machine.take_batch();
         let window = Window { now: Moment::now(), until, is_last };
         self.rhythm.flushed(window.now);
-        self.spawn_flush(outlets, batch, window, finished);
+        self.spawn_flush(outlets, batch, window, due, finished);
     }
 
     fn spawn_flush(
@@ -122,13 +125,21 @@ impl Conductor {
         mut outlets: Outlets,
         batch: Batch,
         window: Window,
+        due: Option<Due>,
         finished: Option<oneshot::Sender<()>>,
     ) {
         let spans = if batch.is_progress { 0 } else { batch.spans() };
         let function = Arc::clone(&self.function);
+        let (clients, log) = (Arc::clone(&self.clients), self.log.clone());
         let task = tokio::spawn(async move {
-            let flushed = outlets.flush(batch, function, window).await;
-            (outlets, flushed)
+            let sample = async {
+                match due {
+                    Some(due) => Some(clients.sample(due, window.until, &log).await),
+                    None => None,
+                }
+            };
+            let (flushed, learned) = tokio::join!(outlets.flush(batch, function, window), sample);
+            (outlets, flushed, learned)
         });
         self.flush = Some(Flush { task, spans, finished });
     }
@@ -156,7 +167,10 @@ impl Conductor {
     /// Takes down what a flush did, and lets go whoever waited for it.
     pub(super) fn flushed(&mut self, flush: Flush, result: FlushResult) {
         match result {
-            Ok((outlets, flushed)) => {
+            Ok((outlets, flushed, learned)) => {
+                if let Some(learned) = learned {
+                    self.machine.learn_sampling(&learned, unix_nanos());
+                }
                 let waiting = outlets.waiting_spans();
                 for flushed in flushed {
                     let held = waiting.iter().find(|(kind, _)| *kind == flushed.outlet);

@@ -124,19 +124,24 @@ impl Clients {
             .credentials_provider(self.credentials()?)
             // The provider remembers by itself, and refreshes earlier.
             .identity_cache(IdentityCache::no_cache())
-            .use_fips(is_true(self.variable("AWS_USE_FIPS_ENDPOINT")))
-            .use_dual_stack(is_true(self.variable("AWS_USE_DUALSTACK_ENDPOINT")));
-        config.set_endpoint_url(
-            self.variable("AWS_ENDPOINT_URL_XRAY").or_else(|| self.variable("AWS_ENDPOINT_URL")),
-        );
-        let region = self.variable("AWS_REGION").or_else(|| self.variable("AWS_DEFAULT_REGION"));
-        config.set_region(region.map(Region::new));
+            .use_fips(self.is_true("AWS_USE_FIPS_ENDPOINT"))
+            .use_dual_stack(self.is_true("AWS_USE_DUALSTACK_ENDPOINT"));
+        config.set_endpoint_url(self.endpoint_url());
+        config.set_region(self.region().map(Region::new));
         Some(Session { client: Client::from_conf(config.build()), connections })
     }
-}
 
-fn is_true(value: Option<String>) -> bool {
-    value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    pub(super) fn endpoint_url(&self) -> Option<String> {
+        self.variable("AWS_ENDPOINT_URL_XRAY").or_else(|| self.variable("AWS_ENDPOINT_URL"))
+    }
+
+    pub(super) fn region(&self) -> Option<String> {
+        self.variable("AWS_REGION").or_else(|| self.variable("AWS_DEFAULT_REGION"))
+    }
+
+    pub(super) fn is_true(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
 }
 
 #[cfg(test)]

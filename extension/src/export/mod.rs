@@ -17,7 +17,10 @@ mod otlp;
 mod outgoing;
 mod patience;
 mod repair;
+mod rest;
+mod sampling;
 mod send;
+mod sign;
 mod spool;
 mod survival;
 mod telemetry;
@@ -27,6 +30,7 @@ mod xray;
 pub use client::Clients;
 pub use clocks::{Moment, Window};
 pub use daemon::DaemonAddress;
+pub use rest::RestError;
 pub use spool::Spool;
 
 use crate::accounts::{Accounts, Reason};

@@ -3,6 +3,7 @@
 
 pub mod agent_fifo;
 pub mod agent_socket;
+pub mod daemon_tcp;
 pub mod daemon_udp;
 pub mod datagram;
 pub mod frame;

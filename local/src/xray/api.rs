@@ -2,6 +2,7 @@
 
 use super::faults::Faults;
 use super::filter::Filter;
+use super::sampling::Sampling;
 use super::service_graph::service_graph;
 use super::store::{Store, Unprocessed};
 use super::summary::summary;
@@ -14,8 +15,19 @@ const MAX_DOCUMENTS: usize = 50;
 /// Status, error type and message.
 pub(super) type ApiError = (u16, &'static str, String);
 
-pub(super) fn dispatch(path: &str, body: &[u8], store: &Store, faults: &Faults) -> Result<Value, ApiError> {
+pub(super) fn dispatch(
+    path: &str,
+    body: &[u8],
+    store: &Store,
+    faults: &Faults,
+    sampling: &Sampling,
+) -> Result<Value, ApiError> {
+    let request = || -> Result<Value, ApiError> {
+        serde_json::from_slice(body).map_err(|error| invalid(format!("not JSON: {error} (PTS-2)")))
+    };
     let operation = match path {
+        "/GetSamplingRules" => return sampling.rules(&request()?).map_err(invalid),
+        "/SamplingTargets" => return sampling.targets(&request()?).map_err(invalid),
         "/TraceSegments" => put_trace_segments,
         "/TelemetryRecords" => put_telemetry_records,
         "/Traces" => batch_get_traces,
@@ -26,9 +38,7 @@ pub(super) fn dispatch(path: &str, body: &[u8], store: &Store, faults: &Faults) 
             return Err((404, "UnknownOperationException", message));
         }
     };
-    let request: Value =
-        serde_json::from_slice(body).map_err(|error| invalid(format!("not JSON: {error} (PTS-2)")))?;
-    operation(&request, store, faults)
+    operation(&request()?, store, faults)
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {

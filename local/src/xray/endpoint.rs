@@ -4,6 +4,7 @@ use super::api;
 use super::connections::{Connections, Cut};
 use super::faults::{Fault, Faults};
 use super::resettable::{ResetHandle, Resettable};
+use super::sampling::Sampling;
 use super::signature;
 use super::store::Store;
 use bytes::Bytes;
@@ -69,6 +70,7 @@ pub struct Endpoint {
 struct Shared {
     store: Store,
     faults: Faults,
+    sampling: Sampling,
     connections: Connections,
     requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
@@ -108,6 +110,10 @@ impl Endpoint {
 
     pub fn faults(&self) -> Faults {
         self.shared.faults.clone()
+    }
+
+    pub fn sampling(&self) -> Sampling {
+        self.shared.sampling.clone()
     }
 
     pub fn connections(&self) -> Connections {
@@ -194,7 +200,7 @@ async fn answer(
         )),
         (_, Ok(body)) => signature::check(&head.headers)
             .map_err(|(kind, message)| (403, kind, message))
-            .and_then(|()| api::dispatch(&path, body, &shared.store, &shared.faults)),
+            .and_then(|()| api::dispatch(&path, body, &shared.store, &shared.faults, &shared.sampling)),
     };
     if path == "/TraceSegments" {
         documents = body.as_deref().map_or(0, api::count_documents);

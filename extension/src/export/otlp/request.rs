@@ -4,12 +4,8 @@ use super::select::OutgoingSpan;
 use super::settings::OtlpSettings;
 use crate::export::backoff::retry_after;
 use crate::export::connector::Connections;
-use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign as signature,
-};
-use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::identity::Identity;
+use crate::export::sign::sign;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -23,7 +19,7 @@ use prost::Message as _;
 use std::error::Error;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -125,33 +121,6 @@ fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer {
         }
         status => Answer::Refused { status, message },
     }
-}
-
-/// Signs for X-Ray (OEP-1), with the time of now: it may be long after the request was made (BET-35).
-async fn sign(
-    request: &mut Request<SdkBody>,
-    body: &[u8],
-    region: &str,
-    credentials: &SharedCredentialsProvider,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let identity: Identity = credentials.provide_credentials().await?.into();
-    let mut settings = SigningSettings::default();
-    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name("xray")
-        .time(SystemTime::now())
-        .settings(settings)
-        .build()?
-        .into();
-    let headers =
-        request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let uri = request.uri().to_string();
-    let signable = SignableRequest::new("POST", uri, headers, SignableBody::Bytes(body))?;
-    let (instructions, _) = signature(signable, &parameters)?.into_parts();
-    instructions.apply_to_request_http1x(request);
-    Ok(())
 }
 
 /// An error and its causes, in one line.

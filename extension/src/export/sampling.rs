@@ -1,0 +1,71 @@
+//! Fetches the account's sampling rules, and reports what they have decided.
+
+use super::client::Clients;
+use crate::log::{Level, Log};
+use crate::sampling::{Due, Learned};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Pages of rules that are asked for; an account has at most a few.
+const MAX_PAGES: usize = 10;
+
+impl Clients {
+    /// Asks and tells X-Ray what is due, until then at most. What fails is said once: the default rule decides then.
+    pub async fn sample(&self, due: Due, until: Instant, log: &Log) -> Learned {
+        let mut learned = Learned::default();
+        let complain = |error: String| {
+            log.once(
+                "sampling",
+                Level::Warn,
+                format_args!(
+                    "X-Ray's sampling rules could not be had ({error}): one invocation a second and 5 % of the others \
+                     are traced; allow xray:GetSamplingRules and xray:GetSamplingTargets, or unset OTEL_XRAY_SAMPLING"
+                ),
+            );
+        };
+        if due.rules {
+            match self.rules(until).await {
+                Ok(rules) => learned.rules = Some(rules),
+                Err(error) => complain(error),
+            }
+        }
+        if let Some(statistics) = due.statistics {
+            match self.ask("/SamplingTargets", &statistics, until).await {
+                Ok(targets) => learned.targets = Some(targets),
+                Err(error) => complain(error),
+            }
+        }
+        learned
+    }
+
+    /// The rules of all pages.
+    async fn rules(&self, until: Instant) -> Result<Vec<Value>, String> {
+        let mut rules = Vec::new();
+        let mut body = json!({});
+        for _ in 0..MAX_PAGES {
+            let mut page = self.ask("/GetSamplingRules", &body, until).await?;
+            if let Some(records) = page["SamplingRuleRecords"].as_array_mut() {
+                rules.append(records);
+            }
+            match page["NextToken"].take() {
+                Value::String(token) if !token.is_empty() => body = json!({"NextToken": token}),
+                _ => break,
+            }
+        }
+        Ok(rules)
+    }
+
+    async fn ask(&self, path: &str, body: &Value, until: Instant) -> Result<Value, String> {
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = self.post(path, Bytes::from(body.to_string()), left).await;
+        match answer.map_err(|error| error.to_string())? {
+            (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            (status, body) => {
+                let said: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+                Err(format!("{status}: {said}"))
+            }
+        }
+    }
+}
