@@ -4,6 +4,7 @@ use otel_xray::conductor::Conductor;
 use otel_xray::export::Clients;
 use otel_xray::lambda;
 use otel_xray::log::{Level, Log};
+use otel_xray::receive::otlp_intake::Intake;
 use otel_xray::receive::telemetry_http::TelemetryListener;
 use otel_xray::receive::{Received, agent_fifo, agent_socket, daemon_tcp, daemon_udp, otlp_http};
 use otel_xray::settings::Settings;
@@ -108,7 +109,7 @@ fn listen(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
     if let Some(address) = settings.otlp_http {
         match otlp_http::bind(address) {
             Ok(listener) => {
-                tokio::spawn(otlp_http::serve(listener, out.clone(), log.clone()));
+                tokio::spawn(otlp_http::serve(listener, Intake::new(out.clone()), log.clone()));
             }
             Err(error) => log.say(
                 Level::Warn,

@@ -182,6 +182,8 @@ impl Machine {
             Received::Done(connection, done) => self.done(connection, &done, now_unix_nano),
             Received::Closed(connection, fate) => self.closed(connection, fate, now_unix_nano),
             Received::Otlp(resource_spans) => self.otlp(resource_spans, now_unix_nano),
+            // The conductor passes metrics and logs on.
+            Received::Relayed(_) | Received::Next(_) => Signal::Nothing,
             Received::Platform(event) => self.platform(&event, now_unix_nano),
             Received::Document(document) => self.document(*document),
             Received::Lost { reason, spans } => {

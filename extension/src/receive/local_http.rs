@@ -3,8 +3,8 @@
 
 use crate::log::{Level, Log};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -84,15 +84,29 @@ pub(super) async fn serve(
     }
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
-    let read = Limited::new(body, limit).collect();
-    match tokio::time::timeout(BODY_TIME, read).await {
-        Err(_) => Err(BodyError::Slow),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-        Ok(Err(error)) => Err(BodyError::Broken(error.to_string())),
+/// Reads a body of at most `limit` bytes. What is over is read too, and thrown away: who is still sending hears nothing.
+pub(super) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut whole = Vec::with_capacity(expected.min(limit));
+    let mut read = 0;
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
+            let data = frame.into_data().unwrap_or_default();
+            read += data.len();
+            if read <= limit {
+                whole.extend_from_slice(&data);
+            } else {
+                whole = Vec::new();
+            }
+        }
+        Ok(())
+    };
+    let in_time = tokio::time::timeout(BODY_TIME, reading).await;
+    if read > limit {
+        return Err(BodyError::TooLarge);
     }
+    in_time.map_err(|_| BodyError::Slow)?.map(|()| whole.into())
 }
 
 /// A client for the tests of what is served here.

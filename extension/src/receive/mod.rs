@@ -10,20 +10,57 @@ pub mod frame;
 mod local_http;
 pub mod otlp_decode;
 pub mod otlp_http;
+pub mod otlp_intake;
+mod otlp_json;
+mod otlp_schema;
+mod otlp_status;
 pub mod platform;
 pub mod process;
 pub mod telemetry_http;
 
 use crate::accounts::Reason;
 use crate::translate::sdk::SdkDocument;
+use bytes::Bytes;
 use frame::{Done, Entered, Frame, FrameError, Hello};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use platform::PlatformEvent;
 use process::Fate;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// One connection of an agent, numbered in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Connection(pub u64);
+
+/// What an export request holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtlpSignal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+impl OtlpSignal {
+    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    /// The name in paths, and in settings when in capitals.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// An export request that is passed on as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relayed {
+    pub signal: OtlpSignal,
+    /// JSON, else protobuf.
+    pub is_json: bool,
+    pub is_gzip: bool,
+    pub body: Bytes,
+}
 
 /// One thing received.
 #[derive(Debug)]
@@ -36,6 +73,10 @@ pub enum Received {
     /// The connection is at its end: the agent's process is gone, or it begins anew.
     Closed(Connection, Fate),
     Otlp(Vec<ResourceSpans>),
+    /// Metrics or logs.
+    Relayed(Relayed),
+    /// What came before has been taken in, and the next export request may be unpacked.
+    Next(OwnedSemaphorePermit),
     /// A record of the Telemetry API. It may come twice, late, and in any order.
     Platform(Box<PlatformEvent>),
     /// From an X-Ray SDK.
