@@ -6,11 +6,13 @@ use otel_xray::lambda;
 use otel_xray::log::{Level, Log};
 use otel_xray::receive::otlp_intake::Intake;
 use otel_xray::receive::telemetry_http::TelemetryListener;
-use otel_xray::receive::{Received, agent_fifo, agent_socket, daemon_tcp, daemon_udp, otlp_http};
+use otel_xray::receive::{Received, agent_fifo, agent_socket, daemon_tcp, daemon_udp, otlp_grpc, otlp_http};
 use otel_xray::settings::Settings;
 use otel_xray::translate::Function;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 /// Frames and requests that may wait for the conductor before their senders do.
@@ -106,19 +108,12 @@ fn listen(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
             ),
         ),
     }
-    if let Some(address) = settings.otlp_http {
-        match otlp_http::bind(address) {
-            Ok(listener) => {
-                tokio::spawn(otlp_http::serve(listener, Intake::new(out.clone()), log.clone()));
-            }
-            Err(error) => log.say(
-                Level::Warn,
-                format_args!(
-                    "OTLP on {address} could not be opened ({error}): an OpenTelemetry SDK in the function can't send \
-                     here; set OTEL_XRAY_OTLP_HTTP to another address, or to off"
-                ),
-            ),
-        }
+    let intake = Intake::new(out.clone());
+    if let Some(listener) = open_otlp(settings.otlp_http, "OTLP", "OTEL_XRAY_OTLP_HTTP", log) {
+        tokio::spawn(otlp_http::serve(listener, intake.clone(), log.clone()));
+    }
+    if let Some(listener) = open_otlp(settings.otlp_grpc, "OTLP over gRPC", "OTEL_XRAY_OTLP_GRPC", log) {
+        tokio::spawn(otlp_grpc::serve(listener, intake, log.clone()));
     }
     if let Some(address) = settings.daemon {
         match daemon_udp::bind(address) {
@@ -159,6 +154,22 @@ fn stand_in_for_daemon(settings: &Settings, clients: &Arc<Clients>, log: &Log) {
             ),
         ),
     }
+}
+
+/// Opens an OTLP receiver, unless it is turned off.
+fn open_otlp(address: Option<SocketAddr>, what: &str, setting: &str, log: &Log) -> Option<TcpListener> {
+    let address = address?;
+    let bound = otlp_http::bind(address);
+    if let Err(error) = &bound {
+        log.say(
+            Level::Warn,
+            format_args!(
+                "{what} on {address} could not be opened ({error}): an OpenTelemetry SDK in the function can't send \
+                 here; set {setting} to another address, or to off"
+            ),
+        );
+    }
+    bound.ok()
 }
 
 /// Opens the listener for the platform's own records, and gives its address.

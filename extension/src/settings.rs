@@ -41,6 +41,7 @@ const BUFFER_KB: &str = "OTEL_XRAY_BUFFER_KB";
 const TELEMETRY_RECORDS: &str = "OTEL_XRAY_TELEMETRY_RECORDS";
 const OUTLETS: &str = "OTEL_XRAY_OUTLETS";
 const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
+const OTLP_GRPC: &str = "OTEL_XRAY_OTLP_GRPC";
 const DAEMON: &str = "OTEL_XRAY_DAEMON";
 const FLUSH: &str = "OTEL_XRAY_FLUSH";
 const PROGRESS_MS: &str = "OTEL_XRAY_PROGRESS_MS";
@@ -188,7 +189,15 @@ pub const SETTINGS: &[Setting] = &[
         values: "a loopback address and port, or `off`",
         default: "127.0.0.1:4318",
         reader: Reader::Extension,
-        help: "Where an OpenTelemetry SDK in the function can send OTLP over HTTP.",
+        help: "Where an OpenTelemetry SDK in the function can send OTLP over HTTP, in protobuf or JSON. Metrics and logs \
+               go on by the `otlp` outlet, if that is on.",
+    },
+    Setting {
+        name: OTLP_GRPC,
+        values: "a loopback address and port, or `off`",
+        default: "127.0.0.1:4317",
+        reader: Reader::Extension,
+        help: "The same over gRPC.",
     },
     Setting {
         name: DAEMON,
@@ -357,6 +366,8 @@ pub struct Settings {
     /// `None` when turned off.
     pub otlp_http: Option<SocketAddr>,
     /// `None` when turned off.
+    pub otlp_grpc: Option<SocketAddr>,
+    /// `None` when turned off.
     pub daemon: Option<SocketAddr>,
     /// Whether the platform's own records are asked for.
     pub platform_events: bool,
@@ -411,6 +422,7 @@ impl Settings {
             outlets: reader.get(OUTLETS, parse_outlets),
             telemetry_records: reader.get(TELEMETRY_RECORDS, parse_bool),
             otlp_http: reader.get(OTLP_HTTP, parse_listener),
+            otlp_grpc: reader.get(OTLP_GRPC, parse_listener),
             daemon: reader.get(DAEMON, parse_listener),
             platform_events: reader.get(PLATFORM_EVENTS, parse_bool),
             agent_socket: reader.get(AGENT_SOCKET, parse_socket_name),

@@ -46,6 +46,7 @@ def test_registers_receives_flushes(arch: str, tmp_path: Path) -> None:
             "AWS_LAMBDA_FUNCTION_NAME": "smoke",
             "OTEL_XRAY_AGENT_SOCKET": name,
             "OTEL_XRAY_OTLP_HTTP": "off",
+            "OTEL_XRAY_OTLP_GRPC": "off",
             "OTEL_XRAY_DAEMON": "off",
             "OTEL_XRAY_TRACING_MODE": "active",
             # Emulated code is slow; how long a flush takes is not looked at here.

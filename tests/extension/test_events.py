@@ -70,6 +70,7 @@ def extension(opt: Path) -> Iterator[Running]:
             "AWS_SECRET_ACCESS_KEY": "secret",
             "OTEL_XRAY_AGENT_SOCKET": name,
             "OTEL_XRAY_OTLP_HTTP": "off",
+            "OTEL_XRAY_OTLP_GRPC": "off",
             "OTEL_XRAY_DAEMON": "off",
         }
         process = subprocess.Popen([opt / plan.EXTENSION], env=environment, stdout=subprocess.PIPE)

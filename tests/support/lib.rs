@@ -50,6 +50,8 @@ pub struct Stage {
     pub config: Config,
     /// Where the extension listens for OTLP.
     pub otlp: SocketAddr,
+    /// Where it listens for OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
     /// Where it stands in for the X-Ray daemon.
     pub daemon: SocketAddr,
     layer: Layer,
@@ -74,7 +76,7 @@ impl Stage {
         let task = TempDir::new()?;
         std::fs::write(task.path().join("app.py"), source)?;
         let xray = Endpoint::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
-        let otlp = free_address()?;
+        let [otlp, otlp_grpc] = [free_address()?, free_address()?];
         let daemon = free_udp_address()?;
         let mut config = Config::new(layer.directory(), runtime);
         config.task_dir = task.path().into();
@@ -90,11 +92,12 @@ impl Stage {
             let refused = store.put_documents(documents);
             assert!(refused.is_empty(), "the facade segments were refused: {refused:?}");
         }));
-        let mut stage = Self { xray, config, otlp, daemon, layer, facade_spans, _task: task };
+        let mut stage = Self { xray, config, otlp, otlp_grpc, daemon, layer, facade_spans, _task: task };
         stage.set("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument");
         let url = stage.xray.url();
         stage.set("AWS_ENDPOINT_URL_XRAY", &url);
         stage.set("OTEL_XRAY_OTLP_HTTP", &otlp.to_string());
+        stage.set("OTEL_XRAY_OTLP_GRPC", &otlp_grpc.to_string());
         stage.set("OTEL_XRAY_DAEMON", &daemon.to_string());
         stage.set("OTEL_XRAY_LOG_LEVEL", "info");
         Ok(stage)

@@ -83,6 +83,7 @@ fn measure(candidate: &mut Candidate, socket: &str) -> Result<()> {
         .env("AWS_ENDPOINT_URL_XRAY", format!("http://{}", xray.address))
         .env("OTEL_XRAY_AGENT_SOCKET", socket)
         .env("OTEL_XRAY_OTLP_HTTP", "127.0.0.1:0")
+        .env("OTEL_XRAY_OTLP_GRPC", "127.0.0.1:0")
         .env("OTEL_XRAY_DAEMON", "127.0.0.1:0")
         .stdin(Stdio::null())
         .spawn()

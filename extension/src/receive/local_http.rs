@@ -42,13 +42,14 @@ pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Serves for ever. A connection that `may_enter` does not let in is closed.
-pub(super) async fn serve(
+/// Accepts for ever, at most so many connections at once. One ends when its task does.
+pub(super) async fn accept<F>(
     listener: TcpListener,
-    may_enter: fn(&TcpStream) -> bool,
-    handler: Handler,
     log: Log,
-) {
+    mut connected: impl FnMut(TcpStream) -> Option<F>,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = match listener.accept().await {
@@ -63,11 +64,25 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        if !may_enter(&stream) {
-            continue;
+        if let Some(connection) = connected(stream) {
+            tokio::spawn(async move {
+                connection.await;
+                drop(place);
+            });
         }
+    }
+}
+
+/// Serves for ever. A connection that `may_enter` does not let in is closed.
+pub(super) async fn serve(
+    listener: TcpListener,
+    may_enter: fn(&TcpStream) -> bool,
+    handler: Handler,
+    log: Log,
+) {
+    let connected = |stream: TcpStream| {
         let handler = Arc::clone(&handler);
-        tokio::spawn(async move {
+        may_enter(&stream).then_some(async move {
             let service = service_fn(|request| {
                 let answer = handler(request);
                 async move { Ok::<_, Infallible>(answer.await) }
@@ -79,9 +94,9 @@ pub(super) async fn serve(
                 .max_buf_size(64 * 1024)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
-            drop(place);
-        });
-    }
+        })
+    };
+    accept(listener, log, connected).await;
 }
 
 /// Reads a body of at most `limit` bytes. What is over is read too, and thrown away: who is still sending hears nothing.

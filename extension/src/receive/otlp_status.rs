@@ -11,10 +11,12 @@ use serde_json::json;
 /// The codes of gRPC that are used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
+    Ok = 0,
     InvalidArgument = 3,
     DeadlineExceeded = 4,
     ResourceExhausted = 8,
     Unimplemented = 12,
+    Internal = 13,
     Unavailable = 14,
 }
 

@@ -1,0 +1,207 @@
+//! OTLP over gRPC, for a function that carries an OpenTelemetry SDK of its own: the unary `Export` of the trace, metrics
+//! and logs services, plain or gzip, on a loopback address. Bounded as [`super::otlp_http`] is.
+
+use super::OtlpSignal;
+use super::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
+use super::local_http;
+use super::otlp_intake::{Encoding, Intake, MAX_REQUEST_BYTES, Refusal, UNREADABLE};
+use super::otlp_status::{self, Code};
+use crate::log::Log;
+use bytes::Bytes;
+use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a client may take for a request, or to read an answer.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// How long a connection may be idle. A client opens another when it needs one.
+const IDLE_TIME: Duration = Duration::from_mins(5);
+/// Above this, a connection needs room that all share.
+const FREE_BYTES: usize = 64 * 1024;
+const PREFIX_BYTES: usize = 5;
+
+/// Serves for ever.
+pub async fn serve(listener: TcpListener, intake: Intake, log: Log) {
+    local_http::accept(listener, log, |stream| Some(converse(stream, intake.clone()))).await;
+}
+
+/// Serves one connection until either side ends it.
+async fn converse(mut stream: TcpStream, intake: Intake) {
+    let mut connection = Connection::default();
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut buffer = Vec::with_capacity(16 * 1024);
+    let mut until = Instant::now() + REQUEST_TIME;
+    let mut was_under_way = true;
+    loop {
+        let output = connection.output();
+        let write_until = Instant::now() + REQUEST_TIME;
+        if !matches!(timeout_at(write_until, stream.write_all(&output)).await, Ok(Ok(())))
+            || connection.is_over()
+        {
+            return;
+        }
+        buffer.clear();
+        let Ok(read) = timeout_at(until, stream.read_buf(&mut buffer)).await else {
+            connection.close();
+            let _ = stream.try_write(&connection.output());
+            return;
+        };
+        if !matches!(read, Ok(1..)) {
+            return;
+        }
+        if connection.receive(&buffer).is_err() {
+            let _ = stream.try_write(&connection.output());
+            return;
+        }
+        let answered = answer_all(&mut connection, &intake).await;
+        let is_under_way = connection.is_under_way();
+        if answered || is_under_way != was_under_way {
+            until = Instant::now() + if is_under_way { REQUEST_TIME } else { IDLE_TIME };
+        }
+        was_under_way = is_under_way;
+        match (connection.buffered_bytes() > FREE_BYTES, room.is_some()) {
+            (false, true) => room = None,
+            (true, false) => match intake.room(MAX_BUFFERED_BYTES).await {
+                Ok(taken) => room = Some(taken),
+                Err(_) => return,
+            },
+            _ => {}
+        }
+    }
+}
+
+async fn answer_all(connection: &mut Connection, intake: &Intake) -> bool {
+    let mut answered = false;
+    while let Some(request) = connection.next_request() {
+        let stream = request.stream;
+        let answer = match receive(request, intake).await {
+            Ok(unreadable) => taken(unreadable),
+            Err(refusal) => refused(&refusal),
+        };
+        connection.answer(stream, answer);
+        answered = true;
+    }
+    answered
+}
+
+/// Why a call is refused; the text goes with the status.
+#[derive(Debug, thiserror::Error)]
+enum GrpcRefusal {
+    #[error("this is gRPC; OTLP over HTTP has a port of its own")]
+    NotGrpc,
+    #[error("only Export of the trace, metrics and logs services is served here")]
+    Method,
+    #[error("content type {0:?} is not understood: send application/grpc")]
+    ContentType(String),
+    #[error("message encoding {0:?} is not understood: send gzip or identity")]
+    Encoding(String),
+    #[error("the call is not one whole message")]
+    Message,
+    #[error(transparent)]
+    Request(#[from] Refusal),
+}
+
+impl GrpcRefusal {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotGrpc | Self::Method | Self::ContentType(_) | Self::Encoding(_) => Code::Unimplemented,
+            Self::Message => Code::Internal,
+            Self::Request(refusal) => Code::of(refusal),
+        }
+    }
+}
+
+/// Takes a call in, and returns how many of its spans could not be read.
+async fn receive(request: Request, intake: &Intake) -> Result<u64, GrpcRefusal> {
+    let Some(subtype) = request.content_type.strip_prefix("application/grpc") else {
+        return Err(GrpcRefusal::NotGrpc);
+    };
+    if !matches!(subtype.split(';').next(), Some("" | "+proto")) {
+        return Err(GrpcRefusal::ContentType(request.content_type));
+    }
+    let signal = signal_of(&request.path).filter(|_| request.method == "POST").ok_or(GrpcRefusal::Method)?;
+    if request.is_too_large {
+        return Err(Refusal::TooLarge.into());
+    }
+    let (is_gzip, message) = unframe(&request)?;
+    if message.len() > MAX_REQUEST_BYTES {
+        return Err(Refusal::TooLarge.into());
+    }
+    Ok(intake.take(signal, Encoding { is_json: false, is_gzip }, message).await?)
+}
+
+fn signal_of(path: &str) -> Option<OtlpSignal> {
+    match path.strip_prefix("/opentelemetry.proto.collector.")? {
+        "trace.v1.TraceService/Export" => Some(OtlpSignal::Traces),
+        "metrics.v1.MetricsService/Export" => Some(OtlpSignal::Metrics),
+        "logs.v1.LogsService/Export" => Some(OtlpSignal::Logs),
+        _ => None,
+    }
+}
+
+/// The one message of a unary call, and whether it is compressed.
+fn unframe(request: &Request) -> Result<(bool, Bytes), GrpcRefusal> {
+    let Some((&[flag, a, b, c, d], message)) = request.body.split_first_chunk::<PREFIX_BYTES>() else {
+        return Err(GrpcRefusal::Message);
+    };
+    if usize::try_from(u32::from_be_bytes([a, b, c, d])) != Ok(message.len()) {
+        return Err(GrpcRefusal::Message);
+    }
+    let is_gzip = match (flag, request.encoding.as_str()) {
+        (0, _) => false,
+        (1, "gzip") => true,
+        (1, other) if !matches!(other, "" | "identity") => {
+            return Err(GrpcRefusal::Encoding(other.to_owned()));
+        }
+        _ => return Err(GrpcRefusal::Message),
+    };
+    Ok((is_gzip, Bytes::copy_from_slice(message)))
+}
+
+fn taken(unreadable: u64) -> Answer {
+    let message = otlp_status::answer(unreadable, UNREADABLE, false);
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap_or_default().to_be_bytes());
+    body.extend(message);
+    Answer { headers: head("200"), body: Some(body), trailers: status(Code::Ok, "") }
+}
+
+fn refused(refusal: &GrpcRefusal) -> Answer {
+    let http_status = if matches!(refusal, GrpcRefusal::NotGrpc) { "415" } else { "200" };
+    let mut headers = head(http_status);
+    headers.extend(status(refusal.code(), &refusal.to_string()));
+    if matches!(refusal, GrpcRefusal::Encoding(_)) {
+        headers.push(("grpc-accept-encoding", "identity,gzip".to_owned()));
+    }
+    Answer { headers, ..Answer::default() }
+}
+
+fn head(http_status: &str) -> Vec<(&'static str, String)> {
+    vec![(":status", http_status.to_owned()), ("content-type", "application/grpc".to_owned())]
+}
+
+fn status(code: Code, message: &str) -> Vec<(&'static str, String)> {
+    let mut status = vec![("grpc-status", (code as u32).to_string())];
+    if !message.is_empty() {
+        status.push(("grpc-message", percent_encoded(message)));
+    }
+    status
+}
+
+fn percent_encoded(message: &str) -> String {
+    let mut encoded = String::new();
+    for byte in message.bytes().take(300) {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            // Writing to a string does not fail.
+            _ => drop(write!(encoded, "%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use super::super::Received;
+use super::*;
+use crate::log::{Level, test_log};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+use tokio::sync::mpsc;
+
+fn message() -> Vec<u8> {
+    let spans = vec![Span { name: "a".into(), ..Span::default() }];
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+    let mut body = vec![flag];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend_from_slice(message);
+    body
+}
+
+fn call(path: &str, body: Vec<u8>) -> Request {
+    Request {
+        stream: 1,
+        method: "POST".into(),
+        path: format!("/opentelemetry.proto.collector.{path}"),
+        content_type: "application/grpc".into(),
+        encoding: "gzip".into(),
+        body,
+        is_too_large: false,
+    }
+}
+
+const TRACES: &str = "trace.v1.TraceService/Export";
+
+#[tokio::test]
+async fn calls_and_their_statuses() {
+    let (out, mut received) = mpsc::channel(64);
+    let intake = Intake::new(out);
+    let taking = tokio::spawn(async move {
+        let mut spans = 0;
+        let mut relayed = Vec::new();
+        while let Some(received) = received.recv().await {
+            match received {
+                Received::Otlp(resource_spans) => {
+                    spans += resource_spans
+                        .iter()
+                        .flat_map(|one| &one.scope_spans)
+                        .map(|one| one.spans.len())
+                        .sum::<usize>();
+                }
+                Received::Relayed(request) => relayed.push((request.signal, request.is_gzip, request.body)),
+                _ => {}
+            }
+        }
+        (spans, relayed)
+    });
+    let mut bad_text = message();
+    *bad_text.last_mut().unwrap() = 0xff;
+    let plain = || framed(0, &message());
+    let cases = vec![
+        (call(TRACES, plain()), Code::Ok),
+        (call(TRACES, framed(1, &gzip(&message()))), Code::Ok),
+        (call(TRACES, framed(0, &bad_text)), Code::Ok),
+        (call(TRACES, framed(0, &[])), Code::Ok),
+        (call("metrics.v1.MetricsService/Export", framed(0, b"m")), Code::Ok),
+        (call("logs.v1.LogsService/Export", framed(1, b"l")), Code::Ok),
+        (call("profiles.v1development.ProfilesService/Export", plain()), Code::Unimplemented),
+        (Request { method: "GET".into(), ..call(TRACES, plain()) }, Code::Unimplemented),
+        (Request { content_type: "application/json".into(), ..call(TRACES, plain()) }, Code::Unimplemented),
+        (
+            Request { content_type: "application/grpc+json".into(), ..call(TRACES, plain()) },
+            Code::Unimplemented,
+        ),
+        (Request { content_type: "application/grpc+proto".into(), ..call(TRACES, plain()) }, Code::Ok),
+        (Request { encoding: "zstd".into(), ..call(TRACES, framed(1, b"")) }, Code::Unimplemented),
+        (Request { encoding: String::new(), ..call(TRACES, framed(1, b"")) }, Code::Internal),
+        (call(TRACES, framed(2, b"")), Code::Internal),
+        (call(TRACES, vec![0; 4]), Code::Internal),
+        (call(TRACES, [plain(), plain()].concat()), Code::Internal),
+        (call(TRACES, framed(0, b"\xff")), Code::InvalidArgument),
+        (call(TRACES, framed(1, b"no gzip")), Code::InvalidArgument),
+        (call(TRACES, framed(1, &gzip(&vec![0; MAX_REQUEST_BYTES + 1]))), Code::ResourceExhausted),
+        (Request { is_too_large: true, ..call(TRACES, Vec::new()) }, Code::ResourceExhausted),
+    ];
+    for (request, code) in cases {
+        let name = format!("{request:.300?}");
+        let answer = receive(request, &intake).await;
+        let got = answer.as_ref().map_or_else(GrpcRefusal::code, |_| Code::Ok);
+        assert_eq!(got, code, "{name}");
+    }
+    drop(intake);
+    let (spans, relayed) = taking.await.unwrap();
+    assert_eq!(spans, 3);
+    let expected =
+        [(OtlpSignal::Metrics, false, Bytes::from("m")), (OtlpSignal::Logs, true, Bytes::from("l"))];
+    assert_eq!(relayed, expected);
+}
+
+#[test]
+fn an_answer_says_what_was_left_out_and_a_refusal_why() {
+    let body = taken(2).body.unwrap();
+    let partial = ExportTraceServiceResponse::decode(&body[PREFIX_BYTES..]).unwrap().partial_success.unwrap();
+    assert_eq!((partial.rejected_spans, body[4]), (2, u8::try_from(body.len() - PREFIX_BYTES).unwrap()));
+    let refusal = refused(&GrpcRefusal::Encoding("br%é".into()));
+    assert_eq!(refusal.headers[2], ("grpc-status", "12".into()));
+    assert!(refusal.headers[3].1.contains("br%25%C3%A9"), "{:?}", refusal.headers);
+    assert!(refusal.body.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stalls_is_cut() {
+    let (out, _received) = mpsc::channel(1);
+    let listener = local_http::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, Intake::new(out), test_log::capture(Level::Debug).0));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).await.unwrap();
+    let goaway = said.len() - 17;
+    assert_eq!(said[goaway + 3], 7, "{said:?}");
+    server.abort();
+}
