@@ -78,5 +78,6 @@ impl Conductor {
             self.books.drop_missing(Reason::NotSpooled, held, &"it did not end in time");
         }
         self.books.write(held);
+        self.relays.write();
     }
 }

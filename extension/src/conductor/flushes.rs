@@ -73,7 +73,7 @@ impl Conductor {
     pub(super) fn due(&self) -> Option<Instant> {
         let outlets = self.outlets.as_ref()?;
         let is_new = self.machine.has_something_new();
-        if !is_new && !outlets.has_waiting() {
+        if !is_new && !self.relays.has_waiting() && !outlets.has_waiting() {
             return None;
         }
         let now = Moment::now();
@@ -104,7 +104,8 @@ impl Conductor {
     ) {
         self.books.note_received(self.machine.take_accounts());
         self.restore();
-        let outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
+        let mut outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
+        outlets.relay(self.relays.hand_over());
         // Behind an invocation, while the environment is awake for it: there are no timers in a freeze (SMP-17).
         let due = if finished.is_some() { self.machine.sampling_due(unix_nanos()) } else { None };
         if !self.machine.has_something_new() && !outlets.has_waiting() && due.is_none() {
@@ -167,10 +168,11 @@ impl Conductor {
     /// Takes down what a flush did, and lets go whoever waited for it.
     pub(super) fn flushed(&mut self, flush: Flush, result: FlushResult) {
         match result {
-            Ok((outlets, flushed, learned)) => {
+            Ok((mut outlets, flushed, learned)) => {
                 if let Some(learned) = learned {
                     self.machine.learn_sampling(&learned, unix_nanos());
                 }
+                self.relays.note(outlets.take_relayed());
                 let waiting = outlets.waiting_spans();
                 for flushed in flushed {
                     let held = waiting.iter().find(|(kind, _)| *kind == flushed.outlet);

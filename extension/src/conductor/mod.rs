@@ -4,6 +4,7 @@ mod books;
 mod clock;
 mod ending;
 mod flushes;
+mod relays;
 mod rhythm;
 
 use crate::export::{Clients, DaemonAddress, Moment, Outlets, Spool};
@@ -11,11 +12,12 @@ use crate::invocation::{Config, Hold, Machine, Signal};
 use crate::lambda::{Event, Invoke, Registered, Turn};
 use crate::log::Log;
 use crate::receive::Received;
-use crate::settings::Settings;
+use crate::settings::{OutletKind, Settings};
 use crate::translate::Function;
 use books::Books;
 use clock::{instant_of, time_until, unix_nanos, until};
 use flushes::{Flush, joined};
+use relays::Relays;
 use rhythm::Rhythm;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,7 @@ pub struct Conductor {
     settings: Settings,
     machine: Machine,
     books: Books,
+    relays: Relays,
     function: Arc<Function>,
     clients: Arc<Clients>,
     /// `None` while a flush has them.
@@ -80,11 +83,13 @@ impl Conductor {
         let (flush_strategy, now) = (settings.flush, Moment::now());
         let spool_to_read = settings.spool.clone();
         let books = Books::new(&settings.outlets, log.clone());
+        let relays = Relays::new(settings.outlets.contains(&OutletKind::Otlp), log.clone());
         let daemon = DaemonAddress::other_than(settings.daemon);
         let mut conductor = Self {
             settings,
             machine,
             books,
+            relays,
             function: Arc::new(function),
             clients,
             outlets: None,
@@ -231,6 +236,9 @@ impl Conductor {
     }
 
     fn take_in(&mut self, arrived: Received) -> Signal {
+        if let Received::Relayed(request) = arrived {
+            return self.relays.take_in(request);
+        }
         match &arrived {
             Received::Hello(_, hello) => {
                 self.daemon.learn(&hello.env);

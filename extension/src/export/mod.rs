@@ -36,6 +36,7 @@ pub use spool::Spool;
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;
 use crate::log::{Level, Log};
+use crate::receive::{OtlpSignal, Relayed};
 use crate::settings::OutletKind;
 use crate::translate::{Function, Translated, Translator};
 use daemon::Daemon;
@@ -117,7 +118,19 @@ impl Outlets {
 
     /// Whether a flush without new spans would have something to send.
     pub fn has_waiting(&self) -> bool {
-        self.open.iter().any(Outlet::has_waiting)
+        self.open.iter().any(|outlet| outlet.has_waiting() || outlet.has_relayed())
+    }
+
+    /// Metrics and logs for the `otlp` outlet, to be sent on with the next flush.
+    pub fn relay(&mut self, requests: Vec<Relayed>) {
+        if let Some(otlp) = self.open.iter_mut().find_map(Outlet::otlp) {
+            otlp.relay(requests);
+        }
+    }
+
+    /// What became of them since the last time, in requests.
+    pub fn take_relayed(&mut self) -> Vec<(OtlpSignal, Accounts)> {
+        self.open.iter_mut().find_map(Outlet::otlp).map(Otlp::take_relayed).unwrap_or_default()
     }
 
     /// Spans that wait in each outlet.
@@ -210,6 +223,17 @@ impl Outlets {
 }
 
 impl Outlet {
+    fn otlp(&mut self) -> Option<&mut Otlp> {
+        match self {
+            Self::Otlp(otlp) => Some(otlp),
+            Self::Xray(_) | Self::Daemon(_) => None,
+        }
+    }
+
+    fn has_relayed(&self) -> bool {
+        matches!(self, Self::Otlp(otlp) if otlp.has_relayed())
+    }
+
     fn takes_documents(&self) -> bool {
         !matches!(self, Self::Otlp(_))
     }

@@ -37,6 +37,8 @@ pub enum Reason {
     Overrun,
     /// An X-Ray SDK has written it, and the outlet sends OTLP.
     SdkDocument,
+    /// Nothing takes it: metrics and logs without an OTLP endpoint.
+    NoOutlet,
     /// The outlet is not set up, or failed where it must not.
     OutletFailed,
     /// An earlier process left it, longer ago than `OTEL_XRAY_SPOOL_AGE_S` allows.
@@ -63,6 +65,7 @@ impl Reason {
             Self::TimeOutOfRange => "time_out_of_range",
             Self::Overrun => "overrun",
             Self::SdkDocument => "sdk_document",
+            Self::NoOutlet => "no_outlet",
             Self::OutletFailed => "outlet_failed",
             Self::SpoolTooOld => "spool_too_old",
             Self::SpoolUnreadable => "spool_unreadable",

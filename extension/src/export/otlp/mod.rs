@@ -1,5 +1,6 @@
 //! The outlet to an OpenTelemetry collector, or to X-Ray's own OTLP endpoint (xray.md section 19).
 
+mod relay;
 mod request;
 mod select;
 mod settings;
@@ -14,10 +15,11 @@ use super::patience::Patience;
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;
 use crate::log::{Level, Log};
-use crate::receive::otlp_decode;
+use crate::receive::{OtlpSignal, Relayed, otlp_decode};
 use crate::translate::Function;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use request::{Answer, encode, send};
+use relay::Relay;
+use request::{Answer, Body, encode, send};
 use select::{OutgoingSpan, restored, select};
 use settings::OtlpSettings;
 use std::collections::VecDeque;
@@ -48,6 +50,8 @@ pub(super) struct Otlp {
     /// Looked up at the first flush; what does not work is said then.
     endpoint: Option<Result<Arc<Endpoint>, String>>,
     buffer: Buffer<OutgoingSpan>,
+    /// Metrics and logs.
+    relay: Relay,
     patience: Patience,
     last_flush: Option<Moment>,
     jitter: Jitter,
@@ -75,6 +79,7 @@ impl Otlp {
             own,
             endpoint: None,
             buffer: Buffer::new(limit_bytes),
+            relay: Relay::new(limit_bytes, log.clone()),
             patience: Patience::default(),
             last_flush: None,
             jitter: Jitter::new(seed),
@@ -88,6 +93,21 @@ impl Otlp {
 
     pub(super) fn waiting_spans(&self) -> u64 {
         self.buffer.spans()
+    }
+
+    /// Whether metrics or logs wait.
+    pub(super) fn has_relayed(&self) -> bool {
+        self.relay.has_waiting()
+    }
+
+    /// Takes metrics and logs in, to be sent on with the next flush.
+    pub(super) fn relay(&mut self, requests: Vec<Relayed>) {
+        self.relay.add(requests);
+    }
+
+    /// What became of them since the last time.
+    pub(super) fn take_relayed(&mut self) -> Vec<(OtlpSignal, Accounts)> {
+        self.relay.take_accounts()
     }
 
     /// What waits, for the next process, and how many spans.
@@ -107,8 +127,16 @@ impl Otlp {
         self.buffer.take();
     }
 
-    /// Sends the batch's spans, those that have waited first, until all are gone or the time is up (P4).
+    /// Sends the batch's spans, then what is relayed, until all are gone or the time is up (P4).
     pub(super) async fn flush(&mut self, batch: &Batch, function: &Function, window: Window) -> Accounts {
+        let accounts = self.flush_spans(batch, function, window).await;
+        let clients = Arc::clone(&self.clients);
+        self.relay.flush(&clients, self.own, window.until).await;
+        accounts
+    }
+
+    /// Those that have waited go first.
+    async fn flush_spans(&mut self, batch: &Batch, function: &Function, window: Window) -> Accounts {
         let now = window.now;
         let mut accounts = Accounts::default();
         let generation = self.buffer.next_generation();
@@ -200,12 +228,13 @@ impl Otlp {
 
     /// Sends one request, again where that can help and time is left.
     async fn send(&mut self, endpoint: &Endpoint, spans: &[OutgoingSpan], until: Instant) -> Answer {
-        let body = encode(spans, endpoint.settings.gzip);
+        let is_gzip = endpoint.settings.gzip;
+        let body = Body { bytes: encode(spans, is_gzip), is_json: false, is_gzip };
         let mut reconnected = false;
         let mut tries = 0;
         loop {
             let credentials = endpoint.credentials.as_ref();
-            let answer = send(&endpoint.settings, &endpoint.connections, credentials, body.clone()).await;
+            let answer = send(&endpoint.settings, &endpoint.connections, credentials, &body).await;
             let at_least = match &answer {
                 Answer::Taken { .. } | Answer::Refused { .. } => return answer,
                 Answer::Silence(_) if !reconnected => {
@@ -255,13 +284,13 @@ impl Otlp {
 
     fn endpoint(&mut self) -> Result<Arc<Endpoint>, String> {
         let (clients, own) = (&self.clients, self.own);
-        self.endpoint.get_or_insert_with(|| open(clients, own).map(Arc::new)).clone()
+        self.endpoint.get_or_insert_with(|| open(OtlpSignal::Traces, clients, own).map(Arc::new)).clone()
     }
 }
 
-fn open(clients: &Clients, own: Option<SocketAddr>) -> Result<Endpoint, String> {
+fn open(signal: OtlpSignal, clients: &Clients, own: Option<SocketAddr>) -> Result<Endpoint, String> {
     let settings =
-        OtlpSettings::read(|name| clients.variable(name), own).map_err(|error| error.to_string())?;
+        OtlpSettings::read(signal, |name| clients.variable(name), own).map_err(|error| error.to_string())?;
     let connections = match &settings.certificate {
         Some(path) => Connections::new(Some(path)).map_err(|error| error.to_string())?,
         None => clients.connections().ok_or("there is no TLS to be had")?,

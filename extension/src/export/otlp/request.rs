@@ -38,6 +38,14 @@ pub(super) enum Answer {
     NoCredentials(String),
 }
 
+/// A request's body.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) is_json: bool,
+    pub(super) is_gzip: bool,
+}
+
 /// The spans as a request body.
 pub(super) fn encode(spans: &[OutgoingSpan], gzip: bool) -> Bytes {
     let mut resource_spans: Vec<ResourceSpans> = Vec::new();
@@ -65,15 +73,16 @@ pub(super) async fn send(
     settings: &OtlpSettings,
     connections: &Connections,
     credentials: Option<&SharedCredentialsProvider>,
-    body: Bytes,
+    body: &Body,
 ) -> Answer {
+    let content_type = if body.is_json { "application/json" } else { "application/x-protobuf" };
     let mut request = Request::post(&settings.url)
-        .header("content-type", "application/x-protobuf")
+        .header("content-type", content_type)
         .header("user-agent", concat!("otel-xray/", env!("CARGO_PKG_VERSION")));
-    if settings.gzip {
+    if body.is_gzip {
         request = request.header("content-encoding", "gzip");
     }
-    let mut request = match request.body(SdkBody::from(body.clone())) {
+    let mut request = match request.body(SdkBody::from(body.bytes.clone())) {
         Ok(request) => request,
         Err(error) => return Answer::Refused { status: 0, message: error.to_string() },
     };
@@ -81,7 +90,7 @@ pub(super) async fn send(
         request.headers_mut().insert(name, value.clone());
     }
     if let Some((region, credentials)) = settings.sign_for.as_deref().zip(credentials)
-        && let Err(error) = sign(&mut request, &body, region, credentials).await
+        && let Err(error) = sign(&mut request, &body.bytes, region, credentials).await
     {
         return Answer::NoCredentials(error.to_string());
     }

@@ -1,5 +1,6 @@
 //! Where OTLP goes: the standard `OTEL_EXPORTER_OTLP_*` variables.
 
+use crate::receive::OtlpSignal;
 use http::{HeaderName, HeaderValue, Uri};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -37,10 +38,10 @@ pub(super) struct OtlpSettings {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Misconfigured {
     #[error(
-        "OTEL_XRAY_OUTLETS names otlp, and there is no endpoint: set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, for example to \
-         https://collector.example:4318/v1/traces"
+        "OTEL_XRAY_OUTLETS names otlp, and there is no endpoint: set OTEL_EXPORTER_OTLP_{}_ENDPOINT, for example to \
+         https://collector.example:4318/v1/{}", .0.name().to_ascii_uppercase(), .0.name()
     )]
-    NoEndpoint,
+    NoEndpoint(OtlpSignal),
     #[error("the OTLP endpoint {0:?} is not a URL: it has to begin with http:// or https://")]
     NotAUrl(String),
     #[error(
@@ -59,22 +60,24 @@ pub(super) enum Misconfigured {
 impl OtlpSettings {
     /// Reads the variables. `own` is where this extension takes OTLP in.
     pub(super) fn read(
+        signal: OtlpSignal,
         variable: impl Fn(&str) -> Option<String>,
         own: Option<SocketAddr>,
     ) -> Result<Self, Misconfigured> {
         let either = |name: &str| {
-            variable(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"))
+            variable(&format!("OTEL_EXPORTER_OTLP_{}_{name}", signal.name().to_ascii_uppercase()))
                 .or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
                 .map(|value| value.trim().to_owned())
                 .filter(|value| !value.is_empty())
         };
         // The general endpoint is a base, the other is used as it is.
-        let endpoint = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        let own_endpoint = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.name().to_ascii_uppercase());
+        let endpoint = variable(&own_endpoint)
             .or_else(|| {
                 let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT")?;
-                Some(format!("{}{PATH}", base.trim().trim_end_matches('/')))
+                Some(format!("{}/v1/{}", base.trim().trim_end_matches('/'), signal.name()))
             })
-            .ok_or(Misconfigured::NoEndpoint)?;
+            .ok_or(Misconfigured::NoEndpoint(signal))?;
         let url: Uri = endpoint.trim().parse().map_err(|_| Misconfigured::NotAUrl(endpoint.clone()))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
             return Err(Misconfigured::NotAUrl(endpoint));
@@ -86,6 +89,7 @@ impl OtlpSettings {
             return Err(Misconfigured::Itself(url));
         }
         let wants_signature = match variable("OTEL_XRAY_OTLP_SIGN").as_deref() {
+            _ if signal != OtlpSignal::Traces => false,
             Some("true") => true,
             Some("false") => false,
             _ => is_xray(&url),
@@ -158,7 +162,11 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<OtlpSettings, Misconfigured> {
         let own = Some(([127, 0, 0, 1], 4318).into());
-        OtlpSettings::read(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()), own)
+        OtlpSettings::read(
+            OtlpSignal::Traces,
+            |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()),
+            own,
+        )
     }
 
     const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
