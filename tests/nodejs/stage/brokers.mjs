@@ -153,6 +153,7 @@ export function rabbitmq() {
       [defs.BasicPublish]: (channel, fields) => (state.message = { fields, content: Buffer.alloc(0) }),
       [defs.BasicAck]: () => undefined,
     };
+    socket.on("close", () => queues.clear());
     socket.on("data", (chunk) => {
       state.data = Buffer.concat([state.data, chunk]);
       if (!state.greeted) {

@@ -67,14 +67,14 @@ function describe({ document, operationName }: Arguments): [string, Attributes] 
   return [[type, name].filter(Boolean).join(" ") || "graphql.execute", attributes];
 }
 
-const VALUES = new Set(["Int", "Float", "String", "BlockString"]);
+const VALUES: Record<string, string> = { Int: "*", Float: "*", String: '"*"', BlockString: '"*"' };
 
 /** The document as it was written, without the values that are written into it. */
 function masked(first: Token, body: string): string {
   let shown = "";
   let from = 0;
   for (let token: Token | null = first; token !== null && shown.length < MAX_TEXT; token = token.next) {
-    shown += body.slice(from, token.start) + (VALUES.has(token.kind) ? "*" : body.slice(token.start, token.end));
+    shown += body.slice(from, token.start) + (VALUES[token.kind] ?? body.slice(token.start, token.end));
     from = token.end;
   }
   return shown.slice(0, MAX_TEXT);
