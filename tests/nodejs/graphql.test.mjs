@@ -45,3 +45,17 @@ for (const [name, sources] of Object.entries(FORMS))
       assert.doesNotMatch(JSON.stringify(spans, (_, value) => (typeof value === "bigint" ? 0 : value)), /secret/);
       assert.doesNotMatch(run.output(), /\[otel-xray\]/);
     }));
+
+test("operations through Apollo Server", { skip: Number(process.versions.node.split(".")[0]) < 20 }, () =>
+  withFunction(
+    `const { ApolloServer } = require("@apollo/server");
+     const server = new ApolloServer({ typeDefs: "type Query { item: String fails: String }", resolvers: { Query: { item: () => "ok", fails: () => { throw new RangeError("out of stock"); } } } });
+     exports.handler = async () => { const { body } = await server.executeOperation({ query: "query Item { item fails }" }); return body.singleResult.data; };`,
+    {},
+    async (run) => {
+      assert.deepEqual(JSON.parse((await run.invoke()).body), { item: "ok", fails: null });
+      await run.frames.done(1);
+      const span = run.frames.named("query Item");
+      assert.deepEqual([span.status, span.statusMessage, span.parentId], [2, "out of stock", run.frames.named("app.handler").spanId]);
+    },
+  ));

@@ -23,6 +23,19 @@ for (const [name, sources] of Object.entries(LOADER))
       assert.doesNotMatch(run.output(), /\[otel-xray\]/);
     }));
 
+test("a package is loaded by its whole name, here in place of the agent's own", () =>
+  withFunction(
+    `const app = require("express")(); app.use(function check(req, res, next) { next(); }); app.get("/items/:id", (req, res) => res.send("ok"));
+     const handle = require("serverless-http")(app); exports.handler = (event) => handle(event, {});`,
+    { variables: { OTEL_NODE_ENABLED_INSTRUMENTATIONS: "@opentelemetry/instrumentation-express" } },
+    async (run) => {
+      const event = { httpMethod: "GET", path: "/items/7", headers: {}, requestContext: {} };
+      assert.equal(JSON.parse((await run.invoke(event)).body).statusCode, 200);
+      await run.frames.done(1);
+      assert.deepEqual(run.frames.ended.map((span) => span.name), ["middleware - check", "request handler", "app.handler"]);
+    },
+  ));
+
 test("one that is missing is told of with its remedy, and the function runs", () =>
   withFunction(`exports.handler = async () => "ran";`, { variables: { OTEL_NODE_ENABLED_INSTRUMENTATIONS: "nonesuch" } }, async (run) => {
     assert.equal((await run.invoke()).body, '"ran"');

@@ -109,7 +109,7 @@ for (const [style, source] of Object.entries({
       await new Promise((go) => channel.consume("orders", async (message) => { seen.push(message.properties.headers); await null; channel.ack(message); if (seen.length === 2) setImmediate(go); }));
       await connection.close();
       return { seen, failed, options }; };`,
-  callbacks: `import amqp from "amqplib/callback_api"; import { promisify } from "node:util";
+  callbacks: `import { createRequire } from "node:module"; import { promisify } from "node:util"; const amqp = createRequire(import.meta.url)("amqplib/callback_api");
     export const handler = async ({ port }) => {
       const connection = await promisify(amqp.connect)("amqp://user:secret@127.0.0.1:" + port), channel = await promisify(connection.createChannel.bind(connection))(), confirmed = await promisify(connection.createConfirmChannel.bind(connection))();
       const options = { messageId: "m1", correlationId: "c1", headers: { mine: "1" } };

@@ -20,24 +20,28 @@ const request = (path, { method = "GET", routeKey = "$default" } = {}) => ({
 
 const STEPS = `const step = () => new Promise((go) => setTimeout(go, 2));`;
 
-const CASES = {
-  "express, CommonJS": {
-    sources: {
-      "app.js": `const express = require("express"), serverless = require("serverless-http"); const { trace } = require("@opentelemetry/api"); ${STEPS}
-        const app = express(); app.use(express.json()); app.use((req, res, next) => setTimeout(next, 1));
-        const orders = express.Router({ mergeParams: true });
-        orders.get("/orders/:order", async (req, res) => { const id = trace.getActiveSpan().spanContext().spanId; await step(); trace.getTracer("t").startSpan("inner").end(); res.json({ id, params: req.params }); });
-        app.use("/shops/:shop", orders);
-        app.get("/fails", async () => { await step(); throw new RangeError("out of stock"); });
-        app.get("/skips", (req, res, next) => next("route")); app.get("/skips", (req, res) => res.send("second"));
-        app.use((error, req, res, next) => res.status(500).json({ error: error.message }));
-        exports.handler = serverless(app);`,
-    },
-    name: (route) => `request handler - ${route}`,
-    attributes: (route) => ({ "http.route": route, "express.name": route, "express.type": "request_handler" }),
-    skips: true,
-    mounted: "/shops/:shop/orders/:order",
+/** Version 5, or 4 as a library of the tests brings it along. */
+const express = (found) => ({
+  sources: {
+    "app.js": `const express = ${found}, serverless = require("serverless-http"); const { trace } = require("@opentelemetry/api"); ${STEPS}
+      const app = express(); app.use(express.json()); app.use((req, res, next) => setTimeout(next, 1));
+      const orders = express.Router({ mergeParams: true });
+      orders.get("/orders/:order", async (req, res) => { const id = trace.getActiveSpan().spanContext().spanId; await step(); trace.getTracer("t").startSpan("inner").end(); res.json({ id, params: req.params }); });
+      app.use("/shops/:shop", orders);
+      app.get("/fails", (req, res, next) => step().then(() => next(new RangeError("out of stock"))));
+      app.get("/skips", (req, res, next) => next("route")); app.get("/skips", (req, res) => res.send("second"));
+      app.use((error, req, res, next) => res.status(500).json({ error: error.message }));
+      exports.handler = serverless(app);`,
   },
+  name: (route) => `request handler - ${route}`,
+  attributes: (route) => ({ "http.route": route, "express.name": route, "express.type": "request_handler" }),
+  skips: true,
+  mounted: "/shops/:shop/orders/:order",
+});
+
+const CASES = {
+  "express 5": express(`require("express")`),
+  "express 4": { from: 20, ...express(`require("module").createRequire(require.resolve("@apollo/server"))("express")`) },
   "koa, ES module": {
     from: 20,
     sources: {
@@ -139,7 +143,7 @@ test("a framework that listens inside of the function is seen as behind an adapt
   ));
 
 test("turned off, a framework is left alone", () =>
-  withFunction(CASES["express, CommonJS"].sources, { variables: { OTEL_NODE_DISABLED_INSTRUMENTATIONS: "express" } }, async (run) => {
+  withFunction(CASES["express 5"].sources, { variables: { OTEL_NODE_DISABLED_INSTRUMENTATIONS: "express" } }, async (run) => {
     assert.equal(JSON.parse((await run.invoke(request("/skips"))).body).body, "second");
     await run.frames.done(1);
     assert.deepEqual(run.frames.ended.map((span) => span.name), ["app.handler"]);
