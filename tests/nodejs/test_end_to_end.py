@@ -78,3 +78,28 @@ def test_what_was_open_when_the_process_ended_is_in_the_trace(version: int, tmp_
     waiting = [document for document in found if "/waits" in json.dumps(document.get("http", {}))]
     assert len(waiting) == 1
     assert waiting[0]["fault"] is True
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_error_that_express_answers_with_a_page_is_on_its_route(version: int, tmp_path: Path) -> None:
+    function = tmp_path / "function"
+    function.mkdir()
+    (function / "app.js").write_text(
+        "const app = require('express')();\n"
+        "app.get('/items/:id', async () => { throw new RangeError('out of stock'); });\n"
+        "app.use((error, request, response, next) => response.status(500).send(error.message));\n"
+        "exports.handler = require('serverless-http')(app);\n"
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    event = tmp_path / "event.json"
+    http = {"method": "GET", "path": "/items/7", "sourceIp": "192.0.2.1"}
+    request = {"rawPath": "/items/7", "rawQueryString": "", "headers": {}, "requestContext": {"http": http}}
+    event.write_text(json.dumps({"version": "2.0", "routeKey": "$default", **request}))
+    found = documents(invoke(function, scratch, version, [event]))
+    handlers = [document for document in found if document["name"] == "app.handler"]
+    assert len(handlers) == 1
+    assert handlers[0]["fault"] is True
+    assert handlers[0]["metadata"]["default"]["http.route"] == "/items/:id"
+    routes = [document for document in found if document["name"] == "request handler - /items/:id"]
+    assert [route["cause"]["exceptions"][0]["type"] for route in routes] == ["RangeError"]
