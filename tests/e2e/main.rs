@@ -9,6 +9,7 @@ mod main_job;
 mod memory;
 mod otlp;
 mod outlets;
+mod sampling;
 mod sdk_documents;
 mod several_functions;
 mod survival;

@@ -85,3 +85,65 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
     assert_eq!((count("/dropped/invalid_id"), count("/dropped/unreadable")), (1, 1));
     Ok(())
 }
+
+/// Waits until nothing more arrives.
+async fn until_quiet(stage: &Stage) {
+    let (mut seen, mut quiet) = (0, 0);
+    while quiet < 50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let arrived = stage.spans_arrived();
+        quiet = if arrived == seen { quiet + 1 } else { 0 };
+        seen = arrived;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dmn_14_fifty_thousand_documents_at_once_and_the_largest_datagrams_are_all_accounted_for()
+-> Result<()> {
+    /// As much as IPv4 carries in one datagram.
+    const LARGEST: usize = 65_507;
+    const MANY: usize = 50_000;
+    const LARGE: usize = 20;
+    let stage = Stage::scripted(ScriptedRuntime::handler(|_| b"{}".to_vec())).await?;
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
+    let answers = vec![environment.invoke("{}", None).await?];
+    environment.thaw().await?;
+    let own = stage.spans_arrived();
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let document = |number: usize, note: &str| {
+        let one = json!({"id": format!("{:016x}", 1 + number), "name": "many", "start_time": 1_795_224_538,
+            "trace_id": format!("1-6558f1d2-{:024x}", 1 + number / 500), "end_time": 1_795_224_539,
+            "metadata": {"default": {"note": note}}});
+        format!("{HEADER}{one}")
+    };
+    let sending = std::thread::spawn({
+        let (small, daemon) =
+            ((0..MANY).map(|number| document(number, "")).collect::<Vec<_>>(), stage.daemon);
+        let bare = document(MANY, "").len();
+        let large: Vec<String> =
+            (MANY..MANY + LARGE).map(|number| document(number, &"x".repeat(LARGEST - bare))).collect();
+        move || -> std::io::Result<usize> {
+            let mut longest = 0;
+            for datagram in small.iter().chain(&large) {
+                longest = longest.max(socket.send_to(datagram.as_bytes(), daemon)?);
+            }
+            Ok(longest)
+        }
+    });
+    let longest = sending.join().expect("the sender does not panic")?;
+    assert_eq!(longest, LARGEST);
+    until_quiet(&stage).await;
+    let arrived = stage.spans_arrived() - own;
+    let run = stage.end(environment, answers).await?;
+
+    let accounts = run.accounts();
+    assert_eq!(accounts["received"], MANY + LARGE, "{accounts}");
+    let dropped = accounts["dropped"].as_object().cloned().unwrap_or_default();
+    assert!(dropped.keys().all(|reason| matches!(reason.as_str(), "overrun" | "buffer_full")), "{accounts}");
+    let lost: u64 = dropped.values().filter_map(serde_json::Value::as_u64).sum();
+    let carried = accounts["carried"].as_u64().unwrap_or_default();
+    let sent = accounts["sent"].as_u64().unwrap_or_default();
+    assert_eq!(sent + lost + carried, (MANY + LARGE) as u64, "{accounts}");
+    assert!(arrived > 0, "{accounts}");
+    Ok(())
+}

@@ -111,3 +111,38 @@ async fn a_15_spans_and_subsegments_nest_both_ways_sampled_or_kept() -> Result<(
     }
     Ok(())
 }
+
+const POWERTOOLS: &str = include_str!("../functions/python-powertools/app.py");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_11_the_tracer_of_powertools_joins_the_same_trace_sampled_by_whomever() -> Result<()> {
+    for pass_through in [false, true] {
+        let mut stage = Stage::python(POWERTOOLS).await?;
+        if pass_through {
+            stage.pass_through();
+        } else {
+            stage.set("OTEL_XRAY_TRACING_MODE", "active");
+        }
+        let run = stage.run(&[json!({"id": "o-1", "items": ["broken"]})]).await?;
+        assert!(!run.answers[0].is_success(), "{:?}", run.function_lines);
+        let traces = stage.traces();
+        assert_eq!(traces.len(), 1, "pass-through: {pass_through}, {:?}", run.lines);
+        assert_eq!(traces[0].orphans, []);
+        let handler = if pass_through {
+            &traces[0].roots[0]
+        } else {
+            traces[0].find("app.handler").expect("the handler's span")
+        };
+        let opened = opened_in(handler);
+        assert_eq!(opened.iter().map(|child| child.name()).collect::<Vec<_>>(), ["## handler"]);
+        let own = opened[0];
+        assert_eq!(own.children.iter().map(Node::name).collect::<Vec<_>>(), ["## app.price"]);
+        assert_eq!(own.value("/annotations/ColdStart"), true);
+        assert_eq!(own.value("/annotations/Service"), "orders");
+        assert_eq!(own.value("/metadata/orders/order/id"), "o-1");
+        assert_eq!(own.children[0].value("/annotations/items"), 1);
+        assert!(own.flag("fault") && own.children[0].flag("fault") && handler.flag("fault"));
+        assert_eq!(run.complaints(), Vec::<&String>::new());
+    }
+    Ok(())
+}

@@ -39,8 +39,15 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn free_udp_address() -> Result<SocketAddr> {
-    Ok(std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// One that is free for UDP and for TCP, as an X-Ray daemon needs it.
+fn free_daemon_address() -> Result<SocketAddr> {
+    loop {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = socket.local_addr()?;
+        if std::net::TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
 }
 
 /// A function, a layer and an X-Ray that belong together.
@@ -77,7 +84,7 @@ impl Stage {
         std::fs::write(task.path().join("app.py"), source)?;
         let xray = Endpoint::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let [otlp, otlp_grpc] = [free_address()?, free_address()?];
-        let daemon = free_udp_address()?;
+        let daemon = free_daemon_address()?;
         let mut config = Config::new(layer.directory(), runtime);
         config.task_dir = task.path().into();
         "shop".clone_into(&mut config.function_name);
