@@ -198,7 +198,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(60), arrive).await;
+        let waited = tokio::time::timeout(Duration::from_mins(1), arrive).await;
         waited.map_err(|_| anyhow::anyhow!("{} of {spans} spans have arrived", self.spans_arrived()))
     }
 

@@ -79,6 +79,7 @@ impl Signal {
 
 /// Everything the extension knows between events.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is seen by itself, whenever it is")]
 pub struct Machine {
     config: Config,
     agents: Agents,

@@ -168,9 +168,12 @@ mod tests {
     use super::*;
     use crate::log::test_log;
 
-    /// A proxy whose X-Ray answers by what is put in front of it.
-    fn proxy() -> (SocketAddr, Arc<Mutex<Option<(StatusCode, &'static str)>>>, Arc<Mutex<Vec<String>>>) {
-        let xray = Arc::new(Mutex::new(None));
+    /// What X-Ray answers from now on.
+    type Says = Arc<Mutex<Option<(StatusCode, &'static str)>>>;
+
+    /// A proxy, what its X-Ray says, and what is logged.
+    fn proxy() -> (SocketAddr, Says, Arc<Mutex<Vec<String>>>) {
+        let xray = Says::default();
         let says = Arc::clone(&xray);
         let forward = forward(move |_, _| {
             let answer = *says.lock().unwrap();

@@ -145,10 +145,10 @@ mod tests {
 
     #[test]
     fn rows_2_and_4_verdicts() {
+        use Verdict::{Dropped, Kept, Open};
         let keep = |text| Keep::parse(text).unwrap();
         let fine = Outcome::default();
         let failed = Outcome { failed: true, ..fine };
-        use Verdict::{Dropped, Kept, Open};
         let (yes, no) = (format!("{ROOT};Sampled=1"), format!("{ROOT};Sampled=0"));
         for (header, agent, setting, outcome, expected) in [
             (&yes, Some(true), "none", failed, Open),

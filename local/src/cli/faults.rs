@@ -195,7 +195,7 @@ mod tests {
             ("port-taken:2000", FaultKnob::PortTaken(2_000)),
             ("telemetry-large:5", FaultKnob::TelemetryLarge(5)),
             ("clock-jump", FaultKnob::ClockJump(Duration::from_hours(24))),
-            ("clock-jump:60", FaultKnob::ClockJump(Duration::from_secs(60))),
+            ("clock-jump:60", FaultKnob::ClockJump(Duration::from_mins(1))),
         ];
         for (text, knob) in cases {
             assert_eq!(text.parse(), Ok(knob), "{text}");

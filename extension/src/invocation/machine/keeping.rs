@@ -86,7 +86,9 @@ impl Machine {
         let pending = |record: &&Record| is_pending(record) && is_ended(record);
         let ids: Vec<String> =
             self.recent.iter().filter(pending).map(|record| record.invocation.request_id.clone()).collect();
-        ids.iter().for_each(|id| self.settle(id, now_unix_nano));
+        for id in &ids {
+            self.settle(id, now_unix_nano);
+        }
     }
 
     /// Lets go of the held invocation where it is known now that nothing of it is sent.
