@@ -13,6 +13,7 @@ import type * as runtimeHttp from "./runtime_http";
 import type * as trigger from "./trigger";
 import type * as undici from "./undici";
 import type * as web from "./web";
+import type * as xraySdk from "./xray_sdk";
 
 /** Each is a file of its own beside this one. */
 export interface Chunks {
@@ -29,6 +30,7 @@ export interface Chunks {
   trigger: typeof trigger;
   undici: typeof undici;
   web: typeof web;
+  xray_sdk: typeof xraySdk;
 }
 
 const loaded: Partial<Chunks> = {};

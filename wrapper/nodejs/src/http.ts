@@ -17,13 +17,15 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   if (current === undefined) return headers;
   const get = reader(request, headers);
   const signed = isSigned(get("authorization"));
+  const elsewhere = recorder.xraySdk?.records(get("x-amzn-trace-id"));
   if (current.isCall) return withTrace(agent, request, headers, current, signed);
+  if (elsewhere === true) return headers;
   if (isExport(request, get("host"))) return headers;
   const span = recorder.call(request.method);
   if (span === undefined) return headers;
   describe(span, request, get("host"));
   if (signed) describeAwsRequest(span, request.path, get);
-  const sent = guarded(agent, "a trace header", () => withTrace(agent, request, headers, span, signed)) ?? headers;
+  const sent = guarded(agent, "a trace header", () => withTrace(agent, request, headers, span, signed || elsewhere === false)) ?? headers;
   follow(agent, span, request, signed);
   recorder.announce(span);
   return sent;
@@ -56,9 +58,9 @@ function describe(span: Span, request: ClientRequest, hostHeader: string): void 
 }
 
 /** The headers with the trace in them. Those the user has set stay; the AWS SDK's own names the wrong parent. */
-function withTrace(agent: Agent, request: ClientRequest, headers: Headers, span: Span, signed: boolean): Headers {
+function withTrace(agent: Agent, request: ClientRequest, headers: Headers, span: Span, replace: boolean): Headers {
   const get = reader(request, headers);
-  const added = agent.recorder.headers(span).filter(([name]) => signed || get(name.toLowerCase()) === "");
+  const added = agent.recorder.headers(span).filter(([name]) => replace || get(name.toLowerCase()) === "");
   if (!Array.isArray(headers)) {
     for (const [name, value] of added) request.setHeader(name, value);
     return headers;

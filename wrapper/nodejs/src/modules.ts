@@ -13,6 +13,7 @@ type Patches<N extends keyof Chunks> = {
 type Patch = { [N in keyof Chunks]: readonly [instrumentation: string, part: N, patch: Patches<N>] }[keyof Chunks];
 
 const awsSdk3: Patch = ["aws-sdk", "aws_sdk_v3", "patch"];
+const xraySdk: Patch = ["xray-sdk", "xray_sdk", "patch"];
 const pg: Patch = ["pg", "databases", "patchPg"];
 const mysql2: Patch = ["mysql2", "databases", "patchMysql"];
 const ioredis: Patch = ["ioredis", "databases", "patchIoredis"];
@@ -26,6 +27,8 @@ const TABLE: Record<string, Patch> = {
   "@smithy/smithy-client/dist-cjs/index.js": awsSdk3,
   "@aws-sdk/smithy-client/dist-cjs/index.js": awsSdk3,
   "aws-sdk/lib/core.js": ["aws-sdk", "aws_sdk_v2", "patch"],
+  "aws-xray-sdk-core/dist/lib/aws-xray.js": xraySdk,
+  "aws-xray-sdk-core/lib/aws-xray.js": xraySdk,
   "pg/lib/client.js": pg,
   "pg/lib/native/client.js": pg,
   "mysql/lib/Connection.js": ["mysql", "databases", "patchMysql"],

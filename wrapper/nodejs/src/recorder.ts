@@ -12,7 +12,16 @@ import type { Wire } from "./wire";
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
 export type Held = Span | { readonly spanOf: () => Span | undefined };
 
+/** The X-Ray SDK that the function has loaded. */
+export interface XraySdk {
+  /** The innermost subsegment that is open in this context. */
+  current: () => Span | undefined;
+  /** Whether the SDK records the call that carries this trace header; undefined where the header is not the SDK's. */
+  records: (traceHeader: string) => boolean | undefined;
+}
+
 export class Recorder {
+  xraySdk: XraySdk | undefined;
   /** The handler's span while it runs. Work without a context of its own belongs to it. */
   root: Span | undefined;
   private header: TraceHeader | undefined;
@@ -100,7 +109,10 @@ export class Recorder {
     if (this.root === undefined) return undefined;
     const held = this.contexts?.getStore();
     const span = held instanceof Span ? held : held?.spanOf();
-    return span !== undefined && span.endUs === 0 ? span : this.root;
+    const inner = span !== undefined && span.endUs === 0 ? span : this.root;
+    const subsegment = this.xraySdk?.current();
+    // Both enclose what happens here: the later one is the inner one.
+    return subsegment !== undefined && subsegment.startUs > inner.startUs ? subsegment : inner;
   }
 
   /** Runs the function with what is held as its context. */

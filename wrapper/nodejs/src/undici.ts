@@ -43,8 +43,9 @@ function begin(agent: Agent, request: Request): void {
   if (current === undefined) return;
   const headers = headersOf(request);
   const signed = isSigned(headers.get("authorization") ?? "");
-  const url = new URL(request.path, request.origin);
   const inner = current.isCall;
+  if (!inner && recorder.xraySdk?.records(headers.get("x-amzn-trace-id") ?? "") === true) return;
+  const url = new URL(request.path, request.origin);
   const span = inner ? current : recorder.call(request.method);
   if (span === undefined) return;
   if (!inner) {
