@@ -47,7 +47,7 @@ export function holding(context: BridgeContext): HeldContext {
 export function activeContext(agent: Agent): BridgeContext {
   const held = agent.recorder.held();
   const context = contextOf(held);
-  const current = agent.recorder.current();
+  const current = agent.recorder.own();
   if (context.getValue(SPAN) !== undefined || current === undefined) return context;
   return context.setValue(SPAN, bridged(agent, current));
 }

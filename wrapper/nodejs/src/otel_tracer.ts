@@ -50,7 +50,7 @@ function start(agent: Agent, scope: Attributes, name: string, options: SpanOptio
   const span = guarded(agent, "a span", () => {
     const kind = ((options.kind ?? 0) + 1) as Kind;
     const made = recorder.child(String(name), kind, microseconds(options.startTime));
-    if (made !== undefined) setParent(made, (given ?? activeContext(agent)).getValue(SPAN));
+    if (made !== undefined) setParent(made, (given ?? activeContext(agent)).getValue(SPAN), recorder.own());
     return made;
   });
   // Outside of an invocation there is nothing to join.
@@ -70,9 +70,10 @@ function endedSpan(agent: Agent, name: string): BridgeSpan {
 }
 
 /** The parent that the caller named, for example one that came with a message. */
-function setParent(span: Span, parent: unknown): void {
+function setParent(span: Span, parent: unknown, active: Span | undefined): void {
   if (parent instanceof BridgeSpan) {
-    if (parent.span.traceId === NO_TRACE) return;
+    // An active span has been taken for the parent already, or a subsegment of the X-Ray SDK inside of it.
+    if (parent.span.traceId === NO_TRACE || parent.span === active) return;
     span.traceId = parent.span.traceId;
     span.parentId = parent.span.spanId;
     return;

@@ -104,15 +104,20 @@ export class Recorder {
     return this.contexts?.getStore();
   }
 
-  /** The innermost open span of this context; the handler's where the context has none. */
+  /** The innermost open span or subsegment of this context; the handler's where the context has none. */
   current(): Span | undefined {
+    const own = this.own();
+    const subsegment = own === undefined ? undefined : this.xraySdk?.current();
+    // Both enclose what happens here: the later one is the inner one.
+    return subsegment !== undefined && own !== undefined && subsegment.startUs > own.startUs ? subsegment : own;
+  }
+
+  /** The same, without the X-Ray SDK's subsegments. */
+  own(): Span | undefined {
     if (this.root === undefined) return undefined;
     const held = this.contexts?.getStore();
     const span = held instanceof Span ? held : held?.spanOf();
-    const inner = span !== undefined && span.endUs === 0 ? span : this.root;
-    const subsegment = this.xraySdk?.current();
-    // Both enclose what happens here: the later one is the inner one.
-    return subsegment !== undefined && subsegment.startUs > inner.startUs ? subsegment : inner;
+    return span !== undefined && span.endUs === 0 ? span : this.root;
   }
 
   /** Runs the function with what is held as its context. */
