@@ -57,6 +57,11 @@ const FORMS = {
       var app = {}; __export(app, { handler: () => handler });
       module.exports = __toCommonJS(app); async function handler() { return "bundled"; }`,
   },
+  "webpack output": {
+    "app.js": `(()=>{"use strict";var e={d:(t,r)=>{for(var o in r)e.o(r,o)&&!e.o(t,o)&&Object.defineProperty(t,o,{enumerable:!0,get:r[o]})},
+      o:(e,t)=>Object.prototype.hasOwnProperty.call(e,t),r:e=>{Object.defineProperty(e,Symbol.toStringTag,{value:"Module"}),
+      Object.defineProperty(e,"__esModule",{value:!0})}},t={};e.r(t),e.d(t,{handler:()=>r});const r=async()=>"packed";module.exports=t})();`,
+  },
   "TypeScript output": {
     "app.js": '"use strict"; Object.defineProperty(exports, "__esModule", { value: true }); exports.handler = void 0; exports.handler = async () => "ts";',
   },
@@ -213,3 +218,10 @@ for (const variable of ["OTEL_XRAY_ENABLED=false", "OTEL_SDK_DISABLED=true"]) {
     });
   });
 }
+
+test("a runtime client whose native module has another name is known by what it exports", () =>
+  withFunction("exports.handler = async () => 1;", { runtime: "renamed" }, async (run) => {
+    assert.equal((await run.invoke()).body, "1");
+    await run.frames.done(1);
+    assert.equal(run.frames.named("app.handler").parentId, PARENT);
+  }));

@@ -86,6 +86,15 @@ class RuntimeApi {
   }
 }
 
+/** The newest runtime client with its native module in a file of another name. */
+function renamedClient(folder) {
+  const original = path.join(modules, "aws-lambda-ric");
+  fs.mkdirSync(folder);
+  fs.writeFileSync(path.join(folder, "index.mjs"), fs.readFileSync(RUNTIMES.native, "utf8").replaceAll("rapid-client.node", "client.node"));
+  fs.copyFileSync(path.join(original, "rapid-client.node"), path.join(folder, "client.node"));
+  return path.join(folder, "index.mjs");
+}
+
 /** Listens on a free port; returns the address and what closes it. */
 export async function listen(handle) {
   const server = http.createServer(handle);
@@ -134,7 +143,8 @@ export async function withFunction(sources, options, use) {
     OTEL_XRAY_SAMPLING: "respect",
     ...variables,
   };
-  const command = [process.execPath, ...(options.nodeArguments ?? []), RUNTIMES[runtime], handler];
+  const client = runtime === "renamed" ? renamedClient(path.join(folder, "client")) : RUNTIMES[runtime];
+  const command = [process.execPath, ...(options.nodeArguments ?? []), client, handler];
   if (layer) command.unshift(path.join(opt, "otel-instrument"));
   const child = spawn(command[0], command.slice(1), { cwd: task, env: environment, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";

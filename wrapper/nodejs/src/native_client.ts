@@ -11,16 +11,24 @@ interface NativeClient {
 
 type Dlopen = typeof process.dlopen;
 
-/** Waits for the module to be loaded, which happens once, and steps back. */
+/** Waits for the module to be loaded, whatever its file is called, which happens once, and steps back. */
 export function watchNativeClient(agent: Agent, invocation: Invocation): void {
   const original = process.dlopen;
   const dlopen: Dlopen = function (this: unknown, ...args: Parameters<Dlopen>) {
     original.apply(process, args);
-    if (!args[1].endsWith("rapid-client.node")) return;
-    process.dlopen = original;
-    guarded(agent, "the runtime client", () => watch(agent, invocation, (args[0] as NodeJS.Module).exports));
+    guarded(agent, "the runtime client", () => {
+      const { exports } = args[0] as NodeJS.Module;
+      if (!args[1].endsWith("rapid-client.node") && !isClient(exports)) return;
+      process.dlopen = original;
+      watch(agent, invocation, exports as NativeClient);
+    });
   };
   process.dlopen = dlopen;
+}
+
+/** It exports these three functions and nothing else. */
+function isClient(exports: object): boolean {
+  return Object.keys(exports).sort().join() === "done,error,next";
 }
 
 function watch(agent: Agent, invocation: Invocation, client: NativeClient): void {
