@@ -265,7 +265,7 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         reader: Reader::Agent,
         help: "Libraries the Node.js agent leaves alone: `http`, `undici`, `aws-sdk`, `pg`, `mysql`, `mysql2`, `ioredis`, `redis`, \
-               `mongodb`, `express`, `fastify`, `koa`, `graphql`, `kafkajs`, `amqplib`, `opentelemetry`; `*` for all.",
+               `mongodb`, `express`, `fastify`, `koa`, `graphql`, `kafkajs`, `amqplib`, `opentelemetry`, `xray-sdk`; `*` for all.",
     },
     Setting {
         name: "OTEL_NODE_ENABLED_INSTRUMENTATIONS",

@@ -3,6 +3,9 @@
 /** These change what the function writes, and are off until they are asked for. */
 const LOGGERS = ["console", "pino", "winston"];
 
+/** What the function itself records joins in unless it is turned off by name. */
+const OWN = ["opentelemetry", "xray-sdk"];
+
 export interface Chosen {
   disabled: (name: string) => boolean;
   /** Those that are on by name. */
@@ -19,7 +22,7 @@ export function instrumentations(environ: NodeJS.ProcessEnv): Chosen {
   const off = namesIn(environ.OTEL_NODE_DISABLED_INSTRUMENTATIONS);
   const logs = /^(?:true|1|on|yes)$/i.test(environ.OTEL_XRAY_LOG_TRACE_IDS ?? "");
   const wanted = (name: string): boolean =>
-    LOGGERS.includes(name) ? logs || on.includes(name) : on.length === 0 || name === "opentelemetry" || on.includes(name);
+    LOGGERS.includes(name) ? logs || on.includes(name) : on.length === 0 || OWN.includes(name) || on.includes(name);
   const disabled = (name: string): boolean => off.includes(name) || off.includes("*") || !wanted(name);
   return { disabled, named: on.filter((name) => !disabled(name)) };
 }
