@@ -9,7 +9,7 @@ export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
 .PHONY: help demo test soak bench bench-node bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
-.PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-arm64 test-rie test-moto test-e2e
+.PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -101,6 +101,9 @@ test-arm64: layers
 
 test-extension: layer
 	$(PYTEST) tests/extension
+
+test-otlp: layer ## OTLP: the exporters of Python, Node.js and Java, and hostile input (needs npm, mvn)
+	$(PYTEST) tests/otlp
 
 test-rie: layer local
 	$(PYTEST) tests/rie

@@ -9,6 +9,9 @@
 #   layer-build/tools.sh node-build    folder whose node_modules has esbuild and tsc (needs npm)
 #   layer-build/tools.sh node-bench    folder whose node_modules has what the Node.js agent is measured beside (needs npm)
 #   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 24 and what the agent's tests use (needs npm)
+#   layer-build/tools.sh otlp-python   bin folder of the Python that has OpenTelemetry's exporters
+#   layer-build/tools.sh otlp-node     folder whose node_modules has OpenTelemetry's exporters (needs npm)
+#   layer-build/tools.sh otlp-java     folder of the jars of OpenTelemetry's exporters (needs mvn)
 #   layer-build/tools.sh qemu ARCH     user-mode emulator for that architecture
 #   layer-build/tools.sh rie           the Runtime Interface Emulator for this machine
 #   layer-build/tools.sh debian-rust   a rustc that carries the source of its standard library
@@ -118,6 +121,18 @@ qemu() {
     echo "$found"
 }
 
+java_folder() {
+    dir=$tools/$1
+    if ! cmp -s "$2/pom.xml" "$dir/stamp"; then
+        command -v mvn >/dev/null || die "$1 is installed by Maven, and mvn is not on PATH"
+        say "installing $1 ($2/pom.xml)"
+        rm -rf "$dir"
+        mvn -q -B -f "$2/pom.xml" "-Dmaven.repo.local=$tools/maven" dependency:copy-dependencies "-DoutputDirectory=$dir" >&2
+        cp "$2/pom.xml" "$dir/stamp"
+    fi
+    echo "$dir"
+}
+
 cargo_deny() {
     if ! "$tools/cargo/bin/cargo-deny" --version 2>/dev/null | grep -q " $cargo_deny_version\$"; then
         say "compiling cargo-deny $cargo_deny_version, some minutes"
@@ -154,6 +169,9 @@ deny) cargo_deny ;;
 node-bench) npm_folder node-bench "$root/bench/nodejs" ;;
 node-build) npm_folder node-build "$root/layer-build/nodejs" ;;
 node-test) npm_folder node-test "$root/tests/nodejs" ;;
+otlp-python) venv otlp-venv "$root/tests/requirements/otlp.txt" ;;
+otlp-node) npm_folder otlp-node "$root/tests/otlp/nodejs" ;;
+otlp-java) java_folder otlp-java "$root/tests/otlp/java" ;;
 qemu) qemu "${2:?tools: qemu needs an architecture, for example aarch64}" ;;
 rie) rie ;;
 debian-rust) debian_rust ;;

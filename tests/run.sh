@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 limit_s=1800
 [ $# -gt 0 ] || set -- check-format check-lint check-dependencies check-licenses check-clippy test-rust test-fuzz \
-    layer test-layer test-python test-node test-extension test-e2e test-node-e2e test-rie test-moto layers test-arm64 demo
+    layer test-layer test-python test-node test-extension test-otlp test-e2e test-node-e2e test-rie test-moto layers test-arm64 demo
 
 passed=0
 failed=

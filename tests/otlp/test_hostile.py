@@ -1,0 +1,183 @@
+"""Clients that mean no good, or know no better: the memory stays bounded, and the function's own spans arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Receivers, Start
+from lone_extension import TRACE
+from servers import BOUND_S
+
+MAX_RSS_KB = 64 * 1024
+"""Three requests of 4 MB being received, one being decompressed, and its spans."""
+CONNECTIONS = 1000
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def connect(address: str) -> socket.socket:
+    host, port = address.split(":")
+    return socket.create_connection((host, int(port)), timeout=BOUND_S)
+
+
+def peak_kb(at: Receivers) -> int:
+    status = Path(f"/proc/{at.extension.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1])
+
+
+def post(address: str, body: bytes, *headers: str, path: str = "/v1/traces") -> int:
+    """The status that the extension answers with; 0 where it ends the connection instead."""
+    lines = [f"POST {path} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers]
+    with connect(address) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while part := connection.recv(65_536):
+                answer += part
+    return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+def still_works(at: Receivers) -> None:
+    with at.extension.agent() as agent:
+        at.extension.invocation(agent, "after")
+        _, documents = at.extension.xray.requests.get(timeout=BOUND_S)
+        assert [document["trace_id"].replace("-", "")[1:] for document in documents] == [TRACE]
+        at.extension.end()
+    accounts = at.extension.accounts()
+    gone = accounts["sent"] + sum(accounts["dropped"].values()) + sum(accounts["rejected"].values())
+    assert accounts["received"] == gone + accounts["carried"]
+    assert "unaccounted" not in accounts
+    assert not [line for line in at.extension.lines if "panic" in line]
+
+
+PROTOBUF = "Content-Type: application/x-protobuf"
+GZIP = "Content-Encoding: gzip"
+
+
+def empty_spans(count: int) -> bytes:
+    """An export request of so many spans, of two bytes each."""
+
+    def varint(value: int) -> bytes:
+        out = b""
+        while value > 0x7F:
+            out += bytes([value & 0x7F | 0x80])
+            value >>= 7
+        return out + bytes([value])
+
+    spans = b"\x12\x00" * count
+    scope = b"\x12" + varint(len(spans)) + spans
+    return b"\x0a" + varint(len(scope)) + scope
+
+
+def test_bombs_are_refused(receivers: Start) -> None:
+    nested = b"\x00" * 500_000_000
+    with receivers() as at:
+        for body, headers, status in [
+            (gzip.compress(nested, 1), [PROTOBUF, GZIP], 413),
+            (gzip.compress(b"[" * 4_000_000), ["Content-Type: application/json", GZIP], 400),
+            (gzip.compress(empty_spans(2_000_000)), [PROTOBUF, GZIP], 413),
+            (b"\x00" * 20_000_000, [PROTOBUF], 413),
+            (b'{"resourceSpans":[' + b"{}," * 1_300_000 + b"{}]}", ["Content-Type: application/json"], 413),
+        ]:
+            assert post(at.http, body, *headers) == status, headers
+        assert peak_kb(at) < MAX_RSS_KB
+        still_works(at)
+
+
+def test_malformed_everything_is_answered_or_cut(receivers: Start) -> None:
+    with receivers() as at:
+        for seed in range(300):
+            noise = bytes((seed * 7919 + i * i * 31 + (i >> 3)) & 0xFF for i in range(seed * 3))
+            for headers in ([PROTOBUF], [PROTOBUF, GZIP], ["Content-Type: application/json"]):
+                assert post(at.http, noise, *headers) in (200, 400)
+            for begin in (b"", PREFACE, PREFACE + frame(4, 0, 0, b"") + frame(1, 4, 1, b"\x83\x86")):
+                with connect(at.grpc) as connection, contextlib.suppress(OSError):
+                    connection.sendall(begin + noise)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65_536):
+                        pass
+        for junk in (b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00", b"POST / HTTP/9.9\r\n\r\n", b"A" * 200_000):
+            with connect(at.http) as connection, contextlib.suppress(OSError):
+                connection.sendall(junk)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(65_536)
+        assert peak_kb(at) < MAX_RSS_KB
+        still_works(at)
+
+
+def http_drip(address: str) -> socket.socket:
+    connection = connect(address)
+    connection.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\n" + PROTOBUF.encode())
+    return connection
+
+
+def http_body_drip(address: str) -> socket.socket:
+    connection = connect(address)
+    connection.sendall(f"POST /v1/traces HTTP/1.1\r\nHost: x\r\n{PROTOBUF}\r\nContent-Length: 4000000\r\n\r\n".encode())
+    return connection
+
+
+def grpc_drip(address: str) -> socket.socket:
+    connection = connect(address)
+    connection.sendall(PREFACE[:10])
+    return connection
+
+
+def grpc_body_drip(address: str) -> socket.socket:
+    connection = connect(address)
+    connection.sendall(PREFACE + frame(4, 0, 0, b"") + frame(1, 4, 1, b"\x83\x86"))
+    return connection
+
+
+@pytest.mark.parametrize("drip", [http_drip, http_body_drip, grpc_drip, grpc_body_drip])
+def test_a_client_that_stalls_is_cut(receivers: Start, drip: Callable[[str], socket.socket]) -> None:
+    with receivers() as at:
+        with drip(at.grpc if "grpc" in drip.__name__ else at.http) as connection:
+            heard = b""
+            with contextlib.suppress(ConnectionResetError):
+                while part := connection.recv(65_536):
+                    heard += part
+            # An answer where there was a whole head, and in any case the end.
+            assert heard == b"" or heard.startswith(b"HTTP/1.1 408") or heard[3] == 4
+        still_works(at)
+
+
+def test_a_thousand_connections_are_served_as_far_as_there_is_room(receivers: Start) -> None:
+    with receivers() as at, contextlib.ExitStack() as open_connections:
+        half = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n" + PROTOBUF.encode() + b"\r\n\r\n"
+        for address, first in ((at.http, half), (at.grpc, PREFACE + frame(4, 0, 0, b"") + frame(1, 4, 1, b"\x83\x86"))):
+            host, port = address.split(":")
+            for _ in range(CONNECTIONS // 2):
+                connection = open_connections.enter_context(socket.socket())
+                connection.setblocking(False)
+                connection.connect_ex((host, int(port)))
+                with contextlib.suppress(OSError):
+                    connection.sendall(first)
+                with contextlib.suppress(OSError):
+                    connection.send(b"\x00" * 100_000)
+        time.sleep(1)
+        assert peak_kb(at) < MAX_RSS_KB
+        still_works(at)
+
+
+def test_what_stalls_makes_way_for_who_is_in_earnest(receivers: Start) -> None:
+    with receivers() as at:
+        stalled = [http_drip(at.http) for _ in range(100)]
+        assert post(at.http, empty_spans(10), PROTOBUF) == 200
+        for connection in stalled:
+            connection.close()
+        at.extension.end()
+        assert at.extension.accounts()["received"] == 10
