@@ -16,6 +16,7 @@ def table() -> str:
     extension = json.loads((results / "extension.json").read_text())
     python = json.loads((results / "python.json").read_text())
     translate = json.loads((results / "translate.json").read_text())
+    otlp = json.loads((results / "otlp.json").read_text())
     lines = [
         f"Medians of {extension[0]['runs']} interleaved runs on {machine['machine']}, {machine['python']}; nothing "
         f"here ran on AWS. The layer's zip has {machine['zip_bytes'] / 1e6:.2f} MB.",
@@ -34,6 +35,11 @@ def table() -> str:
     lines += [
         "",
         "`bare-hyper` only registers and asks for events; `static` is linked as the layer's extension is.",
+        "",
+        f"An OpenTelemetry SDK's spans over OTLP/HTTP, {otlp['spans_of_a_request']} in a request, on "
+        f"{otlp['connections']} connections: {otlp['spans_per_s']:,.0f} spans a second are taken in, at "
+        f"{otlp['peak_rss_mb']:.0f} MB at most. {otlp['sent_per_s']:,.0f} of them reach X-Ray meanwhile; the others "
+        "find the buffer full, and are counted.",
         "",
         "| Python function | CPU ms of init without | with the layer | of a warm invocation without | with the layer |",
         "|---|---|---|---|---|",

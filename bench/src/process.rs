@@ -15,8 +15,18 @@ pub fn cpu_ms(child: &Child) -> Result<f64> {
 
 /// Resident memory, in MB.
 pub fn rss_mb(child: &Child) -> Result<f64> {
+    status_mb(child, "VmRSS:")
+}
+
+/// The most resident memory so far, in MB.
+pub fn peak_rss_mb(child: &Child) -> Result<f64> {
+    status_mb(child, "VmHWM:")
+}
+
+fn status_mb(child: &Child, field: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kb: f64 = line.split_whitespace().nth(1).context("VmRSS without a number")?.parse()?;
+    let line = status.lines().find(|line| line.starts_with(field)).with_context(|| format!("no {field}"))?;
+    let kb: f64 =
+        line.split_whitespace().nth(1).with_context(|| format!("{field} without a number"))?.parse()?;
     Ok(kb / 1024.0)
 }

@@ -10,7 +10,7 @@ set -eu
 
 seconds=${1:?"usage: tests/fuzz/run.sh SECONDS [TARGET...]"}
 shift
-[ $# -gt 0 ] || set -- otlp_decode frames stacks trace_header translate datagrams
+[ $# -gt 0 ] || set -- otlp_decode otlp_json http2 frames stacks trace_header translate datagrams
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 cd "$root/tests/fuzz"
 out=${CARGO_TARGET_DIR:-$root/target}/fuzz

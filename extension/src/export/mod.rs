@@ -159,6 +159,8 @@ impl Outlets {
             let (batch, function) = (Arc::clone(&batch), Arc::clone(&function));
             let task = tokio::spawn(async move {
                 let Translated { documents, mut accounts } = documents;
+                // Only one kind needs the spans themselves: they are a multiple of their documents in memory.
+                let batch = if outlet.takes_documents() { Arc::default() } else { batch };
                 accounts.add(match &mut outlet {
                     Outlet::Xray(xray) => xray.flush(documents, window).await,
                     Outlet::Daemon(daemon) => daemon.flush(documents, window).await,

@@ -13,13 +13,13 @@ use std::fmt;
 
 /// An export request as protobuf, and the spans that had to be left out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Converted {
-    pub(super) protobuf: Vec<u8>,
-    pub(super) unreadable: u64,
+pub struct Converted {
+    pub protobuf: Vec<u8>,
+    pub unreadable: u64,
 }
 
 /// Reads an `ExportTraceServiceRequest` in JSON.
-pub(super) fn to_protobuf(json: &[u8]) -> Result<Converted, serde_json::Error> {
+pub fn to_protobuf(json: &[u8]) -> Result<Converted, serde_json::Error> {
     static WHOLE: Field = Field { number: 0, name: "", kind: Kind::Message(&REQUEST), repeated: false };
     let mut protobuf = Vec::with_capacity(json.len() / 2);
     let mut faults = Faults::default();

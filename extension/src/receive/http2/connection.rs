@@ -5,7 +5,7 @@ use super::hpack::{self, Decoder};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The most that the requests under way on one connection may hold together.
-pub(in crate::receive) const MAX_BUFFERED_BYTES: usize = 4 * 1024 * 1024 + 5;
+pub const MAX_BUFFERED_BYTES: usize = 4 * 1024 * 1024 + 5;
 const MAX_STREAMS: u32 = 16;
 const MAX_HEADER_BYTES: u16 = 16 * 1024;
 /// How much a client may send before it hears how it goes on.
@@ -15,24 +15,24 @@ const DEFAULT_WINDOW: i64 = 65_535;
 
 /// A request that has arrived whole, or was refused before that.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::receive) struct Request {
-    pub(in crate::receive) stream: u32,
-    pub(in crate::receive) method: String,
-    pub(in crate::receive) path: String,
-    pub(in crate::receive) content_type: String,
+pub struct Request {
+    pub stream: u32,
+    pub method: String,
+    pub path: String,
+    pub content_type: String,
     /// `grpc-encoding`.
-    pub(in crate::receive) encoding: String,
-    pub(in crate::receive) body: Vec<u8>,
+    pub encoding: String,
+    pub body: Vec<u8>,
     /// The body would have been over the limit, and was thrown away.
-    pub(in crate::receive) is_too_large: bool,
+    pub is_too_large: bool,
 }
 
 /// What a request is answered with: the headers, and for a success a message before the trailers.
 #[derive(Debug, Default)]
-pub(in crate::receive) struct Answer {
-    pub(in crate::receive) headers: Vec<(&'static str, String)>,
-    pub(in crate::receive) body: Option<Vec<u8>>,
-    pub(in crate::receive) trailers: Vec<(&'static str, String)>,
+pub struct Answer {
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Option<Vec<u8>>,
+    pub trailers: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +57,14 @@ struct Block {
     bytes: Vec<u8>,
 }
 
+/// The client does not keep to HTTP/2: nothing more can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client broke the rules of HTTP/2")]
+pub struct Broken;
+
+/// A server's side of one connection.
 #[derive(Debug)]
-pub(in crate::receive) struct Connection {
+pub struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     has_begun: bool,
@@ -107,47 +113,50 @@ impl Default for Connection {
 
 impl Connection {
     /// Takes bytes in. An error is the connection's end, and is already in what is to be written.
-    pub(in crate::receive) fn receive(&mut self, bytes: &[u8]) -> Result<(), ()> {
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.input.extend_from_slice(bytes);
         let mut input = std::mem::take(&mut self.input);
         let result = self.read_frames(&mut input);
         self.input = input;
-        result.map_err(|code| self.go_away(code))
+        result.map_err(|code| {
+            self.go_away(code);
+            Broken
+        })
     }
 
     /// What is to be written.
-    pub(in crate::receive) fn output(&mut self) -> Vec<u8> {
+    pub fn output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
     }
 
-    pub(in crate::receive) fn next_request(&mut self) -> Option<Request> {
+    pub fn next_request(&mut self) -> Option<Request> {
         self.requests.pop_front()
     }
 
     /// Bytes of requests that are not whole, or not answered.
-    pub(in crate::receive) fn buffered_bytes(&self) -> usize {
+    pub fn buffered_bytes(&self) -> usize {
         let under_way = self.streams.values().map(|stream| stream.request.body.len());
         let whole = self.requests.iter().map(|request| request.body.len());
         under_way.chain(whole).sum()
     }
 
     /// Whether the client is in the middle of something.
-    pub(in crate::receive) fn is_under_way(&self) -> bool {
+    pub fn is_under_way(&self) -> bool {
         !self.has_begun || !self.input.is_empty() || self.block.is_some() || !self.streams.is_empty()
     }
 
     /// No more is to come, and nothing is under way.
-    pub(in crate::receive) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.is_going_away && self.streams.is_empty()
     }
 
     /// Says that nothing more will be answered.
-    pub(in crate::receive) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.go_away(ErrorCode::None);
     }
 
     /// Answers the request of a stream; a stream that is gone is passed over.
-    pub(in crate::receive) fn answer(&mut self, stream: u32, answer: Answer) {
+    pub fn answer(&mut self, stream: u32, answer: Answer) {
         if !self.streams.contains_key(&stream) {
             return;
         }

@@ -6,4 +6,4 @@ mod frame;
 mod hpack;
 mod huffman;
 
-pub(super) use connection::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
+pub use connection::{Answer, Broken, Connection, MAX_BUFFERED_BYTES, Request};

@@ -1,0 +1,35 @@
+//! Bytes as a gRPC client may write them: the same requests whatever pieces they arrive in, and bounded.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use otel_xray::receive::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+fuzz_target!(|input: &[u8]| {
+    let Some((piece, bytes)) = input.split_first() else { return };
+    let bytes = [PREFACE, bytes].concat();
+    assert_eq!(requests(&bytes, usize::MAX, false), requests(&bytes, usize::from(*piece) + 1, false));
+    requests(&bytes, usize::from(*piece) + 1, true);
+});
+
+fn requests(bytes: &[u8], piece_bytes: usize, answers: bool) -> Vec<Request> {
+    let mut connection = Connection::default();
+    let mut requests = Vec::new();
+    for piece in bytes.chunks(piece_bytes.min(bytes.len())) {
+        let result = connection.receive(piece);
+        assert!(connection.buffered_bytes() <= MAX_BUFFERED_BYTES);
+        if result.is_err() {
+            break;
+        }
+        while let Some(request) = connection.next_request().filter(|_| answers) {
+            let headers = vec![(":status", "200".to_owned())];
+            connection
+                .answer(request.stream, Answer { headers, body: Some(vec![0; 5]), ..Answer::default() });
+        }
+    }
+    if !answers {
+        requests.extend(std::iter::from_fn(|| connection.next_request()));
+    }
+    requests
+}
