@@ -86,13 +86,24 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
     Ok(())
 }
 
-/// Waits until nothing more arrives.
+/// Whether datagrams wait in the kernel for the extension, by its table of sockets.
+fn is_backlogged(stage: &Stage) -> bool {
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    let port = format!(":{:04X}", stage.daemon.port());
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1).is_some_and(|local| local.ends_with(&port))
+            && fields.get(4).is_some_and(|queues| !queues.ends_with(":00000000"))
+    })
+}
+
+/// Waits until everything has been read, and nothing more arrives.
 async fn until_quiet(stage: &Stage) {
     let (mut seen, mut quiet) = (0, 0);
-    while quiet < 50 {
+    while quiet < 100 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let arrived = stage.spans_arrived();
-        quiet = if arrived == seen { quiet + 1 } else { 0 };
+        quiet = if arrived == seen && !is_backlogged(stage) { quiet + 1 } else { 0 };
         seen = arrived;
     }
 }
@@ -139,7 +150,7 @@ async fn dmn_14_fifty_thousand_documents_at_once_and_the_largest_datagrams_are_a
     let accounts = run.accounts();
     assert_eq!(accounts["received"], MANY + LARGE, "{accounts}");
     let dropped = accounts["dropped"].as_object().cloned().unwrap_or_default();
-    assert!(dropped.keys().all(|reason| matches!(reason.as_str(), "overrun" | "buffer_full")), "{accounts}");
+    assert!(!dropped.contains_key("unreadable") && !dropped.contains_key("invalid_id"), "{accounts}");
     let lost: u64 = dropped.values().filter_map(serde_json::Value::as_u64).sum();
     let carried = accounts["carried"].as_u64().unwrap_or_default();
     let sent = accounts["sent"].as_u64().unwrap_or_default();
