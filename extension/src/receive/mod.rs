@@ -9,7 +9,6 @@ pub mod datagram;
 pub mod frame;
 pub mod http2;
 mod local_http;
-pub mod otlp_decode;
 pub mod otlp_grpc;
 pub mod otlp_http;
 pub mod otlp_intake;
@@ -19,6 +18,9 @@ mod otlp_status;
 pub mod platform;
 pub mod process;
 pub mod telemetry_http;
+
+/// In the crate that is compiled for speed: it is at work while the function is.
+pub use crate::translate::otlp_decode;
 
 use crate::accounts::Reason;
 use crate::translate::sdk::SdkDocument;

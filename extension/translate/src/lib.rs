@@ -13,6 +13,7 @@
 
 pub mod accounts;
 pub mod flush;
+pub mod otlp_decode;
 pub mod sdk;
 pub mod trace_header;
 
