@@ -5,6 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use otel_xray::receive::frame::{Decoder, Frame, FrameError};
 use otel_xray::receive::process::Fate;
 use otel_xray::receive::{Connection, Received};
+use otel_xray::sampling::{Keep, Sampling};
 use otel_xray::settings::TracingMode;
 use otel_xray::translate::Translator;
 use otel_xray_fuzz::{NOW_UNIX_NANO, check, hostile, machine};
@@ -16,13 +17,13 @@ fuzz_target!(|input: &[u8]| {
     // Compared as text: a span may hold numbers that are not equal to themselves.
     assert_eq!(format!("{whole:?}"), format!("{pieces:?}"));
 
-    let mut machine = machine(TracingMode::PassThrough, "", false);
+    let mut machine = machine(TracingMode::PassThrough, "", Sampling::Auto, Keep::default());
     let connection = Connection(1);
     for frame in whole {
         machine.receive(Received::of_frame(connection, frame), NOW_UNIX_NANO);
     }
     machine.receive(Received::Closed(connection, Fate::default()), NOW_UNIX_NANO);
-    check(&mut machine, &mut Translator::default(), &hostile::function());
+    check(&mut machine, &mut Translator::default(), &hostile::function(), 0);
 });
 
 fn decode(bytes: &[u8], piece_bytes: usize) -> Vec<Result<Frame, FrameError>> {

@@ -4,15 +4,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use otel_xray::receive::Received;
-use otel_xray::translate::{Keep, Translator};
+use otel_xray::translate::Translator;
 use otel_xray_fuzz::{NOW_UNIX_NANO, check, hostile, machine};
 
 fuzz_target!(|traffic: hostile::Traffic| {
-    let mut machine =
-        machine(traffic.tracing_mode, &traffic.trace_header, traffic.function.keep != Keep::Nothing);
+    let mut machine = machine(traffic.tracing_mode, &traffic.trace_header, traffic.sampling, traffic.keep);
     let mut translator = Translator::default();
+    let mut held = 0;
     for flush in traffic.flushes {
         machine.receive(Received::Otlp(flush), NOW_UNIX_NANO);
-        check(&mut machine, &mut translator, &traffic.function);
+        held = check(&mut machine, &mut translator, &traffic.function, held);
     }
 });

@@ -8,8 +8,9 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use otel_xray::sampling::{Keep, Sampling};
 use otel_xray::settings::TracingMode;
-use otel_xray::translate::{Function, Keep};
+use otel_xray::translate::Function;
 use std::sync::LazyLock;
 
 /// Values within values; the wire format allows about this many.
@@ -63,6 +64,8 @@ pub fn stack(language: &str, text: &str) -> Vec<ResourceSpans> {
 pub struct Traffic {
     pub tracing_mode: TracingMode,
     pub trace_header: String,
+    pub sampling: Sampling,
+    pub keep: Keep,
     pub function: Function,
     pub flushes: Vec<Vec<ResourceSpans>>,
 }
@@ -72,15 +75,18 @@ impl<'a> Arbitrary<'a> for Traffic {
         let function = Function {
             annotations: some(u, 3, text)?,
             annotates_all: u.arbitrary()?,
-            keep: *u.choose(&[Keep::Nothing, Keep::Errors, Keep::All])?,
             adopt: u.arbitrary()?,
             ..function()
         };
         let sampled = *u.choose(&["1", "0", "?"])?;
+        let failures = Keep { errors: true, ..Keep::default() };
+        let all = Keep { all: true, ..Keep::default() };
         let count = u.int_in_range(1..=3)?;
         Ok(Self {
             tracing_mode: *u.choose(&[TracingMode::Auto, TracingMode::Active, TracingMode::PassThrough])?,
             trace_header: format!("{HEADER};Sampled={sampled}"),
+            sampling: *u.choose(&[Sampling::Auto, Sampling::Respect, Sampling::Rules])?,
+            keep: *u.choose(&[Keep::default(), failures, all])?,
             function,
             flushes: (0..count).map(|_| flush(u)).collect::<arbitrary::Result<_>>()?,
         })

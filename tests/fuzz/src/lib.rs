@@ -7,6 +7,7 @@ use otel_xray::accounts::Accounts;
 use otel_xray::invocation::{Config, Machine};
 use otel_xray::lambda::Invoke;
 use otel_xray::receive::Received;
+use otel_xray::sampling::{Keep, Sampling};
 use otel_xray::settings::TracingMode;
 use otel_xray::translate::sdk::SdkDocument;
 use otel_xray::translate::{Function, Translator};
@@ -23,11 +24,13 @@ const MAX_FRAMES: usize = 50;
 const MAX_NUMBER: u64 = i32::MAX as u64;
 
 /// The machine as it is when an invocation has begun.
-pub fn machine(tracing_mode: TracingMode, trace_header: &str, keeps_unsampled: bool) -> Machine {
+pub fn machine(tracing_mode: TracingMode, trace_header: &str, sampling: Sampling, keep: Keep) -> Machine {
     let mut machine = Machine::new(Config {
         tracing_mode,
         buffer_bytes: 8 * 1024 * 1024,
-        keeps_unsampled,
+        sampling,
+        keep,
+        service_name: "checkout".into(),
         memory_mb: Some(512),
     });
     let invoke = Invoke {
@@ -43,13 +46,14 @@ pub fn machine(tracing_mode: TracingMode, trace_header: &str, keeps_unsampled: b
 /// Takes spans in as an OTLP request brings them, and checks what becomes of them.
 pub fn check_otlp(resource_spans: Vec<ResourceSpans>) {
     let header = format!("{};Sampled=1", hostile::HEADER);
-    let mut machine = machine(TracingMode::Auto, &header, false);
+    let mut machine = machine(TracingMode::Auto, &header, Sampling::Auto, Keep::default());
     machine.receive(Received::Otlp(resource_spans), NOW_UNIX_NANO);
-    check(&mut machine, &mut Translator::default(), &hostile::function());
+    check(&mut machine, &mut Translator::default(), &hostile::function(), 0);
 }
 
-/// Flushes the machine: every document must be acceptable, and every span accounted for (P2).
-pub fn check(machine: &mut Machine, translator: &mut Translator, function: &Function) {
+/// Flushes the machine: every document must be acceptable, and every span accounted for (P2). `held` spans were left by
+/// the flush before; how many this one leaves is returned.
+pub fn check(machine: &mut Machine, translator: &mut Translator, function: &Function, held: u64) -> u64 {
     let translated = translator.translate(&machine.take_batch(), function);
     let mut accounts = machine.take_accounts();
     accounts.add(translated.accounts);
@@ -65,13 +69,16 @@ pub fn check(machine: &mut Machine, translator: &mut Translator, function: &Func
         check_cause(&accepted.body);
         documented += document.spans;
     }
-    check_accounts(&accounts, documented + machine.held_spans() as u64);
+    let holds = machine.held_spans() as u64;
+    accounts.receive(held);
+    check_accounts(&accounts, documented + holds);
+    holds
 }
 
 /// Flushes documents of an X-Ray SDK. Whether X-Ray takes one is the SDK's business; that it is short enough, and counted,
 /// is ours.
 pub fn check_documents(documents: Vec<SdkDocument>) {
-    let mut machine = machine(TracingMode::Auto, "", false);
+    let mut machine = machine(TracingMode::Auto, "", Sampling::Auto, Keep::default());
     for document in documents {
         machine.receive(Received::Document(Box::new(document)), NOW_UNIX_NANO);
     }
