@@ -12,7 +12,7 @@
 //!   is compiled for speed and everything else for size.
 //! * [`export`] sends documents to X-Ray and keeps the accounts.
 //!
-//! [`lambda`] speaks the Extensions API; [`conductor`] connects the stages and is the only place where clock,
+//! [`lambda`] speaks the Extensions API; [`listeners`] opens the sockets; [`conductor`] connects the stages and is the only place where clock,
 //! sockets and stages meet. Whatever fails, the function keeps working: every error path ends in asking
 //! Lambda for the next event.
 
@@ -20,6 +20,7 @@ pub mod conductor;
 pub mod export;
 pub mod invocation;
 pub mod lambda;
+pub mod listeners;
 pub mod log;
 pub mod losses;
 pub mod receive;
