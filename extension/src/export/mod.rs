@@ -142,8 +142,11 @@ impl Outlets {
     pub async fn flush(&mut self, batch: Batch, function: Arc<Function>, window: Window) -> Vec<Flushed> {
         let spans = batch.spans();
         let mut takers = self.open.iter().filter(|outlet| outlet.takes_documents()).count();
-        let mut translated = (takers > 0).then(|| self.translator.translate(&batch, &function));
-        let batch = Arc::new(batch);
+        let (mut translated, batch) = if takers == self.open.len() {
+            (Some(self.translator.translate_and_drop(batch, &function)), Arc::default())
+        } else {
+            ((takers > 0).then(|| self.translator.translate(&batch, &function)), Arc::new(batch))
+        };
         let mut under_way = Vec::new();
         for mut outlet in std::mem::take(&mut self.open) {
             let kind = outlet.kind();

@@ -54,6 +54,7 @@ use fields::Spare;
 use flush::{Batch, Collected};
 use memory::{Memory, TraceState};
 use plan::Planned;
+use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What holds for every span of the environment.
@@ -95,18 +96,39 @@ impl Translator {
         if batch.is_progress {
             return show_running(batch, function);
         }
+        self.translate_spans(batch.spans.iter().collect(), batch, function)
+    }
+
+    /// The same, and each span is let go as soon as its document is there: it is a multiple of that in memory.
+    pub fn translate_and_drop(&mut self, mut batch: Batch, function: &Function) -> Translated {
+        if batch.is_progress {
+            return show_running(&batch, function);
+        }
+        let spans = std::mem::take(&mut batch.spans);
+        self.translate_spans(spans, &batch, function)
+    }
+
+    /// Translates the spans, and all else in the batch.
+    fn translate_spans<T: Borrow<Collected>>(
+        &mut self,
+        spans: Vec<T>,
+        batch: &Batch,
+        function: &Function,
+    ) -> Translated {
         let mut accounts = Accounts::default();
-        let mut documents = Vec::with_capacity(batch.spans.len() + batch.sdk_documents.len());
+        let is_worth_nesting = nest::is_worth_it(spans.len());
+        let mut documents = Vec::with_capacity(spans.len() + batch.sdk_documents.len());
         for document in &batch.sdk_documents {
             sdk::note_ids(document, self.memory.trace(document.trace_id));
         }
-        for spans in plan::groups(&batch.spans) {
+        for group in plan::groups(spans) {
+            let spans: Vec<&Collected> = group.iter().map(Borrow::borrow).collect();
             let planned = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
             let (mut ready, is_over_budget) = self.compose(&planned, function, &mut accounts);
             if is_over_budget {
                 ready = self.within_budget(ready, &planned, function, &mut accounts);
             }
-            if nest::is_worth_it(batch.spans.len()) {
+            if is_worth_nesting {
                 nest::nest(ready, &planned, &mut documents);
             } else {
                 documents.extend(ready.into_iter().map(|one| one.document));

@@ -10,6 +10,7 @@ use crate::trace_header::{Sampled, SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use rustc_hash::FxBuildHasher;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -52,20 +53,22 @@ struct Candidate<'a> {
 const GROUP: usize = 512;
 
 /// The spans in groups that hold whole traces. A few spans are one group, as they are.
-pub(super) fn groups(spans: &[Collected]) -> Vec<Vec<&Collected>> {
+pub(super) fn groups<T: Borrow<Collected>>(spans: Vec<T>) -> Vec<Vec<T>> {
     if spans.len() <= GROUP {
-        return vec![spans.iter().collect()];
+        return vec![spans];
     }
-    let mut by_trace: Vec<([u8; 16], &Collected)> =
-        spans.iter().map(|one| (one.span.trace_id.as_slice().try_into().unwrap_or_default(), one)).collect();
+    let trace_id = |one: &T| <[u8; 16]>::try_from(one.borrow().span.trace_id.as_slice()).unwrap_or_default();
+    let mut by_trace: Vec<([u8; 16], T)> = spans.into_iter().map(|one| (trace_id(&one), one)).collect();
     // Stable: of a trace, what came first stays first.
     by_trace.sort_by_key(|(trace_id, _)| *trace_id);
-    let mut groups: Vec<Vec<&Collected>> = Vec::new();
-    for trace in by_trace.chunk_by(|(a, _), (b, _)| a == b) {
-        let trace_spans = trace.iter().map(|(_, one)| *one);
-        match groups.last_mut().filter(|group| group.len() + trace.len() <= GROUP) {
-            Some(group) => group.extend(trace_spans),
-            None => groups.push(trace_spans.collect()),
+    let traces: Vec<usize> = by_trace.chunk_by(|(a, _), (b, _)| a == b).map(<[_]>::len).collect();
+    let mut sorted = by_trace.into_iter().map(|(_, one)| one);
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    for spans_of_trace in traces {
+        let trace = sorted.by_ref().take(spans_of_trace);
+        match groups.last_mut().filter(|group| group.len() + spans_of_trace <= GROUP) {
+            Some(group) => group.extend(trace),
+            None => groups.push(trace.collect()),
         }
     }
     groups

@@ -120,6 +120,25 @@ fn at<'a>(document: &'a Value, path: &str) -> &'a Value {
 }
 
 #[test]
+fn spans_that_are_let_go_leave_the_same_documents() {
+    let spans = (0..2_000_u16).map(|number| {
+        let mut one = span("work", SpanKind::Internal, &[], vec![self::number("n", i64::from(number))]);
+        one.trace_id = [vec![7; 14], (number % 300 + 1).to_be_bytes().to_vec()].concat();
+        one.span_id = (u64::from(number) + 1).to_be_bytes().to_vec();
+        one
+    });
+    let batch = batch(spans.collect(), invocation(&sampled(), Mode::PassThrough));
+    let kept = translate(&batch, &function());
+    let let_go = Translator::default().translate_and_drop(batch, &function());
+    let texts = |translated: &Translated| -> Vec<String> {
+        translated.documents.iter().map(|document| document.json.clone()).collect()
+    };
+    assert_eq!(texts(&kept), texts(&let_go));
+    assert_eq!(kept.documents.iter().map(|document| document.spans).sum::<u64>(), 2_000);
+    assert_eq!(kept.accounts.to_json(), let_go.accounts.to_json());
+}
+
+#[test]
 fn tv_11_row_1_under_active_the_handler_is_one_subsegment_and_there_is_no_segment() {
     let documents = documents(vec![handler(vec![]), span("step", SpanKind::Internal, &[11; 8], vec![])]);
     assert_eq!(documents.len(), 2);
