@@ -41,6 +41,19 @@ const CALLERS = {
   "undici": "const { request } = require('undici'); exports.handler = async ({ url }) => { const { statusCode, body } = await request(url); await body.text(); return statusCode; };",
 };
 
+test("a call of fetch is seen where NODE_OPTIONS has loaded it before the agent", () =>
+  withServer((address) =>
+    withFunction(
+      { "app.js": CALLERS.fetch, "before.js": "fetch('data:,').catch(() => undefined);" },
+      { variables: { NODE_OPTIONS: "--require ./before.js" } },
+      async (run) => {
+        assert.equal((await run.invoke({ url: `http://${address}/` })).body, "200");
+        await run.frames.done(1);
+        assert.deepEqual(run.frames.ended.map(({ name }) => name).sort(), ["GET", "app.handler"]);
+      },
+    ),
+  ));
+
 for (const [name, sources] of Object.entries(CALLERS)) {
   // The undici that is installed wants a newer Node.js.
   const skip = name === "undici" && major < 22;

@@ -12,15 +12,15 @@ export interface Chosen {
   named: string[];
 }
 
-function namesIn(list: string | undefined): string[] {
-  return (list ?? "").split(",").flatMap((name) => name.trim() || []);
+function namesIn(list = ""): string[] {
+  return list === "" ? [] : list.split(",").flatMap((name) => name.trim() || []);
 }
 
 /** A list of those that are on turns all others off; a list of those that are off counts for more. */
 export function instrumentations(environ: NodeJS.ProcessEnv): Chosen {
   const on = namesIn(environ.OTEL_NODE_ENABLED_INSTRUMENTATIONS);
   const off = namesIn(environ.OTEL_NODE_DISABLED_INSTRUMENTATIONS);
-  const logs = /^(?:true|1|on|yes)$/i.test(environ.OTEL_XRAY_LOG_TRACE_IDS ?? "");
+  const logs = ["true", "1", "on", "yes"].includes((environ.OTEL_XRAY_LOG_TRACE_IDS ?? "").toLowerCase());
   const wanted = (name: string): boolean =>
     LOGGERS.includes(name) ? logs || on.includes(name) : on.length === 0 || OWN.includes(name) || on.includes(name);
   const disabled = (name: string): boolean => off.includes(name) || off.includes("*") || !wanted(name);

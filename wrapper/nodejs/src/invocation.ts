@@ -18,7 +18,9 @@ interface ReportedError {
 }
 
 /** One of these is in every event that tells what called the function; no file is read for any other. */
-const SIGNS = /"(?:Records|requestContext|records|detail-type|StateMachine|Context|context)"/;
+const SIGNS = ['"Records"', '"requestContext"', '"records"', '"detail-type"', '"StateMachine"', '"Context"', '"context"'];
+/** No event that says so is shorter. */
+const MIN_TELLING = 12;
 
 export class Invocation {
   private trigger: Trigger | undefined;
@@ -48,7 +50,7 @@ export class Invocation {
       "faas.version": this.environ.AWS_LAMBDA_FUNCTION_VERSION,
     };
     const deadlineMs = Number(text("deadline-ms"));
-    this.trigger = SIGNS.test(event) ? guarded(this.agent, "the event", () => chunk("trigger").read(event)) : undefined;
+    this.trigger = event.length >= MIN_TELLING && SIGNS.some((sign) => event.includes(sign)) ? guarded(this.agent, "the event", () => chunk("trigger").read(event)) : undefined;
     const recording = this.agent.recorder.enter(
       this.environ._HANDLER ?? "",
       text("trace-id"),

@@ -1,6 +1,7 @@
 /** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
 
 import type { Agent } from "./agent";
+import { watchChannels } from "./channels";
 import { chunk } from "./chunks";
 import { offerOtelApi } from "./otel_global";
 import { Invocation } from "./invocation";
@@ -32,13 +33,15 @@ function leaveArguments(): void {
 }
 
 function start(environ: NodeJS.ProcessEnv): void {
+  const env: NodeJS.ProcessEnv = {};
+  for (const name of HELLO_VARIABLES) env[name] = environ[name];
   const hello = {
     agent: "otel-xray-nodejs",
     agent_version: AGENT_VERSION,
     runtime: "nodejs",
     runtime_version: process.versions.node,
     pid: process.pid,
-    env: Object.fromEntries(HELLO_VARIABLES.filter((name) => name in environ).map((name) => [name, environ[name]])),
+    env,
   };
   const wire = new Wire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
   const chosen = instrumentations(environ);
@@ -55,6 +58,7 @@ function start(environ: NodeJS.ProcessEnv): void {
   watchHttp(agent, invocation);
   watchUndici(agent);
   watchTraced(agent);
+  watchChannels(environ.NODE_OPTIONS !== undefined);
   watchModules(agent);
   if (!agent.disabled("opentelemetry")) offerOtelApi(agent);
   if (!agent.disabled("console")) chunk("log_ids").patchConsole(agent, environ.AWS_LAMBDA_LOG_FORMAT === "JSON");

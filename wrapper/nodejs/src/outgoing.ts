@@ -2,6 +2,7 @@
 
 import type { ClientRequest } from "node:http";
 import { type Agent, guarded } from "./agent";
+import { listen } from "./channels";
 import { chunk } from "./chunks";
 import type { Invocation } from "./invocation";
 
@@ -30,13 +31,6 @@ export function watchHttp(agent: Agent, invocation: Invocation): void {
   };
 }
 
-interface Channel {
-  subscribe: (listener: (message: unknown) => void) => void;
-}
-
-/** Held here, because on Node.js 18 a channel that nobody holds is forgotten with its listeners. */
-const channels: Channel[] = [];
-
 /** Tracing channel -> the library that tells of its calls there. */
 const TRACED = {
   "mysql2:query": "mysql2",
@@ -44,23 +38,6 @@ const TRACED = {
   "ioredis:command": "ioredis",
   "node-redis:command": "redis",
 } as const;
-
-/**
- * Listens to the channel of an event, then, from the first such event on, to those that follow it: a function that makes no
- * such call pays for one channel.
- */
-function listen(event: string, followed: string[], on: (event: string, message: unknown) => void): void {
-  const diagnostics = require("node:diagnostics_channel") as { channel: (name: string) => Channel };
-  const subscribe = (name: string): void => {
-    const channel = diagnostics.channel(name);
-    channel.subscribe((message) => {
-      if (name === event) for (const later of followed.splice(0)) subscribe(later);
-      on(name.slice(name.lastIndexOf(":") + 1), message);
-    });
-    channels.push(channel);
-  };
-  subscribe(event);
-}
 
 /** Sees the calls of libraries that tell of them, also of those that are bundled into the function. */
 export function watchTraced(agent: Agent): void {

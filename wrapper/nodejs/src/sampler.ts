@@ -6,15 +6,12 @@ import type { TraceHeader } from "./trace_header";
 const FIVE_PERCENT = "0ccccccd";
 
 export class Sampler {
-  private readonly decides: boolean;
+  private decides: boolean | undefined;
   /** Without active tracing Lambda makes up `Sampled=0` (LAM-6). Whoever decides says yes now and then. */
   private somebodyDecides = false;
   private second = 0;
 
-  constructor(environ: NodeJS.ProcessEnv) {
-    const word = (name: string): string => (environ[name] ?? "").trim().toLowerCase();
-    this.decides = !["respect", "off", "rules"].includes(word("OTEL_XRAY_SAMPLING")) && word("OTEL_XRAY_TRACING_MODE") !== "active";
-  }
+  constructor(private readonly environ: NodeJS.ProcessEnv) {}
 
   /** Whether the decision on an invocation is left to the function. */
   isOurs(header: TraceHeader): boolean {
@@ -22,7 +19,12 @@ export class Sampler {
       this.somebodyDecides = true;
       return false;
     }
+    this.decides ??= !["respect", "off", "rules"].includes(this.word("OTEL_XRAY_SAMPLING")) && this.word("OTEL_XRAY_TRACING_MODE") !== "active";
     return this.decides && !(header.sampled === "0" && this.somebodyDecides);
+  }
+
+  private word(name: string): string {
+    return (this.environ[name] ?? "").trim().toLowerCase();
   }
 
   /** X-Ray's default rule: one a second, and 5 % of the others (SMP-15). */
