@@ -30,7 +30,7 @@ bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray e
 	bench/translate/run
 	python3 bench/figures.py
 
-bench-node: ## what the Node.js agent costs, beside ADOT (needs npm)
+bench-node: layer ## what the Node.js agent costs, beside ADOT (needs npm)
 	bench/nodejs/run
 
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
@@ -63,10 +63,11 @@ check-format:
 
 check-clippy:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --package otel-xray-launcher --profile launcher -- -D warnings
 
 check-lint:
 	"$$($(TOOLS) lint)/ruff" check
-	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/nodejs/run bench/translate/run wrapper/otel-instrument $$(git ls-files '*.sh')
+	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/nodejs/run bench/translate/run $$(git ls-files '*.sh')
 	"$$($(TOOLS) lint)/cfn-lint" template.yaml
 	python3 bench/figures.py --check
 

@@ -1,4 +1,4 @@
-"""Lays the built extension, the wrapper and the agents out as /opt and packs the zips."""
+"""Lays the built extension, the launcher and the agents out as /opt and packs the zips."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", required=True, choices=plan.MACHINES)
     parser.add_argument("--extension", required=True, type=Path, help="the compiled extension")
+    parser.add_argument("--launcher", required=True, type=Path, help="the compiled launcher")
     parser.add_argument("--nodejs-agent", required=True, type=Path, help="folder of the bundled Node.js agent")
     parser.add_argument("--stage", required=True, type=Path, help="folder to lay out as /opt; its content is replaced")
     parser.add_argument("--out", required=True, type=Path, help="folder of the zips")
     arguments = parser.parse_args()
     interpreters = pythons.find()
-    built = Built(arguments.extension, arguments.nodejs_agent)
+    built = Built(arguments.extension, arguments.launcher, arguments.nodejs_agent)
     lay_out(built, ROOT / "wrapper", ROOT / "LICENSE", arguments.stage, interpreters)
     missing = [f"3.{minor}" for minor in plan.PYTHON_MINORS if f"3.{minor}" not in interpreters]
     note = f"; not found here, so without: {', '.join(missing)}" if missing else ""
@@ -51,6 +52,7 @@ class Built:
     """What has been built of the sources."""
 
     extension: Path
+    launcher: Path
     nodejs_agent: Path
     """The folder of the bundled files."""
 
@@ -59,7 +61,7 @@ def lay_out(built: Built, wrapper: Path, license_file: Path, stage: Path, interp
     """Fills the stage folder with what /opt shall hold, and compiles the Python agent."""
     shutil.rmtree(stage, ignore_errors=True)
     agent = wrapper / "python"
-    sources = {plan.EXTENSION: built.extension, plan.WRAPPER: wrapper / "otel-instrument", plan.LICENSE: license_file}
+    sources = {plan.EXTENSION: built.extension, plan.WRAPPER: built.launcher, plan.LICENSE: license_file}
     for source in sorted(agent.rglob("*.py")):
         sources[f"{plan.PYTHON_AGENT}/{source.relative_to(agent).as_posix()}"] = source
     for source in sorted(built.nodejs_agent.glob("*.js")):

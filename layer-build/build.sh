@@ -3,9 +3,9 @@
 #
 #   layer-build/build.sh [--arch x86_64|arm64] [--out dist] [--std auto|rustup|debian|glibc]
 #
-# The extension is one static file (musl, no program interpreter), which starts on Amazon Linux 2, 2023 and in any
-# container image. --std says where its standard library comes from: rustup's target, else built from the sources in Debian's
-# packages, else (glibc) a dynamic file for glibc 2.17 and later. auto takes the first that can be had.
+# Extension and launcher are static files (musl, no program interpreter), which start on Amazon Linux 2, 2023 and in any
+# container image. --std says where their standard library comes from: rustup's target, else built from the sources in Debian's
+# packages, else (glibc) dynamic files for glibc 2.17 and later. auto takes the first that can be had.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -61,13 +61,15 @@ case $std in
 rustup)
     rustup_has "$musl" || { say "rustup cannot provide $musl; try --std debian or --std glibc" && exit 1; }
     set -- --target "$musl"
+    std_of_extension='' std_of_launcher=''
     ;;
 debian)
     RUSTC=$(layer-build/tools.sh debian-rust)
     # The standard library is built along, which a released compiler allows only on this request.
     export RUSTC RUSTC_BOOTSTRAP=1
     flags="$flags --remap-path-prefix=$(dirname "$RUSTC")=rust"
-    set -- --target "$musl" -Z build-std=std,panic_unwind
+    set -- --target "$musl"
+    std_of_extension=-Zbuild-std=std,panic_unwind std_of_launcher=-Zbuild-std=core
     ;;
 glibc)
     static=
@@ -76,6 +78,7 @@ glibc)
         exit 1
     fi
     set -- --target "$glibc.2.17"
+    std_of_extension='' std_of_launcher=''
     ;;
 *) say "--std is auto, rustup, debian or glibc, not '$std'" && exit 2 ;;
 esac
@@ -85,7 +88,10 @@ export RUSTFLAGS="$flags $static" XDG_CACHE_HOME="$target_dir/cache"
 say "compiling the extension for $arch (standard library: $std)"
 lambda_dir=$target_dir/lambda/$arch
 cargo lambda build --extension --release --locked --package otel-xray --skip-target-check --disable-optimizations \
-    --lambda-dir "$lambda_dir" "$@" >&2
+    --lambda-dir "$lambda_dir" "$@" ${std_of_extension:+"$std_of_extension"} >&2
+cargo lambda build --extension --profile launcher --locked --package otel-xray-launcher --skip-target-check --disable-optimizations \
+    --lambda-dir "$lambda_dir" "$@" ${std_of_launcher:+"$std_of_launcher"} >&2
 
 layer-build/bundle_nodejs.sh "$target_dir/nodejs-agent"
-exec "$(layer-build/tools.sh build)/python" layer-build/assemble.py --arch "$arch" --extension "$lambda_dir/extensions/otel-xray" --nodejs-agent "$target_dir/nodejs-agent" --stage "$target_dir/layer/$arch" --out "$out"
+exec "$(layer-build/tools.sh build)/python" layer-build/assemble.py --arch "$arch" --extension "$lambda_dir/extensions/otel-xray" \
+    --launcher "$lambda_dir/extensions/otel-instrument" --nodejs-agent "$target_dir/nodejs-agent" --stage "$target_dir/layer/$arch" --out "$out"

@@ -45,7 +45,7 @@ for source in sorted(pathlib.Path(sys.argv[1]).rglob("*.py")):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archives", nargs="+", type=Path)
-    parser.add_argument("--static", action="store_true", help="fail on an extension that is not static")
+    parser.add_argument("--static", action="store_true", help="fail on an executable that is not static")
     arguments = parser.parse_args()
     interpreters = pythons.find()
     failed = False
@@ -79,8 +79,9 @@ def check(archive: Path, interpreters: dict[str, Path], *, static: bool = False)
         return
     yield from check_paths(infos, collector=collector)
     yield from check_modes(infos)
-    if plan.EXTENSION in contents:
-        yield from check_extension(contents[plan.EXTENSION], match.group(1), static=static)
+    for path, budget_bytes in plan.EXECUTABLES.items():
+        if path in contents:
+            yield from check_executable(path, contents[path], budget_bytes, match.group(1), static=static)
     size = archive.stat().st_size
     if collector and size > plan.COLLECTOR_ZIP_BUDGET_BYTES:
         yield f"{size} bytes; the budget is {plan.COLLECTOR_ZIP_BUDGET_BYTES}"
@@ -126,26 +127,26 @@ def check_modes(infos: list[zipfile.ZipInfo]) -> Iterator[str]:
             yield f"{info.filename}: carries a time, {info.date_time}"
 
 
-def check_extension(data: bytes, arch: str, *, static: bool) -> Iterator[str]:
+def check_executable(path: str, data: bytes, budget_bytes: int, arch: str, *, static: bool) -> Iterator[str]:
     """Right machine, and startable there: static, or content with an old glibc."""
-    if len(data) > plan.EXTENSION_BUDGET_BYTES:
-        yield f"{plan.EXTENSION}: {len(data)} bytes; the budget is {plan.EXTENSION_BUDGET_BYTES}"
+    if len(data) > budget_bytes:
+        yield f"{path}: {len(data)} bytes; the budget is {budget_bytes}"
     try:
         file = elf.read(data)
     except elf.NotElf as error:
-        yield f"{plan.EXTENSION}: {error}"
+        yield f"{path}: {error}"
         return
     if file.machine != plan.MACHINES[arch]:
-        yield f"{plan.EXTENSION}: ELF machine {file.machine}; {arch} is {plan.MACHINES[arch]}"
+        yield f"{path}: ELF machine {file.machine}; {arch} is {plan.MACHINES[arch]}"
     if file.interpreter is None:
         if file.dynamic:
-            yield f"{plan.EXTENSION}: is position-independent without a program interpreter"
+            yield f"{path}: is position-independent without a program interpreter"
     elif static:
-        yield f"{plan.EXTENSION}: has the program interpreter {file.interpreter}, so is not static"
+        yield f"{path}: has the program interpreter {file.interpreter}, so is not static"
     elif file.glibc is None:
-        yield f"{plan.EXTENSION}: has the program interpreter {file.interpreter} but is not bound to glibc"
+        yield f"{path}: has the program interpreter {file.interpreter} but is not bound to glibc"
     elif file.glibc > plan.GLIBC_MAX:
-        yield f"{plan.EXTENSION}: needs glibc {_dotted(file.glibc)}, more than {_dotted(plan.GLIBC_MAX)}"
+        yield f"{path}: needs glibc {_dotted(file.glibc)}, more than {_dotted(plan.GLIBC_MAX)}"
 
 
 def check_compiled(tree: Path, interpreters: dict[str, Path]) -> Iterator[str]:

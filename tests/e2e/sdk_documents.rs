@@ -5,11 +5,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use otel_xray_local::lambda::{LambdaEnvironment, ScriptedRuntime};
+use otel_xray_local::lambda::{LambdaEnvironment, RuntimeKind, ScriptedRuntime};
 use otel_xray_tests::Stage;
 use prost::Message as _;
 use serde_json::json;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
@@ -83,6 +84,51 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
     let count = |path: &str| accounts.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
     assert_eq!(count("/received"), 5_005);
     assert_eq!((count("/dropped/invalid_id"), count("/dropped/unreadable")), (1, 1));
+    Ok(())
+}
+
+/// A runtime of its own, with what an X-Ray SDK does: a datagram to where the environment says that the daemon is.
+const RUNTIME: &str = r#"
+import http.client, json, os, socket, time
+host, port = os.environ["AWS_XRAY_DAEMON_ADDRESS"].split(":")
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    api.request("GET", "/2018-06-01/runtime/invocation/next")
+    event = api.getresponse()
+    event.read()
+    header = dict(part.split("=") for part in event.headers["Lambda-Runtime-Trace-Id"].split(";"))
+    now = time.time()
+    document = {"id": "00000000000000a1", "trace_id": header["Root"], "parent_id": header["Parent"], "type": "subsegment",
+                "name": "work", "start_time": now, "end_time": now + 0.001}
+    daemon.sendto(b'{"format": "json", "version": 1}\n' + json.dumps(document).encode(), (host, int(port)))
+    api.request("POST", "/2018-06-01/runtime/invocation/%s/response" % event.headers["Lambda-Runtime-Aws-Request-Id"], "{}")
+    api.getresponse().read()
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn env_2_the_wrapper_points_the_sdk_of_a_runtime_without_an_agent_at_the_extension() -> Result<()> {
+    let mut stage = Stage::scripted(ScriptedRuntime::handler(|_| b"{}".to_vec())).await?;
+    let RuntimeKind::Python { interpreter } = otel_xray_tests::python()? else {
+        anyhow::bail!("no Python");
+    };
+    let ruby = stage.config.task_dir.join("ruby");
+    std::fs::write(&ruby, format!("#!{}\n{RUNTIME}", interpreter.display()))?;
+    std::fs::set_permissions(&ruby, std::fs::Permissions::from_mode(0o755))?;
+    let wrapper = stage.config.layer_dir.join("otel-instrument");
+    let command =
+        [wrapper, ruby, "/var/runtime/lib/runtime.rb".into()].map(|part| part.display().to_string());
+    stage.config.runtime = RuntimeKind::Command(command.into());
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
+    let answers = vec![environment.invoke("{}", None).await?];
+    environment.thaw().await?;
+    until_sent(&stage, 1).await?;
+    stage.end(environment, answers).await?;
+
+    let traces = stage.traces();
+    let work = traces[0].find("work").expect("the SDK's subsegment");
+    assert_eq!(work.text("/id"), "00000000000000a1");
+    assert_eq!(traces.len(), 1);
     Ok(())
 }
 

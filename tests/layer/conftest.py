@@ -24,13 +24,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
     agent = folder / "wrapper" / "python" / "agent_package"
     agent.mkdir(parents=True)
-    (folder / "wrapper" / "otel-instrument").write_text('#!/bin/sh\nexec "$@"\n')
     (agent / "__init__.py").write_text('NAMES = {"a", "b", "c", "d"}\n')
     (agent / "boot.py").write_text("def boot(value):\n    return value in {'x', 'y', 'z', 1, 2}\n")
     (folder / "nodejs").mkdir()
     (folder / "nodejs" / "main.js").write_text("exports.main = 1;\n")
     (folder / "LICENSE").write_text("free\n")
     (folder / "extension").write_bytes(elf_file())
+    (folder / "launcher").write_bytes(elf_file())
     return folder
 
 

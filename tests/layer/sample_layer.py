@@ -34,6 +34,6 @@ def elf_file(machine: int = 62, interpreter: str = "", glibc: str = "", pie: boo
 
 
 def lay_out(sources: Path, stage: Path, interpreters: dict[str, Path]) -> Path:
-    built = assemble.Built(sources / "extension", sources / "nodejs")
+    built = assemble.Built(sources / "extension", sources / "launcher", sources / "nodejs")
     assemble.lay_out(built, sources / "wrapper", sources / "LICENSE", stage, interpreters)
     return stage

@@ -48,8 +48,8 @@ def test_unplanned_source_is_refused(sources: Path, tmp_path: Path) -> None:
 def test_missing_wrapper_is_named(sources: Path, tmp_path: Path) -> None:
     copy = tmp_path / "sources"
     shutil.copytree(sources, copy)
-    (copy / "wrapper/otel-instrument").unlink()
-    with pytest.raises(SystemExit, match=r"otel-instrument is missing"):
+    (copy / "launcher").unlink()
+    with pytest.raises(SystemExit, match=r"launcher is missing"):
         lay_out(copy, tmp_path / "stage", {})
 
 

@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 OTEL_XRAY_NODE_TEST=$(layer-build/tools.sh node-test)
 OTEL_XRAY_NODE_AGENT=${CARGO_TARGET_DIR:-$PWD/target}/nodejs-agent-test
-export OTEL_XRAY_NODE_TEST OTEL_XRAY_NODE_AGENT
+OTEL_XRAY_LAUNCHER=$(layer-build/launcher.sh)
+export OTEL_XRAY_LAUNCHER OTEL_XRAY_NODE_TEST OTEL_XRAY_NODE_AGENT
 layer-build/bundle_nodejs.sh "$OTEL_XRAY_NODE_AGENT"
 tests/nodejs/runtime_client.sh "$OTEL_XRAY_NODE_TEST" >/dev/null
 arch=$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')

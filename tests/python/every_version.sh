@@ -5,6 +5,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 tools=${OTEL_XRAY_TOOLS:-$PWD/target/tools}
 pytest=$(layer-build/tools.sh test)/python
+OTEL_XRAY_LAUNCHER=$(layer-build/launcher.sh)
+export OTEL_XRAY_LAUNCHER
 found=$("$pytest" -c 'import sys; sys.path.insert(0, "layer-build"); import pythons; print(*pythons.find().values())')
 for python in $found; do
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')

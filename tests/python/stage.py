@@ -23,6 +23,9 @@ from servers import BOUND_S, Handler, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPER = ROOT / "wrapper"
+LAUNCHER = os.environ["OTEL_XRAY_LAUNCHER"]
+"""What `layer-build/launcher.sh` prints."""
+
 TRACE = "5759e988bd862e3fe1be46a994272793"
 PARENT = "53995c3f42cd8ad8"
 HEADER = f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent={PARENT};Sampled=1"
@@ -214,7 +217,7 @@ def lay_out(opt: Path, python: str) -> None:
         WRAPPER / "python" / "otel_xray", opt / "python" / "otel_xray", ignore=shutil.ignore_patterns("__*")
     )
     shutil.copy(WRAPPER / "python" / "otel_xray" / "__init__.py", opt / "python" / "otel_xray")
-    shutil.copy(WRAPPER / "otel-instrument", opt)
+    shutil.copy(LAUNCHER, opt)
     compile_all = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(opt / "python")]
     subprocess.run(compile_all, check=True)
 

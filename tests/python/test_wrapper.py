@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from stage import WRAPPER
+from stage import LAUNCHER, WRAPPER
 
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], os.getpid(), dict(os.environ)]))"
 
@@ -20,7 +21,7 @@ SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], os.getpid(), dict(
 def opt(tmp_path: Path) -> Path:
     folder = tmp_path / "opt"
     shutil.copytree(WRAPPER / "python", folder / "python")
-    shutil.copy(WRAPPER / "otel-instrument", folder)
+    shutil.copy(LAUNCHER, folder)
     return folder
 
 
@@ -60,13 +61,100 @@ def test_without_the_agent_it_changes_nothing(opt: Path) -> None:
     assert show(opt)[2]["_HANDLER"] == "app.handler"
 
 
+def runtime(opt: Path, name: str, shown: str = "") -> str:
+    """A program of that name, which prints a variable and its arguments, each with a bar behind it."""
+    program = opt / name
+    program.write_text(f'#!/bin/sh\nprintf \'%s|\' "${{{shown or "_HANDLER"}}}" "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def run(opt: Path, *command: str, **variables: str) -> str:
+    done = subprocess.run(
+        [str(opt / "otel-instrument"), *command], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
 def test_an_unknown_runtime_starts_unchanged(opt: Path) -> None:
-    node = opt / "node"
-    node.write_text('#!/bin/sh\nprintf \'%s|\' "$_HANDLER" "$@"\n')
-    node.chmod(0o755)
-    command = [str(opt / "otel-instrument"), str(node), "a b", ""]
-    done = subprocess.run(command, env={"_HANDLER": "index.handler"}, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("index.handler|a b||", "")
+    assert run(opt, runtime(opt, "deno"), "a b", "", _HANDLER="index.handler") == "index.handler|a b||"
+
+
+def test_a_41_node_gets_the_agent_in_its_arguments(opt: Path) -> None:
+    node = runtime(opt, "node", "NODE_OPTIONS")
+    assert run(opt, node, "--flag", "index.mjs") == "|--flag|index.mjs|"
+    agent = opt / "otel-xray" / "nodejs" / "main.js"
+    agent.parent.mkdir(parents=True)
+    agent.touch()
+    expected = f"--own|--require|{agent}|--flag|index.mjs|"
+    assert run(opt, node, "--flag", "index.mjs", NODE_OPTIONS="--own") == expected
+
+
+def test_a_program_without_a_path_is_searched(opt: Path) -> None:
+    runtime(opt, "bun")
+    assert run(opt, "bun", "x", PATH=f"/usr/bin:{opt}") == "|x|"
+
+
+@pytest.mark.parametrize("count", [500, 600])
+def test_a_long_command_line_is_whole(opt: Path, count: int) -> None:
+    arguments = [str(index) for index in range(count)]
+    argv, _, seen, _ = show(opt, *arguments)
+    assert argv == arguments
+    # It holds a changed command of 512 arguments.
+    assert ("OTEL_XRAY_HANDLER" in seen) == (count == 500)
+
+
+def test_a_path_that_is_too_long_changes_nothing(opt: Path) -> None:
+    seen = show(opt, PYTHONPATH="/long" * 4000)[2]
+    assert (seen["PYTHONPATH"], seen["_HANDLER"]) == ("/long" * 4000, "app.handler")
+
+
+def test_l_11_2_a_program_that_cannot_start_is_named(opt: Path) -> None:
+    (opt / "data").touch()
+    for program, status in [("/nonexistent", 127), (str(opt / "data"), 126)]:
+        done = subprocess.run([opt / "otel-instrument", program], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (status, f"{program}: cannot be started by otel-instrument\n")
+    done = subprocess.run([opt / "otel-instrument"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("names no program to start")) == (126, 1)
+
+
+LAMBDAS = {
+    "AWS_XRAY_DAEMON_ADDRESS": "192.0.2.1:2000",
+    "_AWS_XRAY_DAEMON_ADDRESS": "192.0.2.1",
+    "_AWS_XRAY_DAEMON_PORT": "2000",
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "seen"),
+    [
+        ({}, "127.0.0.1:PORT"),
+        (LAMBDAS, "127.0.0.1:PORT"),
+        ({"AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000"}, "127.0.0.1:PORT"),
+        ({"OTEL_XRAY_DAEMON": "localhost:PORT"}, "127.0.0.1:PORT"),
+        ({"AWS_XRAY_DAEMON_ADDRESS": "192.0.2.7:2000"}, "192.0.2.7:2000"),
+        ({"AWS_XRAY_DAEMON_ADDRESS": "tcp:127.0.0.1:2001 udp:127.0.0.1:2000"}, "tcp:127.0.0.1:2001 udp:127.0.0.1:2000"),
+        ({"OTEL_XRAY_DAEMON": "off"}, ""),
+        ({"OTEL_XRAY_DAEMON": "off", **LAMBDAS}, "192.0.2.1:2000"),
+        ({"OTEL_XRAY_DAEMON": "127.0.0.2:PORT"}, ""),
+        ({"OTEL_XRAY_DAEMON": "0.0.0.0:PORT"}, ""),
+        ({"OTEL_XRAY_DAEMON": "[::1]:PORT"}, ""),
+        ({"OTEL_XRAY_ENABLED": "False"}, ""),
+    ],
+)
+def test_env_2_an_xray_sdk_without_an_agent_is_pointed_at_who_listens(
+    opt: Path, variables: dict[str, str], seen: str
+) -> None:
+    ruby = runtime(opt, "ruby", "AWS_XRAY_DAEMON_ADDRESS")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as extension:
+        extension.bind(("127.0.0.1", 0))
+        port = str(extension.getsockname()[1])
+        given = {"OTEL_XRAY_DAEMON": f"127.0.0.1:{port}"}
+        given |= {name: value.replace("PORT", port) for name, value in variables.items()}
+        assert run(opt, ruby, "runtime.rb", **given) == f"{seen.replace('PORT', port)}|runtime.rb|"
+    unheard = given.get("AWS_XRAY_DAEMON_ADDRESS", "")
+    assert run(opt, ruby, "runtime.rb", **given) == f"{unheard}|runtime.rb|"
 
 
 def test_a_runtime_client_started_by_hand_gets_the_handler_in_its_last_argument(opt: Path) -> None:

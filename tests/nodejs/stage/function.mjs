@@ -10,7 +10,6 @@ import { fileURLToPath } from "node:url";
 import { Frames } from "./pipe.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const root = path.resolve(here, "../../..");
 
 /** Folder with node_modules, that `layer-build/tools.sh node-test` prints. */
 export const tools = process.env.OTEL_XRAY_NODE_TEST;
@@ -119,7 +118,7 @@ export async function withFunction(sources, options, use) {
   if (packages) fs.symlinkSync(modules, path.join(task, "node_modules"));
   fs.mkdirSync(path.join(opt, "otel-xray"), { recursive: true });
   fs.cpSync(agent, path.join(opt, "otel-xray", "nodejs"), { recursive: true });
-  fs.copyFileSync(path.join(root, "wrapper", "otel-instrument"), path.join(opt, "otel-instrument"));
+  fs.copyFileSync(process.env.OTEL_XRAY_LAUNCHER, path.join(opt, "otel-instrument"));
   const name = `otel-xray-test-${randomUUID()}`;
   const frames = listening ? new Frames(`/tmp/.${name}`) : undefined;
   const api = new RuntimeApi();

@@ -1,0 +1,117 @@
+//! `AWS_LAMBDA_EXEC_WRAPPER`: Lambda runs this with the runtime's command line. It points the runtime at the agent where there is
+//! one for it, and becomes the runtime. Whatever is missing, the function starts as it would without the layer (L-11.4).
+//!
+//! Every cold start waits for it, where a shell would take many times as long. The profile `launcher` makes a static file of
+//! it, without the standard library; other profiles are for tests and tools.
+#![no_main]
+#![cfg_attr(panic = "abort", no_std)]
+
+mod daemon;
+mod os;
+mod text;
+
+use core::ffi::{CStr, c_char, c_int};
+use os::{Arguments, Command};
+use text::Text;
+
+/// Takes the place of the user's handler, and loads it.
+const PYTHON_HANDLER: &CStr = c"otel_xray.bootstrap.handler";
+
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "C's entry point")]
+extern "C" fn main(count: c_int, first: *const *const c_char) -> c_int {
+    // SAFETY: these are what the C library was given.
+    let arguments = unsafe { Arguments::new(count, first) };
+    if !is_disabled() {
+        let _ = launch(&arguments);
+    }
+    arguments.become_unchanged(1)
+}
+
+#[cfg(panic = "abort")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    os::fail(
+        c"otel-instrument",
+        c": has a defect and cannot start the runtime; remove AWS_LAMBDA_EXEC_WRAPPER\n",
+        126,
+    )
+}
+
+/// The compiler's own library names it, and nothing that is left of that library calls it.
+#[cfg(panic = "abort")]
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "the linker looks for this name")]
+extern "C" fn rust_eh_personality() {}
+
+/// Comes back where the command line is to stay as it is.
+fn launch(arguments: &Arguments) -> Option<()> {
+    let root = directory(arguments.get(0)?.to_bytes());
+    let runtime = arguments.get(1)?.to_bytes();
+    let runtime = runtime.rsplit(|byte| *byte == b'/').next()?;
+    if runtime == b"node" {
+        node(arguments, root)
+    } else if runtime == b"python" || runtime == b"python3" || runtime.starts_with(b"python3.") {
+        python(arguments, root)
+    } else {
+        // No agent, but perhaps an X-Ray SDK.
+        os::set_variable(c"AWS_XRAY_DAEMON_ADDRESS", daemon::address()?.as_c_str()?)
+    }
+}
+
+/// In the arguments rather than in `NODE_OPTIONS`: processes that the function starts do not inherit it.
+fn node(arguments: &Arguments, root: &[u8]) -> Option<()> {
+    let agent = Text::of(&[root, b"/otel-xray/nodejs/main.js"])?;
+    let agent = agent.as_c_str().filter(|path| os::is_readable(path))?;
+    let mut command = Command::new();
+    command.push(arguments.get(1)?)?;
+    command.push(c"--require")?;
+    command.push(agent)?;
+    for index in 2..arguments.count() {
+        command.push(arguments.get(index)?)?;
+    }
+    command.become_it()
+}
+
+fn python(arguments: &Arguments, root: &[u8]) -> Option<()> {
+    let handler = os::variable(c"_HANDLER")?;
+    let agent = Text::of(&[root, b"/python/otel_xray/bootstrap.py"])?;
+    agent.as_c_str().filter(|path| os::is_readable(path))?;
+    let path = os::variable(c"PYTHONPATH");
+    // A runtime client started by hand (python -m awslambdaric app.handler) is told the handler in its last argument.
+    let last = arguments.count().checked_sub(1)?;
+    let by_hand = last > 2
+        && arguments.get(last)? == handler
+        && arguments.get(last.checked_sub(1)?)? == c"awslambdaric";
+    let new_path = match path {
+        Some(path) => Some(Text::of(&[path.to_bytes(), b":", root, b"/python"])?),
+        None if by_hand => Some(Text::of(&[root, b"/python"])?),
+        // Unset, it must stay unset: the managed runtime then finds /opt/python itself, and the user's other layers.
+        None => None,
+    };
+    let mut command = Command::new();
+    for index in 1..arguments.count() {
+        command.push(if by_hand && index == last { PYTHON_HANDLER } else { arguments.get(index)? })?;
+    }
+    os::set_variable(c"OTEL_XRAY_HANDLER", handler)?;
+    os::set_variable(c"_HANDLER", PYTHON_HANDLER)?;
+    if let Some(path) = new_path {
+        os::set_variable(c"PYTHONPATH", path.as_c_str()?)?;
+    }
+    command.become_it()
+}
+
+fn is_disabled() -> bool {
+    let says = |name: &CStr, words: &[&str]| {
+        os::variable(name).is_some_and(|value| {
+            words.iter().any(|word| value.to_bytes().eq_ignore_ascii_case(word.as_bytes()))
+        })
+    };
+    says(c"OTEL_XRAY_ENABLED", &["false", "0", "off", "no"]) || says(c"OTEL_SDK_DISABLED", &["true"])
+}
+
+/// The folder of a file, which is /opt on Lambda.
+fn directory(file: &[u8]) -> &[u8] {
+    let name = file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    file.strip_suffix(name).and_then(|folder| folder.strip_suffix(b"/")).unwrap_or(file)
+}
