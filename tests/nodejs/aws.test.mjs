@@ -94,6 +94,42 @@ for (const [name, sources] of Object.entries(FORMS)) {
     ));
 }
 
+const OVER_FETCH = `
+  const { HttpResponse } = require("@smithy/core/protocols");
+  // The first attempt fails, and so does the header that names it.
+  let attempts = 0;
+  const requestHandler = { metadata: { handlerProtocol: "http/1.1" }, async handle(request) {
+    attempts++;
+    const { host, ...headers } = request.headers;
+    const answer = await fetch(process.env.AWS_URL + request.path, { method: request.method, headers, body: request.body });
+    return { response: new HttpResponse({ statusCode: attempts === 1 ? 500 : answer.status, headers: Object.fromEntries(answer.headers), body: new Uint8Array(await answer.arrayBuffer()) }) };
+  } };`;
+
+test("SDK 3: every attempt names its call, over whatever it is sent, and none is a call of its own", { skip }, () =>
+  withAws((url, seen) =>
+    withFunction(
+      `${REQUIRES} ${OVER_FETCH}
+       const dynamodb = new DynamoDBClient({ region: "eu-west-1", endpoint: process.env.AWS_URL, requestHandler });
+       exports.handler = async () => {
+         const { Item } = await dynamodb.send(new GetItemCommand({ TableName: "stock", Key: { id: { S: "1" } } }));
+         await fetch(process.env.AWS_URL + "/own");
+         return Item.id.S;
+       };`,
+      { variables: { AWS_URL: url, _X_AMZN_TRACE_ID: "wrong" } },
+      async (run) => {
+        assert.equal((await run.invoke()).body, '"1"');
+        await run.frames.done(1);
+        assert.deepEqual(run.frames.ended.map(({ name }) => name), ["DynamoDB.GetItem", "GET", "app.handler"]);
+        const [call, own] = run.frames.ended;
+        const parents = seen.map(({ headers }) => headers["x-amzn-trace-id"]?.match(/Parent=(\w+)/)?.[1]);
+        assert.deepEqual(parents, [call.spanId, call.spanId, own.spanId]);
+        assert.equal(call.attributes["http.request.resend_count"], 1);
+        assert.ok(seen.every(({ headers }) => headers.traceparent.startsWith(`00-${TRACE}-`)));
+      },
+    ),
+  ),
+);
+
 for (const minify of [false, true]) {
   for (const format of ["cjs", "esm"]) {
     test(`SDK 3 inside of a ${minify ? "minified " : ""}bundle (${format}) is recognised by its requests`, { skip }, () =>

@@ -8,8 +8,20 @@ interface Client {
   config: { serviceId?: unknown; region?: unknown };
 }
 
+/** What a middleware is given, whatever protocol the client speaks. */
+interface Arguments {
+  request?: { headers?: Record<string, string> };
+}
+
+type Next = (args: Arguments) => unknown;
+
+interface Command {
+  input?: unknown;
+  middlewareStack?: { add: (middleware: (next: Next) => Next, options: object) => void };
+}
+
 type Callback = (error: unknown, data?: unknown) => void;
-type Send = (this: Client, command: object, ...rest: unknown[]) => Promise<unknown> | undefined;
+type Send = (this: Client, command: Command, ...rest: unknown[]) => Promise<unknown> | undefined;
 
 interface Metadata {
   requestId?: unknown;
@@ -24,17 +36,21 @@ export function patch(agent: Agent, exports: unknown): void {
   client.prototype.send = function (command, ...rest) {
     const span = guarded(agent, "an AWS call", () => begin(agent, this, command));
     if (span === undefined) return original.call(this, command, ...rest);
+    guarded(agent, "a trace header", () => addHeaders(agent, span, command));
+    const { recorder } = agent;
+    const within = <T>(run: () => T): T => (recorder.isNaming(span) && !recorder.hasContexts ? run() : recorder.run(span, run));
     const last = rest.length - 1;
     const callback = rest[last];
     if (typeof callback === "function") {
-      const outer = agent.recorder.held();
+      const outer = recorder.held();
       rest[last] = (error: unknown, data: unknown) => {
         finish(agent, span, error, data);
-        agent.recorder.run(outer, () => (callback as Callback)(error, data));
+        if (recorder.hasContexts) recorder.run(outer, () => (callback as Callback)(error, data));
+        else (callback as Callback)(error, data);
       };
-      return agent.recorder.run(span, () => original.call(this, command, ...rest));
+      return within(() => original.call(this, command, ...rest));
     }
-    const sent = agent.recorder.run(span, () => original.call(this, command, ...rest));
+    const sent = within(() => original.call(this, command, ...rest));
     if (typeof sent?.then !== "function") return sent;
     return sent.then(
       (data) => {
@@ -49,12 +65,32 @@ export function patch(agent: Agent, exports: unknown): void {
   };
 }
 
-function begin(agent: Agent, client: Client, command: object): Span | undefined {
+/**
+ * Names the call in its requests, each attempt of it, behind the signature: that alone makes them known as this call's, and spares
+ * a function that calls nothing else the cost of contexts, which some versions of Node.js put on every promise.
+ */
+function addHeaders(agent: Agent, span: Span, command: Command): void {
+  const { recorder } = agent;
+  if (command.middlewareStack === undefined) return;
+  const middleware = (next: Next): Next => (args) => {
+    const headers = args.request?.headers;
+    if (headers !== undefined && span.endUs === 0) {
+      // The SDK's own X-Ray header names the wrong parent; any other header the function has set itself.
+      delete headers["x-amzn-trace-id"];
+      for (const [name, value] of recorder.headers(span)) if (name !== "traceparent" || headers[name] === undefined) headers[name] = value;
+    }
+    return next(args);
+  };
+  command.middlewareStack.add(middleware, { step: "deserialize", priority: "low", name: "otelXrayTraceHeaders", override: true });
+  recorder.name(span);
+}
+
+function begin(agent: Agent, client: Client, command: Command): Span | undefined {
   const span = agent.recorder.call("");
   if (span === undefined) return undefined;
   const operation = command.constructor.name.replace(/Command$/, "");
   const service = typeof client.config.serviceId === "string" ? client.config.serviceId : "AWS";
-  describeCall(span, service, operation, (command as { input?: unknown }).input);
+  describeCall(span, service, operation, command.input);
   agent.recorder.announce(span);
   const { region } = client.config;
   // The region is found out on the way, as the SDK does itself; it is there long before the answer.

@@ -23,7 +23,7 @@ export function watchHttp(agent: Agent, invocation: Invocation): void {
     guarded(agent, "an HTTP call", () => {
       if (this.path.startsWith(RUNTIME_API) && this.getHeader("host") === agent.runtimeApi) {
         chunk("runtime_http").watch(agent, invocation, this);
-      } else if (agent.recorder.root !== undefined && !agent.disabled("http")) {
+      } else if (agent.recorder.root !== undefined && !agent.disabled("http") && !agent.recorder.isNamed(this.getHeader("x-amzn-trace-id"))) {
         sent = chunk("http").begin(agent, this, headers);
       }
     });

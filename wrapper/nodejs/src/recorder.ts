@@ -20,6 +20,9 @@ export interface XraySdk {
   records: (traceHeader: string) => boolean | undefined;
 }
 
+/** In front of the id in an X-Ray header. */
+const PARENT = "Parent=";
+
 export class Recorder {
   xraySdk: XraySdk | undefined;
   /** The handler's span while it runs. Work without a context of its own belongs to it. */
@@ -28,6 +31,8 @@ export class Recorder {
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
   private clockOffsetUs = 0;
   private flushesAtExit = false;
+  /** Ids of open calls that their requests name in the trace header. */
+  private readonly named = new Set<string>();
 
   constructor(
     readonly wire: Wire,
@@ -59,6 +64,7 @@ export class Recorder {
   ): boolean {
     this.setClock();
     this.root = undefined;
+    this.named.clear();
     let header = new TraceHeader(rawHeader);
     let undecided: TraceHeader | undefined;
     if (header.traceId === "") header.beginTrace();
@@ -120,6 +126,27 @@ export class Recorder {
     return span !== undefined && span.endUs === 0 ? span : this.root;
   }
 
+  /** Whether anything has needed contexts. Where nothing has, a call that its requests name needs none either. */
+  get hasContexts(): boolean {
+    return this.contexts !== undefined;
+  }
+
+  /** The requests of this call will carry its headers: they are known by them, and are no calls of their own. */
+  name(span: Span): void {
+    this.named.add(span.spanId);
+  }
+
+  isNaming(span: Span): boolean {
+    return this.named.has(span.spanId);
+  }
+
+  /** Whether a request with this trace header belongs to such a call. */
+  isNamed(header: unknown): boolean {
+    if (this.named.size === 0 || typeof header !== "string") return false;
+    const start = header.indexOf(PARENT) + PARENT.length;
+    return this.named.has(header.slice(start, start + 16));
+  }
+
   /** Runs the function with what is held as its context. */
   run<T>(held: Held | undefined, run: () => T): T {
     if (this.contexts === undefined) {
@@ -167,6 +194,7 @@ export class Recorder {
   /** The call is over. Later ends of the same span change nothing. */
   finish(span: Span, error?: unknown): void {
     if (span.endUs !== 0) return;
+    this.named.delete(span.spanId);
     if (error !== undefined && error !== null) {
       this.recordException(span, error);
       span.status = Status.Error;

@@ -42,6 +42,7 @@ function begin(agent: Agent, request: Request): void {
   const current = recorder.current();
   if (current === undefined) return;
   const headers = headersOf(request);
+  if (recorder.isNamed(headers.get("x-amzn-trace-id"))) return;
   const signed = isSigned(headers.get("authorization") ?? "");
   const inner = current.isCall;
   if (!inner && recorder.xraySdk?.records(headers.get("x-amzn-trace-id") ?? "") === true) return;
