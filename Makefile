@@ -30,7 +30,7 @@ bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray e
 	bench/translate/run
 	python3 bench/figures.py
 
-bench-node: layer ## what the Node.js agent costs, beside ADOT (needs npm)
+bench-node: layer ## what the Node.js agent costs, beside ADOT and the upstream OpenTelemetry layer (needs npm)
 	bench/nodejs/run
 
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)

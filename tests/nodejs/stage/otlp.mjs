@@ -1,6 +1,6 @@
 // Reads OTLP spans, to look at what the agent wrote. Written apart from the agent's encoder.
 
-const reader = (bytes) => {
+export const reader = (bytes) => {
   let at = 0;
   const varint = () => {
     let value = 0n;
