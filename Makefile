@@ -7,7 +7,7 @@ PYTEST = "$$($(TOOLS) test)/python" -m pytest -q
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
-.PHONY: help demo test soak bench bench-node bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: help demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
 .PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e
 
@@ -32,6 +32,9 @@ bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray e
 
 bench-node: layer ## what the Node.js agent costs, beside ADOT and the upstream OpenTelemetry layer (needs npm)
 	bench/nodejs/run
+
+bench-python: layer ## what the Python layer costs, beside ADOT and the upstream OpenTelemetry layer
+	bench/python/run
 
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),300)
@@ -67,7 +70,7 @@ check-clippy:
 
 check-lint:
 	"$$($(TOOLS) lint)/ruff" check
-	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/nodejs/run bench/translate/run $$(git ls-files '*.sh')
+	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/nodejs/run bench/python/run bench/translate/run $$(git ls-files '*.sh')
 	"$$($(TOOLS) lint)/cfn-lint" template.yaml
 	python3 bench/figures.py --check
 

@@ -9,6 +9,8 @@
 #   layer-build/tools.sh node-build    folder whose node_modules has esbuild and tsc (needs npm)
 #   layer-build/tools.sh node-bench    folder whose node_modules has what the Node.js agent is measured beside (needs npm)
 #   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 24 and what the agent's tests use (needs npm)
+#   layer-build/tools.sh bench-runtime bin folder of the Python in which agents are measured: nothing of OpenTelemetry
+#   layer-build/tools.sh bench-upstream, bench-adot  bin folder beside the packages of the Python layers that ours is measured beside
 #   layer-build/tools.sh otlp-python   bin folder of the Python that has OpenTelemetry's exporters
 #   layer-build/tools.sh otlp-node     folder whose node_modules has OpenTelemetry's exporters (needs npm)
 #   layer-build/tools.sh otlp-java     folder of the jars of OpenTelemetry's exporters (needs mvn)
@@ -28,7 +30,7 @@ sam_cli_version=1.170.0
 say() { echo "tools: $*" >&2; }
 die() { echo "tools: $*" >&2; exit 1; }
 
-# venv NAME REQUIREMENTS: made again whenever the requirements or the interpreter change.
+# venv NAME REQUIREMENTS [PIP_OPTION]: made again whenever the requirements or the interpreter change.
 venv() {
     dir=$tools/$1
     stamp=$("$python" -c 'import sys; print(sys.version, sys.base_prefix)'; cat "$2")
@@ -36,7 +38,7 @@ venv() {
         say "installing $1 ($2)"
         rm -rf "$dir"
         "$python" -m venv "$dir" >&2
-        "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" >&2
+        "$dir/bin/python" -m pip install --quiet --disable-pip-version-check ${3:+"$3"} -r "$2" >&2
         printf '%s\n' "$stamp" >"$dir/stamp"
     fi
     echo "$dir/bin"
@@ -165,6 +167,8 @@ END
 case ${1:-} in
 build) venv build-venv "$root/layer-build/requirements.txt" ;;
 runtime | test | lint) venv "$1-venv" "$root/tests/requirements/$1.txt" ;;
+bench-runtime) venv bench-runtime-venv "$root/bench/python/runtime.txt" ;;
+bench-upstream | bench-adot) venv "$1-venv" "$root/bench/python/${1#bench-}.txt" --no-deps ;;
 deny) cargo_deny ;;
 node-bench) npm_folder node-bench "$root/bench/nodejs" ;;
 node-build) npm_folder node-build "$root/layer-build/nodejs" ;;

@@ -19,9 +19,9 @@ import sys
 import tempfile
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import Queue
+
+from runtime_api import BOOTSTRAP, RuntimeApi
 
 WARM_FROM = 20
 INVOCATIONS = 120
@@ -34,61 +34,6 @@ FUNCTIONS = {
     ),
     "requests": "import requests\ndef handler(event, context):\n    return None\n",
 }
-BOOTSTRAP = """
-import os, sys
-sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
-sys.path.append(os.environ["BENCH_LAYER"] + "/python")
-from awslambdaric import bootstrap
-from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
-bootstrap.run(os.environ["_HANDLER"], LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False))
-"""
-HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
-
-
-class RuntimeApi(ThreadingHTTPServer):
-    """The Runtime API: hands out events, and tells when the runtime asks for one."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: Queue[None] = Queue()
-        self.events: Queue[str] = Queue()
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # One write for an answer: in two, the second waits for an acknowledgement that comes 40 ms later.
-    wbufsize = 65_536
-    disable_nagle_algorithm = True
-    server: RuntimeApi
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.server.asked.put(None)
-        request_id = self.server.events.get()
-        self.send_response(200)
-        headers = {
-            "Lambda-Runtime-Aws-Request-Id": request_id,
-            "Lambda-Runtime-Deadline-Ms": str(int(time.time() * 1000) + 10_000),
-            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
-            "Lambda-Runtime-Trace-Id": HEADER,
-            "Content-Type": "application/json",
-            "Content-Length": "2",
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
 
 
 def drain(name: str) -> socket.socket:
