@@ -8,9 +8,10 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import BinaryIO
 
+from http_answers import Answers
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -71,28 +72,16 @@ class _Http(ThreadingHTTPServer):
         self.collector = collector
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answers):
     """OTLP over HTTP, and for any other path the answer to the function's own call."""
 
-    protocol_version = "HTTP/1.1"
-    wbufsize = 65_536
-    disable_nagle_algorithm = True
     server: _Http
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
     def do_GET(self) -> None:
-        self._answer(b"content")
+        self.answer(200, b"content", {})
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         if self.path == "/v1/traces":
             self.server.collector.received(body)
-        self._answer(b"")
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(200, b"", {})

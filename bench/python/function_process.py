@@ -61,7 +61,7 @@ class FunctionProcess:
         self._api.events.put(f"request-{self._count}")
         self._count += 1
         self._wait()
-        return self._api.answer.decode()
+        return self._api.response.decode()
 
     @property
     def cpu_ms(self) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from queue import Queue
+
+from http_answers import Answers
 
 BOOTSTRAP = """
 import os, sys
@@ -19,7 +21,7 @@ HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampl
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """The Runtime API: hands out events, tells when the runtime asks for one, and keeps the last answer."""
+    """The Runtime API: hands out events, tells when the runtime asks for one, and keeps the last response."""
 
     daemon_threads = True
 
@@ -27,39 +29,24 @@ class RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: Queue[None] = Queue()
         self.events: Queue[str] = Queue()
-        self.answer = b""
+        self.response = b""
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # One write for an answer: in two, the second waits for an acknowledgement that comes 40 ms later.
-    wbufsize = 65_536
-    disable_nagle_algorithm = True
+class _Handler(Answers):
     server: RuntimeApi
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         self.server.asked.put(None)
-        request_id = self.server.events.get()
-        self.send_response(200)
         headers = {
-            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Aws-Request-Id": self.server.events.get(),
             "Lambda-Runtime-Deadline-Ms": str(int(time.time() * 1000) + 10_000),
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
             "Lambda-Runtime-Trace-Id": HEADER,
             "Content-Type": "application/json",
-            "Content-Length": "2",
         }
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(b"{}")
+        self.answer(200, b"{}", headers)
 
     def do_POST(self) -> None:
-        self.server.answer = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self.server.response = self.body()
+        self.answer(202, b"", {})
