@@ -123,7 +123,7 @@ def translators() -> list[str]:
 
 
 def times_less(forms: dict[str, dict[str, dict[str, float]]], added: str) -> list[float]:
-    """How many times what ours adds ADOT's fast start adds, of each form to which ours adds anything measurable."""
+    """How many times what ours adds ADOT's fast start adds, of each form to which ours adds anything at all."""
     return [rows["ADOT fast start"][added] / rows[OURS][added] for rows in forms.values() if rows[OURS][added] > 0]
 
 
@@ -156,10 +156,15 @@ def beside(language: str) -> list[str]:
     if any((result["versions"], result["runs"]) != (versions, runs) for result in results):
         sys.exit(f"{' and '.join(files)} are of different versions or numbers of runs: measure them together")
     upstream = ", ".join(f"`{name}` {version}" for name, version in versions["upstream"].items())
+    margin = "otel-xray adds nothing measurable to a cold start."
+    if ratios:
+        margin = (
+            f"ADOT's fast start adds at least {int(min(ratios))} times the CPU that otel-xray adds to a cold start, "
+            f"in the {len(ratios)} of {len(cold)} rows where that is more than nothing."
+        )
     return [
         f"{language}: {results[0]['machine']}, n = {runs}; otel-xray {versions['otel-xray']}, ADOT {versions['adot']}, "
-        f"upstream layer with {upstream}. ADOT's fast start adds at least {int(min(ratios))} times the CPU "
-        "that otel-xray adds to a cold start.",
+        f"upstream layer with {upstream}. {margin}",
         "",
         *lines_of([f"{language} function", "cold CPU ms without", "otel-xray", *OTHERS], cold),
         "",

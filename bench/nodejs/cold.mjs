@@ -1,9 +1,10 @@
 // What an agent costs a Node.js function: CPU of a cold start and of warm invocations, memory, and bytes read.
 //
-//   node cold.mjs --node NODE --client RUNTIME_CLIENT --wrapper FOLDER --modules NODE_MODULES --others NODE_MODULES
+//   node cold.mjs --node NODE --client RUNTIME_CLIENT --wrapper FOLDER --modules NODE_MODULES [--others NODE_MODULES]
 //                 [--runs 16] [--json FILE] [--version OF_THE_WRAPPER] [--form NAME]... [--variant NAME]... [--wrapper NAME=FOLDER]...
 //
 // --form and --variant name the only ones to run; further wrappers are further variants, to compare versions of the agent.
+// Without --others, the layers of others are left out.
 // Every run is a fresh process under the real runtime client; variants take turns, in another order in each round. CPU is what the
 // kernel has accounted to all threads of the process, from its start until it asks for the second event.
 // Before any is measured, each variant has to record: the handler, and the AWS call where there is one.
@@ -52,9 +53,11 @@ const wrappers = options.wrapper
 const VARIANTS = {
   none: () => ({}),
   ...Object.fromEntries(wrappers),
-  "upstream layer": (form) => ({ environment: upstreamEnvironment(folder, form, collector.otlp) }),
-  "ADOT fast start": (form) => ({ environment: adotEnvironment(folder, form, major, "adot-fast") }),
-  "ADOT default": (form) => ({ environment: adotEnvironment(folder, form, major, "adot-full") }),
+  ...(options.others && {
+    "upstream layer": (form) => ({ environment: upstreamEnvironment(folder, form, collector.otlp) }),
+    "ADOT fast start": (form) => ({ environment: adotEnvironment(folder, form, major, "adot-fast") }),
+    "ADOT default": (form) => ({ environment: adotEnvironment(folder, form, major, "adot-full") }),
+  }),
 };
 const forms = FORMS.filter((form) => options.form?.includes(form) ?? true);
 const variants = Object.keys(VARIANTS).filter((variant) => options.variant?.includes(variant) ?? true);
@@ -144,7 +147,7 @@ async function everyRun() {
 
 try {
   await layForms(folder, options.modules);
-  await layOthers(folder, options.modules, options.others);
+  if (options.others) await layOthers(folder, options.modules, options.others);
   await collector.listen();
   await new Promise((resolve) => s3.listen(0, "127.0.0.1", resolve));
   const seen = {};
@@ -154,7 +157,7 @@ try {
   }
   const runs = await everyRun();
   const machine = `${os.type()} ${os.machine()}, ${os.availableParallelism()} cores`;
-  const measured = { "otel-xray": options.version, ...versions(options.others) };
+  const measured = { "otel-xray": options.version, ...(options.others && versions(options.others)) };
   const results = { node: nodeVersion, runs: RUNS, machine, versions: measured, forms: {} };
   console.log(`Node.js ${nodeVersion}, n = ${RUNS}: CPU ms of init + first invocation, minimum (median), and what is added to "none"`);
   for (const form of forms) {

@@ -14,9 +14,9 @@ const RESOURCE = "cloud.region=eu-west-1,cloud.provider=aws,cloud.platform=aws_l
 /** ADOT hooks only what an instrumentation asks for, and waits until the hook knows. */
 const adotModule = (entry) => `import { register } from "node:module";
 import { createAddHookMessageChannel } from "import-in-the-middle";
-const { registerOptions, waitForAllMessagesAcknowledged } = createAddHookMessageChannel();
-register("import-in-the-middle/hook.mjs", import.meta.url, registerOptions);
-await waitForAllMessagesAcknowledged();
+const channel = createAddHookMessageChannel();
+register("import-in-the-middle/hook.mjs", { parentURL: import.meta.url, ...channel.registerOptions });
+await channel.waitForAllMessagesAcknowledged();
 await import("./${entry}.js");
 `;
 /** The upstream layer loads its wrapper first, and the hook, of everything, for ES modules alone. */
@@ -29,7 +29,8 @@ register("import-in-the-middle/hook.mjs", import.meta.url);
 export async function layOthers(folder, modules, others) {
   const { build } = createRequire(path.join(modules, "x.js"))("esbuild");
   const source = path.join(others, ADOT, "build/src");
-  const common = { bundle: true, minify: true, platform: "node", format: "cjs", external: ["import-in-the-middle"], logLevel: "error", nodePaths: [others] };
+  const external = ["import-in-the-middle"];
+  const common = { bundle: true, minify: true, platform: "node", format: "cjs", external, logLevel: "error", nodePaths: [others] };
   const fast = { contents: 'require("./opentelemetry-lite-sdk.js").configureLiteMode();', resolveDir: source };
   await build({ ...common, stdin: fast, outfile: path.join(folder, "adot-fast.js") });
   await build({ ...common, entryPoints: [path.join(source, "register.js")], outfile: path.join(folder, "adot-full.js") });
