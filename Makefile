@@ -32,9 +32,11 @@ bench-translate: ## spans a second, beside the OpenTelemetry Collector's X-Ray e
 
 bench-node: layer ## what the Node.js agent costs, beside ADOT and the upstream OpenTelemetry layer (needs npm)
 	bench/nodejs/run
+	python3 bench/figures.py
 
 bench-python: layer ## what the Python layer costs, beside ADOT and the upstream OpenTelemetry layer
 	bench/python/run
+	python3 bench/figures.py
 
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),300)
