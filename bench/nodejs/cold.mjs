@@ -36,7 +36,9 @@ const { values: options } = parseArgs({
   },
 });
 const RUNS = Number(options.runs);
-const WARM = 50;
+/** Invocations after which V8 has compiled what it will, and those that are then measured. */
+const WARM_UP = 200;
+const WARM = 200;
 const SERVER = 2;
 const CLIENT = 3;
 
@@ -112,7 +114,7 @@ async function measure(form, variant) {
     const cold = started.cpuMs;
     const rss = started.rssMb;
     const read = started.readKb;
-    for (let warmUp = 0; warmUp < 10; warmUp++) await started.invoke();
+    for (let warmUp = 0; warmUp < WARM_UP; warmUp++) await started.invoke();
     const before = started.cpuMs;
     for (let warm = 0; warm < WARM; warm++) await started.invoke();
     return { cold, warm: (started.cpuMs - before) / WARM, rss, read };

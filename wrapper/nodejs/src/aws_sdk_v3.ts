@@ -38,19 +38,18 @@ export function patch(agent: Agent, exports: unknown): void {
     if (span === undefined) return original.call(this, command, ...rest);
     guarded(agent, "a trace header", () => addHeaders(agent, span, command));
     const { recorder } = agent;
-    const within = <T>(run: () => T): T => (recorder.isNaming(span) && !recorder.hasContexts ? run() : recorder.run(span, run));
     const last = rest.length - 1;
     const callback = rest[last];
     if (typeof callback === "function") {
       const outer = recorder.held();
       rest[last] = (error: unknown, data: unknown) => {
         finish(agent, span, error, data);
-        if (recorder.hasContexts) recorder.run(outer, () => (callback as Callback)(error, data));
+        if (recorder.needsContexts) recorder.run(outer, () => (callback as Callback)(error, data));
         else (callback as Callback)(error, data);
       };
-      return within(() => original.call(this, command, ...rest));
+      return recorder.within(span, () => original.call(this, command, ...rest));
     }
-    const sent = within(() => original.call(this, command, ...rest));
+    const sent = recorder.within(span, () => original.call(this, command, ...rest));
     if (typeof sent?.then !== "function") return sent;
     return sent.then(
       (data) => {

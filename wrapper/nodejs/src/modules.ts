@@ -78,6 +78,8 @@ export function watchPackage(name: string, loaded: Loaded): void {
   others.set(name, loaded);
 }
 
+declare const module: NodeJS.Module;
+
 interface ModuleClass {
   _cache: Record<string, NodeJS.Module>;
 }
@@ -87,7 +89,8 @@ interface ModuleClass {
  * wrapper around `require` would be seen in the stack of every error that is raised while the function loads.
  */
 export function watchModules(agent: Agent): void {
-  const modules = require("node:module") as ModuleClass;
+  // `require("node:module")` would first make what an ES module could import of it.
+  const modules = module.constructor as unknown as ModuleClass;
   modules._cache = new Proxy(modules._cache, {
     set(cache, filename, module: NodeJS.Module) {
       (cache as Record<string | symbol, NodeJS.Module>)[filename] = module;

@@ -126,9 +126,9 @@ export class Recorder {
     return span !== undefined && span.endUs === 0 ? span : this.root;
   }
 
-  /** Whether anything has needed contexts. Where nothing has, a call that its requests name needs none either. */
-  get hasContexts(): boolean {
-    return this.contexts !== undefined;
+  /** Whether something else in the function looks for its context. */
+  get needsContexts(): boolean {
+    return this.contexts !== undefined || this.xraySdk !== undefined;
   }
 
   /** The requests of this call will carry its headers: they are known by them, and are no calls of their own. */
@@ -136,8 +136,9 @@ export class Recorder {
     this.named.add(span.spanId);
   }
 
-  isNaming(span: Span): boolean {
-    return this.named.has(span.spanId);
+  /** Runs what begins the call, in its context unless its requests alone tell whose they are. */
+  within<T>(span: Span, run: () => T): T {
+    return this.needsContexts || !this.named.has(span.spanId) ? this.run(span, run) : run();
   }
 
   /** Whether a request with this trace header belongs to such a call. */
