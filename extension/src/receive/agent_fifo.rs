@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Pipes that are read at once.
-const MAX_CONNECTIONS: usize = 64;
+/// Pipes that are read at once: a managed instance has eight worker threads for each processor.
+const MAX_CONNECTIONS: usize = 256;
 /// Where the numbers of connections over pipes begin. Those over the socket stay below.
 const FIRST_NUMBER: u64 = 1 << 32;
 
@@ -50,13 +50,18 @@ impl Fifo {
 }
 
 fn lay(path: &Path) -> io::Result<pipe::Receiver> {
-    // One that an earlier extension of this environment has left: nobody reads it.
-    match std::fs::remove_file(path) {
+    // Open before it can be claimed: worker threads that start together wait for it. What an earlier extension of this
+    // environment has left is replaced: nobody reads it.
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".next");
+    match std::fs::remove_file(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    pipe::OpenOptions::new().open_receiver(path)
+    nix::unistd::mkfifo(aside.as_os_str(), Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let receiver = pipe::OpenOptions::new().open_receiver(&aside)?;
+    std::fs::rename(&aside, path)?;
+    Ok(receiver)
 }
 
 /// Reads the frames of each process that claims the pipe, until the receiving side of `out` is gone.
@@ -164,6 +169,35 @@ mod tests {
         assert!(
             matches!(next(&mut received).await, Received::Hello(Connection(n), _) if n == FIRST_NUMBER + 1)
         );
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn l_8_27_all_of_many_that_claim_at_once_are_read() {
+        const CLAIMS: usize = 25;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let (out, mut received) = mpsc::channel(16);
+        let (log, lines) = test_log::capture(Level::Debug);
+        let server = tokio::spawn(serve(Fifo::lay_at(path.clone()).unwrap(), out, log));
+        let claimers = ["a", "b", "c", "d"].map(|name| {
+            let (path, claimed) = (path.clone(), path.with_file_name(name));
+            std::thread::spawn(move || {
+                for _ in 0..CLAIMS {
+                    while std::fs::rename(&path, &claimed).is_err() {
+                        std::thread::yield_now();
+                    }
+                    let mut pipe = std::fs::File::options().write(true).open(&claimed).unwrap();
+                    pipe.write_all(HELLO).unwrap();
+                }
+            })
+        });
+        let mut hellos = 0;
+        while hellos < 4 * CLAIMS {
+            hellos += usize::from(matches!(next(&mut received).await, Received::Hello(..)));
+        }
+        assert!(claimers.into_iter().all(|claimer| claimer.join().is_ok()));
+        assert!(lines.lock().unwrap().is_empty());
         server.abort();
     }
 
