@@ -74,6 +74,13 @@ export function raw(value: string): void {
   position += buffer.write(value, position, "utf8");
 }
 
+/** Bytes as they are. */
+export function append(bytes: Uint8Array): void {
+  reserve(bytes.length);
+  buffer.set(bytes, position);
+  position += bytes.length;
+}
+
 function reserve(bytes: number): void {
   if (position + bytes > buffer.length) grow(bytes);
 }

@@ -22,17 +22,33 @@ const SIGNS = ['"Records"', '"requestContext"', '"records"', '"detail-type"', '"
 /** No event that says so is shorter. */
 const MIN_TELLING = 12;
 
+/** Runs something on behalf of one invocation. */
+export type Within = (run: () => void) => void;
+
+const here: Within = (run) => run();
+
 export class Invocation {
-  private trigger: Trigger | undefined;
-  private requestId = "";
+  trigger: Trigger | undefined;
+  requestId = "";
   private cold = true;
   /** The error report of a response that failed after it had begun. */
-  private failure: string | undefined;
+  failure: string | undefined;
 
   constructor(
     private readonly agent: Agent,
     private readonly environ: NodeJS.ProcessEnv,
   ) {}
+
+  /** The runtime client asks for the next event: on behalf of the invocation that will come. */
+  asks(): Within {
+    this.settle();
+    return here;
+  }
+
+  /** It answers, or is about to. `requestId` is as in the path of the answer. */
+  answers(_requestId: string): Within {
+    return here;
+  }
 
   begin(headers: InvocationHeaders, event: string): void {
     const text = (name: string): string => {

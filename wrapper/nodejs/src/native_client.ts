@@ -1,7 +1,7 @@
 /** The runtime client's native module: what it receives and answers is the invocation. */
 
 import { type Agent, guarded } from "./agent";
-import type { Invocation, InvocationHeaders } from "./invocation";
+import type { Invocation, InvocationHeaders, Within } from "./invocation";
 
 interface NativeClient {
   next: (...args: unknown[]) => Promise<{ bodyJson: string; headers: InvocationHeaders }>;
@@ -33,10 +33,11 @@ function isClient(exports: object): boolean {
 
 function watch(agent: Agent, invocation: Invocation, client: NativeClient): void {
   const { next, done, error } = client;
+  const within = ([requestId]: unknown[]): Within => invocation.answers(String(requestId));
   client.next = function (...args) {
-    guarded(agent, "an invocation", () => invocation.settle());
+    const within = guarded(agent, "an invocation", () => invocation.asks());
     return next.apply(this, args).then((received) => {
-      guarded(agent, "an invocation", () => invocation.begin(received.headers, received.bodyJson));
+      guarded(agent, "an invocation", () => within?.(() => invocation.begin(received.headers, received.bodyJson)));
       return received;
     });
   };
@@ -44,13 +45,13 @@ function watch(agent: Agent, invocation: Invocation, client: NativeClient): void
     const endUs = agent.recorder.now();
     const result = done.apply(this, args);
     // After the response has left: this costs the caller nothing, and the next event is not asked for yet.
-    guarded(agent, "an invocation", () => invocation.end(endUs, undefined, String(args[1])));
+    guarded(agent, "an invocation", () => within(args)(() => invocation.end(endUs, undefined, String(args[1]))));
     return result;
   };
   client.error = function (...args) {
     const endUs = agent.recorder.now();
     const result = error.apply(this, args);
-    guarded(agent, "an invocation", () => invocation.end(endUs, String(args[1])));
+    guarded(agent, "an invocation", () => within(args)(() => invocation.end(endUs, String(args[1]))));
     return result;
   };
 }

@@ -27,7 +27,7 @@ export class Recorder {
   xraySdk: XraySdk | undefined;
   /** The handler's span while it runs. Work without a context of its own belongs to it. */
   root: Span | undefined;
-  private header: TraceHeader | undefined;
+  header: TraceHeader | undefined;
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
   private clockOffsetUs = 0;
   private flushesAtExit = false;

@@ -5,57 +5,57 @@
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
-import type { Invocation } from "./invocation";
+import type { Invocation, Within } from "./invocation";
 
 /** Characters of an error report that are kept. */
 const MAX_REPORT = 1_048_576;
 
 export function watch(agent: Agent, invocation: Invocation, request: ClientRequest): void {
-  const what = /^\/2018-06-01\/runtime\/invocation\/(?:next|[^/]+\/(response|error))$/.exec(request.path);
+  const what = /^\/2018-06-01\/runtime\/invocation\/(?:next|([^/]+)\/(response|error))$/.exec(request.path);
   if (what === null) return;
-  const kind = what[1];
-  if (kind === undefined) watchNext(agent, invocation, request);
-  else watchAnswer(agent, invocation, request, kind === "error");
+  const [, requestId, kind] = what;
+  if (requestId === undefined) watchNext(agent, invocation, request);
+  else watchAnswer(agent, invocation, invocation.answers(requestId), request, kind === "error");
 }
 
 function watchNext(agent: Agent, invocation: Invocation, request: ClientRequest): void {
-  guarded(agent, "an invocation", () => invocation.settle());
+  const within = guarded(agent, "an invocation", () => invocation.asks());
   onResponse(request, (response) => {
     const pieces: Buffer[] = [];
     onEvent(response, (event, value) => {
       if (event === "data") pieces.push(Buffer.from(value as string | Uint8Array));
       if (event !== "end") return;
-      guarded(agent, "an invocation", () => invocation.begin(response.headers, Buffer.concat(pieces).toString()));
+      guarded(agent, "an invocation", () => within?.(() => invocation.begin(response.headers, Buffer.concat(pieces).toString())));
     });
   });
 }
 
 type Send = (data: unknown, ...rest: unknown[]) => boolean;
 
-function watchAnswer(agent: Agent, invocation: Invocation, request: ClientRequest, failed: boolean): void {
+function watchAnswer(agent: Agent, invocation: Invocation, within: Within, request: ClientRequest, failed: boolean): void {
   const { addTrailers } = request;
   request.addTrailers = function (this: ClientRequest, trailers) {
     const body = (trailers as Record<string, unknown>)["Lambda-Runtime-Function-Error-Body"];
-    if (typeof body === "string") invocation.failing(Buffer.from(body, "base64").toString());
+    if (typeof body === "string") within(() => invocation.failing(Buffer.from(body, "base64").toString()));
     return addTrailers.call(this, trailers);
   };
-  if (failed) keepReport(invocation, request as unknown as { _send: Send });
+  if (failed) keepReport(invocation, within, request as unknown as { _send: Send });
   onResponse(request, (response) => {
     onEvent(response, (event) => {
-      if (event === "end") guarded(agent, "an invocation", () => invocation.settle());
+      if (event === "end") guarded(agent, "an invocation", () => within(() => invocation.settle()));
     });
   });
 }
 
 /** The header block is made inside of the call that brings the body: what is sent from now on is the body. */
-function keepReport(invocation: Invocation, request: { _send: Send }): void {
+function keepReport(invocation: Invocation, within: Within, request: { _send: Send }): void {
   let report = "";
   const send = request._send;
   request._send = function (data, ...rest) {
     if (report.length < MAX_REPORT && (typeof data === "string" || data instanceof Uint8Array)) {
       report += Buffer.from(data as string).toString();
       // Without the sizes of a chunked body.
-      invocation.failing(report.slice(report.indexOf("{"), report.lastIndexOf("}") + 1));
+      within(() => invocation.failing(report.slice(report.indexOf("{"), report.lastIndexOf("}") + 1)));
     }
     return send.call(this, data, ...rest);
   };

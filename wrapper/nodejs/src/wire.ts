@@ -2,7 +2,7 @@
 
 import fs = require("node:fs");
 import { monotonicUs } from "./clock";
-import { byte, clear, encode, frame, raw, uint32, uint64, written, writtenBytes } from "./encoder";
+import { append, byte, clear, encode, frame, raw, uint32, uint64, written, writtenBytes } from "./encoder";
 import type { Span } from "./span";
 
 const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5 } as const;
@@ -38,35 +38,49 @@ export class Wire {
   private waiting = 0;
   private spansDropped = 0;
   /** The invoke frame of the running invocation, said again on a new connection. */
-  private invocation: Uint8Array | undefined;
+  invocation: Uint8Array | undefined;
+  /** What the pipe is called while it is being claimed. */
+  claimed: string;
 
   constructor(
     private readonly path: string,
-    private readonly hello: string,
-  ) {}
+    readonly hello: string,
+  ) {
+    this.claimed = `${path}.${process.pid}`;
+  }
 
   /** Whether there is a connection, after trying to have one. Without an extension there is nothing to claim. */
   connect(): boolean {
     if (this.fd >= 0) return true;
-    const claimed = `${this.path}.${process.pid}`;
+    const { claimed } = this;
     let fd = -1;
     try {
       // Whoever renames it has it alone, so that frames never mix and its end is the end of this process.
       fs.renameSync(this.path, claimed);
       fd = fs.openSync(claimed, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
       fs.unlinkSync(claimed);
-      const waiting = writtenBytes();
-      frame(Frame.Hello, () => raw(this.hello));
-      const hello = written(waiting);
-      clear(waiting);
-      this.write(fd, hello);
-      if (this.invocation !== undefined) this.write(fd, this.invocation);
+      this.introduce(this.hello, fd);
     } catch {
       if (fd >= 0) fs.closeSync(fd);
       return false;
     }
     this.fd = fd;
     return true;
+  }
+
+  /** Says hello, and what runs. */
+  introduce(text: string, fd = this.fd): void {
+    const waiting = writtenBytes();
+    frame(Frame.Hello, () => raw(text));
+    const hello = written(waiting);
+    clear(waiting);
+    this.write(fd, hello);
+    if (this.invocation !== undefined) this.write(fd, this.invocation);
+  }
+
+  /** Says an invoke frame again: what follows is of that invocation. */
+  again(invocation: Uint8Array): void {
+    append(invocation);
   }
 
   /** Announces an invocation and its open handler span. False when nobody listens. */
@@ -155,7 +169,7 @@ export class Wire {
     }
   }
 
-  private disconnect(): void {
+  disconnect(): void {
     if (this.fd < 0) return;
     try {
       fs.closeSync(this.fd);
