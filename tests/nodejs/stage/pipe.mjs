@@ -21,10 +21,14 @@ export class Frames {
   }
 
   #lay() {
-    execFileSync("mkfifo", ["-m", "600", this.path]);
-    const fd = fs.openSync(this.path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    // Open before it can be claimed.
+    const laid = `${this.path}.next`;
+    execFileSync("mkfifo", ["-m", "600", laid]);
+    const fd = fs.openSync(laid, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    fs.renameSync(laid, this.path);
     const socket = new net.Socket({ fd, readable: true, writable: false });
     this.#sockets.push(socket);
+    const connection = this.#sockets.length;
     let data = Buffer.alloc(0);
     socket.on("data", (chunk) => {
       if (data !== undefined && socket.claimed === undefined) {
@@ -35,7 +39,7 @@ export class Frames {
       data = Buffer.concat([data, chunk]);
       while (data.length >= 5 && data.length >= 5 + data.readUInt32LE(1)) {
         const length = data.readUInt32LE(1);
-        this.#received(data[0], data.subarray(5, 5 + length));
+        this.#received(connection, data[0], data.subarray(5, 5 + length));
         data = data.subarray(5 + length);
       }
     });
@@ -46,8 +50,8 @@ export class Frames {
     socket.on("error", () => undefined);
   }
 
-  #received(kind, payload) {
-    this.all.push({ kind, payload: Buffer.from(payload) });
+  #received(connection, kind, payload) {
+    this.all.push({ connection, kind, payload: Buffer.from(payload) });
     this.#tell();
   }
 

@@ -8,7 +8,8 @@ import path from "node:path";
 const require = createRequire(import.meta.url);
 const http = require("node:http");
 const [hostname, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(":");
-const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+const concurrency = Number(process.env.AWS_LAMBDA_MAX_CONCURRENCY ?? 1);
+const agent = new http.Agent({ keepAlive: true, maxSockets: 2 * concurrency });
 const BASE = "/2018-06-01/runtime";
 const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
 
@@ -96,23 +97,27 @@ try {
   await postError("/init/error", error);
   process.exit(1);
 }
-for (;;) {
-  const { headers, data } = await call("GET", "/invocation/next");
-  current = headers["lambda-runtime-aws-request-id"];
-  process.env._X_AMZN_TRACE_ID = headers["lambda-runtime-trace-id"] ?? "";
-  const event = JSON.parse(data);
-  if (handler[STREAMING]) {
-    await stream(current, handler, event);
-    continue;
-  }
-  try {
-    const result = await new Promise((resolve, reject) => {
-      const callback = (error, value) => (error ? reject(error) : resolve(value));
-      const returned = handler(event, { awsRequestId: current }, callback);
-      if (typeof returned?.then === "function") returned.then(resolve, reject);
-    });
-    await call("POST", `/invocation/${current}/response`, JSON.stringify(result ?? null));
-  } catch (error) {
-    await postError(`/invocation/${current}/error`, error);
+async function work() {
+  for (;;) {
+    const { headers, data } = await call("GET", "/invocation/next");
+    const id = (current = headers["lambda-runtime-aws-request-id"]);
+    process.env._X_AMZN_TRACE_ID = headers["lambda-runtime-trace-id"] ?? "";
+    const event = JSON.parse(data);
+    if (handler[STREAMING]) {
+      await stream(id, handler, event);
+      continue;
+    }
+    try {
+      const result = await new Promise((resolve, reject) => {
+        const callback = (error, value) => (error ? reject(error) : resolve(value));
+        const returned = handler(event, { awsRequestId: id }, callback);
+        if (typeof returned?.then === "function") returned.then(resolve, reject);
+      });
+      await call("POST", `/invocation/${id}/response`, JSON.stringify(result ?? null));
+    } catch (error) {
+      await postError(`/invocation/${id}/error`, error);
+    }
   }
 }
+
+for (let worker = 0; worker < concurrency; worker++) work();

@@ -7,6 +7,7 @@ import type * as databases from "./databases";
 import type * as graphql from "./graphql";
 import type * as http from "./http";
 import type * as logIds from "./log_ids";
+import type * as managed from "./managed";
 import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
@@ -24,6 +25,7 @@ export interface Chunks {
   graphql: typeof graphql;
   http: typeof http;
   log_ids: typeof logIds;
+  managed: typeof managed;
   messaging: typeof messaging;
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;

@@ -53,7 +53,8 @@ function start(environ: NodeJS.ProcessEnv): void {
   };
   const invocation = new Invocation(agent, environ);
   // During init, so that the extension knows before the first invocation that a done frame will come.
-  wire.connect();
+  if (environ.AWS_LAMBDA_MAX_CONCURRENCY === undefined) wire.connect();
+  else chunk("managed").share(agent, invocation);
   watchNativeClient(agent, invocation);
   watchHttp(agent, invocation);
   watchUndici(agent);
@@ -66,14 +67,16 @@ function start(environ: NodeJS.ProcessEnv): void {
   if (others.length > 0) chunk("contrib").load(agent, others, environ.LAMBDA_TASK_ROOT ?? process.cwd(), watchPackage);
 }
 
-// Worker threads share the process's pipe and not its memory. A managed instance runs every invocation in one of them. What is not
-// for worker threads is marked as disabled there; the module that says so in words would take two milliseconds to load.
+// What is not for worker threads is marked as disabled there; the module that says so in words would take two milliseconds to load.
 const isMainThread = !("disabled" in process.abort);
 
-if (isMainThread && process.env.AWS_LAMBDA_RUNTIME_API && !process.env.AWS_LAMBDA_MAX_CONCURRENCY) {
+// A managed instance runs every invocation in one of the runtime client's worker threads, which get the arguments from the main thread.
+const isManaged = process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined;
+
+if (process.env.AWS_LAMBDA_RUNTIME_API && (isMainThread || isManaged)) {
   try {
-    leaveArguments();
-    start(process.env);
+    if (!isMainThread || !isManaged) leaveArguments();
+    if (!isManaged || chunk("managed").mayInvoke(process.env)) start(process.env);
   } catch (error) {
     complain("start", `the Node.js agent could not start, the function is not traced: ${String(error)}`);
   }

@@ -1,0 +1,155 @@
+/** Managed Instances: invocations run in worker threads of the runtime client, and several at once in each (L-8.26, L-8.27). */
+
+import async_hooks = require("node:async_hooks");
+import worker_threads = require("node:worker_threads");
+import { type Agent, guarded } from "./agent";
+import type { Invocation, Within } from "./invocation";
+import type { Recorder } from "./recorder";
+import type { Span } from "./span";
+import type { Wire } from "./wire";
+
+/** In the environment that the main thread gives its workers: the process whose runtime client starts them. */
+const MARK = "OTEL_XRAY_RUNTIME_PID";
+
+/** Invocations at once whose frames would be said again on a new connection. */
+const MAX_OPEN = 256;
+
+/** How long a worker that starts waits for its turn to claim a pipe: the others start at the same time. */
+const CLAIM_TRIES = 50;
+
+/**
+ * Whether this thread may run invocations. The workers that the runtime client starts from the main thread inherit the mark, and
+ * take it away: workers and processes that the function itself starts do not have it, or have that of another process.
+ */
+export function mayInvoke(environ: NodeJS.ProcessEnv): boolean {
+  const mark = environ[MARK];
+  if (worker_threads.isMainThread && mark === undefined) {
+    environ[MARK] = String(process.pid);
+    return true;
+  }
+  delete environ[MARK];
+  return !worker_threads.isMainThread && mark === String(process.pid);
+}
+
+/** What belongs to one invocation, by the name of the field that it is in where there is one invocation at a time. */
+type Scope = Partial<
+  Pick<Invocation, "requestId" | "trigger" | "failure"> & Pick<Recorder, "root" | "header"> & Pick<Wire, "invocation">
+>;
+
+const scopes = new async_hooks.AsyncLocalStorage<Scope>();
+
+/** What a span was begun in: it may end in the context of whoever opened the connection that is used again. */
+const begun = new WeakMap<Span, Scope>();
+
+/** Running, oldest first. */
+const open = new Set<Scope>();
+
+/** Makes fields out of the current invocation's. */
+function separate<T extends object, N extends keyof T & keyof Scope>(owner: T, names: N[]): void {
+  for (const name of names) {
+    const otherwise = owner[name];
+    Object.defineProperty(owner, name, {
+      get: () => scopes.getStore()?.[name] ?? otherwise,
+      set: (value: Scope[N]) => {
+        const scope = scopes.getStore();
+        if (scope !== undefined) (scope as Record<string, unknown>)[name] = value;
+      },
+    });
+  }
+}
+
+/** Gives each invocation a state of its own, which the context carries from the runtime client's question for it to its answer. */
+export function share(agent: Agent, invocation: Invocation): void {
+  const { recorder } = agent;
+  separate(recorder, ["root", "header"]);
+  separate(invocation, ["requestId", "trigger", "failure"]);
+  const { child } = recorder;
+  recorder.child = (...of) => {
+    const span = child.apply(recorder, of);
+    const scope = scopes.getStore();
+    if (span !== undefined && scope !== undefined) begun.set(span, scope);
+    return span;
+  };
+  const within =
+    (scope: Scope): Within =>
+    (run) =>
+      scopes.run(scope, run);
+  invocation.asks = () => {
+    const scope: Scope = {};
+    // Also for whoever waits for what the call returns: what runs the handler comes from there.
+    scopes.enterWith(scope);
+    return within(scope);
+  };
+  invocation.answers = (requestId) => {
+    for (const scope of open) if (encodeURIComponent(scope.requestId ?? "") === requestId) return within(scope);
+    return () => undefined;
+  };
+  shareWire(recorder.wire);
+  if (!worker_threads.isMainThread) takeWorker(agent);
+}
+
+/** One connection tells of several invocations: of each again when it is a new one. */
+function shareWire(wire: Wire): void {
+  Object.defineProperty(wire, "invocation", {
+    get: () => (open.size === 0 ? undefined : Buffer.concat([...open].map((scope) => scope.invocation as Uint8Array))),
+    set: (frame: Uint8Array | undefined) => {
+      const scope = scopes.getStore();
+      if (scope === undefined) return;
+      scope.invocation = frame;
+      open.delete(scope);
+      if (frame === undefined) return;
+      const [oldest] = open;
+      if (open.size >= MAX_OPEN && oldest !== undefined) open.delete(oldest);
+      open.add(scope);
+      said = scope;
+    },
+  });
+  const { begin, start, end } = wire;
+  wire.begin = (...of) => {
+    const isRecorded = begin.apply(wire, of);
+    // Else it would be said again.
+    if (!isRecorded) wire.invocation = undefined;
+    return isRecorded;
+  };
+  wire.start = (span) => {
+    turn(wire, span);
+    start.call(wire, span);
+  };
+  wire.end = (span, now) => {
+    turn(wire, span);
+    end.call(wire, span, now);
+  };
+}
+
+/** The invocation of the last invoke frame. */
+let said: Scope | undefined;
+
+/** Where several invocations of one trace run, the last invoke frame tells which of them what follows is of. */
+function turn(wire: Wire, span: Span): void {
+  const scope = begun.get(span) ?? scopes.getStore();
+  if (scope?.invocation === undefined || scope === said || !open.has(scope)) return;
+  const traceId = scope.header?.traceId;
+  for (const other of open) {
+    if (other === scope || other.header?.traceId !== traceId) continue;
+    wire.again(scope.invocation);
+    said = scope;
+    return;
+  }
+}
+
+function takeWorker(agent: Agent): void {
+  const { wire } = agent.recorder;
+  wire.claimed += `.${worker_threads.threadId}`;
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  for (let tries = 0; !wire.connect() && tries < CLAIM_TRIES; tries++) Atomics.wait(pause, 0, 0, 1);
+  process.once("exit", () => {
+    guarded(agent, "the end of a worker", () => {
+      wire.flush();
+      // Its process lives on: without this, the end of file would be taken for a lost connection.
+      if (open.size > 0 && wire.connect()) wire.introduce(wire.hello.replace(/"pid":\d+/, '"pid":0'));
+      // Node.js closes it too, but not while the runtime client still asks for the next event.
+      wire.disconnect();
+      wire.connect = () => false;
+    });
+  });
+}
