@@ -1,6 +1,7 @@
 //! The HTTP server under every receiver that speaks HTTP: HTTP/1.1, and everything bounded: connections, headers,
 //! bodies and time.
 
+use super::stalled_write::Impatient;
 use crate::log::{Level, Log};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -13,12 +14,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIME: Duration = Duration::from_secs(5);
 const BODY_TIME: Duration = Duration::from_secs(5);
+/// How long a client may take to read some of its answer.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 /// Answers one request. Not a type parameter: one server in the binary is enough.
@@ -82,21 +86,24 @@ pub(super) async fn serve(
 ) {
     let connected = |stream: TcpStream| {
         let handler = Arc::clone(&handler);
-        may_enter(&stream).then_some(async move {
-            let service = service_fn(|request| {
-                let answer = handler(request);
-                async move { Ok::<_, Infallible>(answer.await) }
-            });
-            // A client that goes away in the middle of a request has nothing to be told.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIME)
-                .max_buf_size(64 * 1024)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        })
+        may_enter(&stream).then_some(serve_one(stream, handler))
     };
     accept(listener, log, connected).await;
+}
+
+async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, handler: Handler) {
+    let service = service_fn(|request| {
+        let answer = handler(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let stream = Impatient::new(stream, ANSWER_TIME);
+    // A client that goes away in the middle of a request has nothing to be told.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 /// Reads a body of at most `limit` bytes. What is over is read too, and thrown away: who is still sending hears nothing.
@@ -141,5 +148,30 @@ pub(super) mod test_client {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer)[9..12].parse().unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn sim_21_a_client_that_never_reads_its_answers_is_cut_off() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let handler: Handler =
+            Arc::new(|_| Box::pin(async { Response::new(Full::new(Bytes::from(vec![b'a'; 512]))) }));
+        let client = tokio::spawn(async move {
+            let mut requests = 0;
+            while theirs.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.is_ok() {
+                requests += 1;
+            }
+            requests
+        });
+        let begun = tokio::time::Instant::now();
+        serve_one(ours, handler).await;
+        assert!(begun.elapsed() >= ANSWER_TIME, "it had its time");
+        assert!(begun.elapsed() < ANSWER_TIME * 2, "{:?}", begun.elapsed());
+        assert!(client.await.unwrap() > 2, "it sent as long as anybody took it");
     }
 }

@@ -17,6 +17,7 @@ mod otlp_schema;
 mod otlp_status;
 pub mod platform;
 pub mod process;
+mod stalled_write;
 pub mod telemetry_http;
 
 /// In the crate that is compiled for speed: it is at work while the function is.
