@@ -69,6 +69,7 @@ check-format:
 check-clippy:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --package otel-xray-launcher --profile launcher -- -D warnings
+	CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/fuzz" cargo clippy --manifest-path tests/fuzz/Cargo.toml --all-targets -- -D warnings
 
 check-lint:
 	"$$($(TOOLS) lint)/ruff" check
@@ -82,6 +83,7 @@ check-dependencies:
 # Without `advisories`: its database is a git repository, and the check has to run where only package registries are reached.
 check-licenses:
 	PATH="$$($(TOOLS) deny):$$PATH" cargo deny --locked check bans licenses sources
+	PATH="$$($(TOOLS) deny):$$PATH" cargo deny --manifest-path tests/fuzz/Cargo.toml --config deny.toml check bans licenses sources
 
 test-rust:
 	OTEL_XRAY_TEST_PYTHON="$$($(TOOLS) runtime)/python3" cargo test --locked --no-fail-fast --workspace --exclude otel-xray-tests
