@@ -110,7 +110,7 @@ test-arm64: layers
 test-extension: layer
 	$(PYTEST) tests/extension
 
-test-otlp: layer ## OTLP: the exporters of Python, Node.js and Java, and hostile input (needs npm, mvn)
+test-otlp: layer ## OTLP: the exporters of Python, Rust, Node.js and Java, and hostile input (needs npm, mvn)
 	$(PYTEST) tests/otlp
 
 test-rie: layer local

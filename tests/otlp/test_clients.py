@@ -22,6 +22,14 @@ def tool(name: str) -> Path:
     return Path(done.stdout.strip())
 
 
+def rust_client() -> Path:
+    """Compiled where the end-to-end tests are, of what they are made of."""
+    build = ["cargo", "build", "--locked", "--quiet", "--package", "otel-xray-tests", "--example", "otlp_client"]
+    subprocess.run(build, check=True, cwd=layer_zip.ROOT)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", layer_zip.ROOT / "target"))
+    return target / "debug" / "examples" / "otlp_client"
+
+
 def run(client: str, protocol: str, endpoint: str, name: str, count: int = SPANS) -> None:
     environment = {**os.environ}
     if client == "python":
@@ -31,6 +39,8 @@ def run(client: str, protocol: str, endpoint: str, name: str, count: int = SPANS
         node = tool("node-test") / "node_modules" / f"node22-{cpu}" / "bin" / "node"
         command = [node, HERE / "nodejs" / "client.mjs"]
         environment["NODE_CLIENT_MODULES"] = str(tool("otlp-node"))
+    elif client == "rust":
+        command = [rust_client()]
     else:
         command = ["java", "-cp", f"{tool('otlp-java')}/*", HERE / "java" / "Client.java"]
     arguments = [protocol, endpoint, name, str(count)]
@@ -43,6 +53,8 @@ def run(client: str, protocol: str, endpoint: str, name: str, count: int = SPANS
     [
         ("python", "http"),
         ("python", "grpc"),
+        ("rust", "http"),
+        ("rust", "grpc"),
         ("nodejs", "http"),
         ("nodejs", "proto"),
         ("nodejs", "grpc"),
