@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import layer_zip
 import local_lambda
 import pytest
+import servers
 import stand_ins
 
 FUNCTIONS = layer_zip.ROOT / "tests" / "functions"
@@ -103,3 +105,81 @@ def test_an_error_that_express_answers_with_a_page_is_on_its_route(version: int,
     assert handlers[0]["metadata"]["default"]["http.route"] == "/items/:id"
     routes = [document for document in found if document["name"] == "request handler - /items/:id"]
     assert [route["cause"]["exceptions"][0]["type"] for route in routes] == ["RangeError"]
+
+
+MEETING = """
+const { threadId } = require("node:worker_threads");
+const http = require("node:http");
+const call = (n) => new Promise((go, fail) => {
+  http.get(`${process.env.MEETING}/call/${n}`, (response) => response.resume().on("end", go)).on("error", fail);
+});
+exports.handler = async ({ n }) => {
+  await call(n);
+  if (n === 3) throw new RangeError("three");
+  return { n, threadId };
+};
+"""
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version >= 22])
+def test_l_8_27_on_a_managed_instance_each_of_many_at_once_has_its_own_trace(version: int, tmp_path: Path) -> None:
+    together, rounds = 4, 3
+    waiting = threading.Barrier(together)
+
+    class Meeting(servers.Handler):
+        """Answers when so many ask: they are in their handlers at once."""
+
+        def do_GET(self) -> None:
+            waiting.wait(servers.BOUND_S)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    function, scratch = tmp_path / "function", tmp_path / "scratch"
+    function.mkdir()
+    scratch.mkdir()
+    (function / "app.js").write_text(MEETING)
+    events = [tmp_path / f"{n}.json" for n in range(together * (rounds + 1))]
+    for n, event in enumerate(events):
+        event.write_text(json.dumps({"n": n}))
+    layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
+    with servers.serving(Meeting) as address:
+        variables = {"MEETING": f"http://{address}", "AWS_LAMBDA_NODEJS_WORKER_COUNT": "2"}
+        command = local_lambda.nodejs_command(layer, variables, events, function, scratch, version)
+        result = local_lambda.invoke_json([*command, "--instances", str(together), "--freeze-ms", "100"])
+    assert len({one["payload"].get("threadId") for one in result["invocations"]} - {None}) <= 2
+    [account] = result["accounting"]
+    assert account["received"] == account["sent"] == 2 * len(events)
+    found = documents(result)
+    calls = {int(url.rpartition("/")[2]): call for call in found if "/call/" in (url := url_of(call))}
+    assert sorted(calls) == list(range(len(events)))
+    handlers = {document["id"]: document for document in found if document["name"] == "app.handler"}
+    # The instance ends as soon as the last answers are out: what their handlers still write may be cut off.
+    own = {n: handlers.pop(call["parent_id"]) for n, call in calls.items() if n < together * rounds}
+    assert all(own[n]["trace_id"] == calls[n]["trace_id"] for n in own)
+    assert len({handler["trace_id"] for handler in own.values()}) == len(own)
+    assert [n for n, handler in own.items() if handler.get("fault")] == [3]
+    assert len(handlers) == together
+
+
+def url_of(document: dict[str, Any]) -> str:
+    return str(document.get("http", {}).get("request", {}).get("url", ""))
+
+
+def test_l_8_28_a_worker_thread_that_ends_takes_its_invocation_with_it(tmp_path: Path) -> None:
+    function, scratch = tmp_path / "function", tmp_path / "scratch"
+    function.mkdir()
+    scratch.mkdir()
+    (function / "app.js").write_text(
+        "exports.handler = () => new Promise(() => { setTimeout(() => { throw new RangeError('gone'); }, 20); });\n"
+    )
+    layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
+    variables = {"AWS_LAMBDA_NODEJS_WORKER_COUNT": "2"}
+    command = local_lambda.nodejs_command(layer, variables, [local_lambda.EVENT], function, scratch)
+    # Nobody answers for it: the instance does when the time is up.
+    found = documents(local_lambda.invoke_json([*command, "--instances", "2", "--timeout", "2"]))
+    [handler] = [document for document in found if document["name"] == "app.handler"]
+    [exception] = handler["cause"]["exceptions"]
+    assert exception["type"] == "Runtime.ExitError"
+    assert exception["message"] == "the runtime exited before this was finished"
+    assert handler["end_time"] - handler["start_time"] < 1

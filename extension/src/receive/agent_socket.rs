@@ -135,6 +135,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn l_8_28_a_thread_that_ends_says_hello_without_its_process() {
+        let (out, mut received) = mpsc::channel(16);
+        let own = format!("{{\"pid\":{}}}", std::process::id());
+        for (hellos, pid) in [(vec![&*own], Some(std::process::id())), (vec![&*own, "{\"pid\":0}"], None)] {
+            let bytes: Vec<u8> = hellos
+                .iter()
+                .flat_map(|hello| {
+                    [&[1][..], &u32::try_from(hello.len()).unwrap().to_le_bytes(), hello.as_bytes()].concat()
+                })
+                .collect();
+            let log = test_log::capture(Level::Debug).0;
+            let told = read_frames(&mut &bytes[..], Connection(0), &out, &log).await;
+            assert_eq!(told.map(i32::cast_unsigned), pid);
+            for _ in hellos {
+                assert!(matches!(received.recv().await, Some(Received::Hello(..))));
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn b_8_a_taken_name_is_an_error_not_a_panic() {
         let name = format!("otel-xray-test-{}-taken", std::process::id());
         let _first = bind(&name).unwrap();
