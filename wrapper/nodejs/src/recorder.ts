@@ -22,6 +22,7 @@ export interface XraySdk {
 
 /** In front of the id in an X-Ray header. */
 const PARENT = "Parent=";
+const MAX_NAMED = 1024;
 
 export class Recorder {
   xraySdk: XraySdk | undefined;
@@ -64,7 +65,6 @@ export class Recorder {
   ): boolean {
     this.setClock();
     this.root = undefined;
-    this.named.clear();
     let header = new TraceHeader(rawHeader);
     let undecided: TraceHeader | undefined;
     if (header.traceId === "") header.beginTrace();
@@ -133,6 +133,8 @@ export class Recorder {
 
   /** The requests of this call will carry its headers: they are known by them, and are no calls of their own. */
   name(span: Span): void {
+    // Those of calls that never ended.
+    if (this.named.size >= MAX_NAMED) this.named.clear();
     this.named.add(span.spanId);
   }
 
