@@ -11,6 +11,7 @@ import type * as managed from "./managed";
 import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
+import type * as sockets from "./sockets";
 import type * as trigger from "./trigger";
 import type * as undici from "./undici";
 import type * as web from "./web";
@@ -29,6 +30,7 @@ export interface Chunks {
   messaging: typeof messaging;
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;
+  sockets: typeof sockets;
   trigger: typeof trigger;
   undici: typeof undici;
   web: typeof web;

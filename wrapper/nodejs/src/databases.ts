@@ -5,7 +5,7 @@ import { callSpan, type Begin, type Method, type Prototype, text, wrap } from ".
 import type { Attributes, Span } from "./span";
 
 /** The attributes of a statement in SQL; the extension masks the literals. */
-function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {
+export function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {
   const query = typeof statement === "string" ? statement : ((statement ?? {}) as { text?: unknown; sql?: unknown });
   const written = typeof query === "string" ? query : text(query.text ?? query.sql);
   const operation = /^[\s(]*(\w+)/.exec(written ?? "")?.[1]?.toUpperCase();
@@ -24,6 +24,7 @@ function sql(system: string, statement: unknown, config: Record<string, unknown>
 
 export function patchPg(agent: Agent, exports: unknown): void {
   const { prototype } = exports as { prototype: Prototype };
+  patched.add("pg");
   wrap(agent, prototype, "query", (self, given) => {
     const [name, attributes] = sql("postgresql", given[0], self as Record<string, unknown>);
     return callSpan(agent, name, attributes);
@@ -41,12 +42,12 @@ function patchMysqlConnection(agent: Agent, prototype: Prototype): void {
 }
 
 export function patchMysql(agent: Agent, exports: unknown): void {
-  patched.add("mysql2");
+  patched.add("mysql").add("mysql2");
   patchMysqlConnection(agent, (exports as { prototype: Prototype }).prototype);
 }
 
 /** A command of Redis without the values it carries. */
-function redis(words: readonly unknown[], address: unknown, port: unknown, database: unknown): [string, Attributes] {
+export function redis(words: readonly unknown[], address: unknown, port: unknown, database: unknown): [string, Attributes] {
   const [command = "", key, ...rest] = words;
   const name = String(command).toUpperCase();
   const shown = key === undefined ? name : `${name} ${String(key).slice(0, 256)}${" ?".repeat(Math.min(rest.length, 16))}`;
@@ -62,7 +63,7 @@ function redis(words: readonly unknown[], address: unknown, port: unknown, datab
 }
 
 /** What a driver says by itself while it connects. */
-const CONNECTING = new Set(["AUTH", "HELLO", "INFO", "CLIENT", "SELECT", "QUIT"]);
+export const CONNECTING = new Set(["AUTH", "HELLO", "INFO", "CLIENT", "SELECT", "QUIT"]);
 
 export function patchIoredis(agent: Agent, exports: unknown): void {
   const { default: client } = exports as { default: { prototype: Prototype } };
@@ -110,22 +111,29 @@ export function patchRedis(agent: Agent, exports: unknown): void {
 /** What the MongoDB driver says by itself. */
 const HOUSEKEEPING = new Set(["hello", "ismaster", "isMaster", "ping", "endSessions", "saslStart", "saslContinue", "authenticate"]);
 
+/** A command of MongoDB; none where the driver sends it by itself. */
+export function mongodb(operation: string, database: unknown, collection: unknown, host: unknown, port: unknown): [string, Attributes] | undefined {
+  if (HOUSEKEEPING.has(operation)) return undefined;
+  const attributes: Attributes = {
+    "db.system.name": "mongodb",
+    "db.namespace": text(database),
+    "db.collection.name": text(collection),
+    "db.operation.name": operation,
+    "server.address": text(host),
+    "server.port": port === undefined ? undefined : Number(port),
+  };
+  return [[operation, text(collection)].filter(Boolean).join(" "), attributes];
+}
+
 export function patchMongodb(agent: Agent, exports: unknown): void {
   const { Connection: connection } = exports as { Connection: { prototype: Prototype } };
+  patched.add("mongodb");
   const begin: Begin = (self, given) => {
     const [namespace, command] = given as [{ db?: unknown }, Record<string, unknown>];
     const operation = Object.keys(command)[0] ?? "";
-    if (HOUSEKEEPING.has(operation)) return undefined;
-    const collection = text(command[operation]) ?? text(command.collection);
     const [, host, port] = /^(.*):(\d+)$/.exec(String((self as { address?: unknown }).address ?? "")) ?? [];
-    return callSpan(agent, [operation, collection].filter(Boolean).join(" "), {
-      "db.system.name": "mongodb",
-      "db.namespace": text(namespace.db),
-      "db.collection.name": collection,
-      "db.operation.name": operation,
-      "server.address": host,
-      "server.port": port === undefined ? undefined : Number(port),
-    });
+    const described = mongodb(operation, namespace.db, text(command[operation]) ?? command.collection, host, port);
+    return described && callSpan(agent, ...described);
   };
   // Newer versions end with the class of the response, older ones with a callback.
   wrap(agent, connection.prototype, "command", begin, (value): value is Method => typeof value === "function" && !("make" in value));
@@ -146,10 +154,16 @@ interface Traced {
 const traced = new WeakMap<Traced, Span>();
 /** Libraries that are patched: what they tell of their calls is known. */
 const patched = new Set<string>();
+/** Libraries that have told of a call. */
+const telling = new Set<string>();
+
+/** Whether the library's calls are known, so that nobody need read what goes over its sockets. */
+export const isTold = (library: string): boolean => patched.has(library) || telling.has(library);
 
 /** Libraries that tell of their calls by themselves, also from inside of a bundle. */
 export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", event: string, message: Traced): void {
   if (patched.has(library)) return;
+  telling.add(library);
   if (event === "start") {
     const { serverAddress: host, serverPort: port, database, user } = message;
     // Redis drivers give the command among the words, or apart from them.

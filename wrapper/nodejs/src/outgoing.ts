@@ -5,6 +5,7 @@ import { type Agent, guarded } from "./agent";
 import { listen } from "./channels";
 import { chunk } from "./chunks";
 import type { Invocation } from "./invocation";
+import type { Watched } from "./sockets";
 
 type StoreHeader = (this: ClientRequest, firstLine: string, headers: unknown) => unknown;
 
@@ -15,6 +16,7 @@ const RUNTIME_API = "/2018-06-01/runtime/";
  * after the function has said everything about the request and before anything of it is sent.
  */
 export function watchHttp(agent: Agent, invocation: Invocation): void {
+  watchSockets(agent);
   const { ClientRequest: request } = require("node:http") as typeof import("node:http");
   const prototype = request.prototype as unknown as { _storeHeader: StoreHeader };
   const original = prototype._storeHeader;
@@ -29,6 +31,35 @@ export function watchHttp(agent: Agent, invocation: Invocation): void {
     });
     return original.call(this, firstLine, sent);
   };
+}
+
+type Connect = (this: Watched, ...given: unknown[]) => unknown;
+
+/**
+ * Sees the first that each connection of the function says. Those of `http` and `https` are not looked at, and a word that can
+ * be no database's costs a look at its first letter.
+ */
+export function watchSockets(agent: Agent): void {
+  const { Socket: socketClass } = require("node:net") as typeof import("node:net");
+  const prototype = socketClass.prototype as unknown as { connect: Connect };
+  const { connect } = prototype;
+  prototype.connect = function (...given) {
+    const options = (Array.isArray(given[0]) ? (given[0] as unknown[])[0] : given[0]) as { _agentKey?: unknown } | undefined;
+    if (options?._agentKey === undefined) watchFirst(agent, this, given);
+    return connect.apply(this, given);
+  };
+}
+
+function watchFirst(agent: Agent, socket: Watched, connecting: unknown[]): void {
+  const { write } = socket;
+  const first: Watched["write"] = function (...given) {
+    if (socket.write === first) socket.write = write;
+    const [data] = given;
+    if (typeof data === "string" ? data.startsWith("*") : data instanceof Uint8Array)
+      guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, connecting, given));
+    return write.apply(this, given);
+  };
+  socket.write = first;
 }
 
 /** Tracing channel -> the library that tells of its calls there. */

@@ -1,0 +1,74 @@
+/** A connection of the function's to a database, as the one who reads along sees it. */
+
+import type { Agent } from "./agent";
+import { chunk } from "./chunks";
+import { callSpan } from "./library_calls";
+import type { Attributes, Span } from "./span";
+
+/** Calls of one connection that may wait for their answers; a driver that sends more is let go. */
+const MAX_WAITING = 10_000;
+
+/** A protocol's reader. What it throws, and any word that it does not know, ends the reading and nothing else. */
+export interface Conversation {
+  sent: (data: Buffer) => void;
+  received: (data: Buffer) => void;
+}
+
+/** How a call ended that the server refused. */
+export interface Refusal {
+  code: string;
+  message: string;
+}
+
+export class Connection {
+  /** Nobody needs to read along any longer. */
+  over = false;
+  /** The conversation goes on inside of TLS, with this reader. */
+  afterTls: Conversation | undefined;
+  private readonly open = new Set<Span>();
+
+  constructor(
+    private readonly agent: Agent,
+    readonly host: string | undefined,
+    readonly port: number | undefined,
+  ) {}
+
+  /** A call by one of these libraries. None outside of an invocation, and where the library tells of its calls by itself. */
+  call(libraries: readonly string[], describe: (databases: typeof import("./databases")) => [name: string, Attributes] | undefined): Span | undefined {
+    if (this.over || this.agent.recorder.root === undefined) return undefined;
+    const databases = chunk("databases");
+    if (libraries.some(databases.isTold) || this.open.size >= MAX_WAITING) {
+      this.over = true;
+      return undefined;
+    }
+    const described = describe(databases);
+    const span = described && callSpan(this.agent, ...described);
+    if (span !== undefined) this.open.add(span);
+    return span;
+  }
+
+  /** Runs later what belongs to the context of now. */
+  here(): <T>(run: () => T) => T {
+    const { recorder } = this.agent;
+    const held = recorder.held();
+    return (run) => recorder.run(held, run);
+  }
+
+  now(): number {
+    return this.agent.recorder.now();
+  }
+
+  /** The answer has come. */
+  finish(span: Span | undefined, refusal?: Refusal): void {
+    if (span === undefined || !this.open.delete(span)) return;
+    if (refusal !== undefined) span.attributes["db.response.status_code"] = refusal.code;
+    this.agent.recorder.finish(span, refusal && { name: refusal.code, message: refusal.message });
+  }
+
+  /** No answer will come, or nobody waits for one. */
+  close(error?: unknown): void {
+    this.over = true;
+    for (const span of this.open) this.agent.recorder.finish(span, error);
+    this.open.clear();
+  }
+}
