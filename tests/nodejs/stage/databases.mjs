@@ -18,6 +18,9 @@ export async function serve(onConnection) {
   return { port: server.address().port, close: () => (sockets.forEach((socket) => socket.destroy()), server.close()) };
 }
 
+/** For TLS without certificates. */
+const PSK = { psk: Buffer.from("0123456789abcdef"), identity: "test" };
+
 /** PostgreSQL: statements with `fail` in them fail. */
 export function postgres() {
   const message = (type, ...parts) => {
@@ -70,12 +73,13 @@ export async function mysql() {
     });
   });
   server.on("connection", (connection) => {
-    // What begins with SET is taken for a statement that is prepared.
-    connection.on("stmt_prepare", () => {
-      connection.sequenceId = 1;
-      connection.writeOk();
-      connection.sequenceId = 0;
-    });
+    // What begins with SET is taken for a statement that is prepared. A pool asks whether a connection is still alive.
+    for (const command of ["stmt_prepare", "ping"])
+      connection.on(command, () => {
+        connection.sequenceId = 1;
+        connection.writeOk();
+        connection.sequenceId = 0;
+      });
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { port: server._server.address().port, close: () => server._server.close() };
@@ -115,7 +119,7 @@ export function mongodb() {
   const answer = (command) => {
     if (command.hello || command.ismaster || command.isMaster) return hello;
     if (command.find === "fail") return { ok: 0, code: 2, codeName: "BadValue", errmsg: "wrong" };
-    if (command.find) return { ok: 1, cursor: { id: Long.ZERO, ns: "shop.orders", firstBatch: [{ a: 1 }] } };
+    if (command.find || command.aggregate) return { ok: 1, cursor: { id: Long.ZERO, ns: "shop.orders", firstBatch: [{ a: 1 }] } };
     return { ok: 1, n: 1 };
   };
   return serve((socket) => {

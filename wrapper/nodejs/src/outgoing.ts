@@ -45,8 +45,10 @@ export function watchSockets(agent: Agent): void {
   const { connect } = prototype;
   prototype.connect = function (...given) {
     const options = (Array.isArray(given[0]) ? (given[0] as unknown[])[0] : given[0]) as { _agentKey?: unknown } | undefined;
+    // Node.js puts its own `write` back while it connects.
+    const result = connect.apply(this, given);
     if (options?._agentKey === undefined) watchFirst(agent, this, given);
-    return connect.apply(this, given);
+    return result;
   };
 }
 

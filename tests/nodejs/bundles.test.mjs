@@ -1,0 +1,237 @@
+// Drivers inside of a bundle, where there is no file to patch: their calls are read from their sockets, and say what the patched
+// driver's calls say (A-44).
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import path from "node:path";
+import test from "node:test";
+import * as servers from "./stage/databases.mjs";
+import { modules, withFunction } from "./stage/function.mjs";
+
+const require = createRequire(path.join(modules, "x.js"));
+const major = Number(process.versions.node.split(".")[0]);
+
+/** Differences from the patched driver: attribute, or the message of an error -> what it is there and here, and why. */
+const PG = {
+  "error.type": ["error", "42601", "the server names the error by a code; the driver's class is unknown"],
+  "db.response.status_code": [undefined, "42601", "only the server's answer has it"],
+};
+const MYSQL = {
+  "error.type": ["ER_PARSE_ERROR", "1064", "the names of the codes are the driver's"],
+  "db.response.status_code": [undefined, "1064", "only the server's answer has it"],
+};
+const REDIS = {
+  "error.type": [/^(?:ReplyError|SimpleError)$/, "ERR", "the server names the error by its first word; the driver's class is unknown"],
+  "db.response.status_code": [undefined, "ERR", "only the server's answer has it"],
+};
+const MONGODB = {
+  "error.type": ["MongoServerError", "BadValue", "the server names the error by a code; the driver's class is unknown"],
+  "db.response.status_code": [undefined, "BadValue", "only the server's answer has it"],
+};
+
+/** server, source, spans as (name, whether it fails), the handler's answer, versions without tracing channels or the driver itself */
+const CASES = {
+  pg: {
+    server: "postgres",
+    from: 18,
+    source: `import pg from "pg";
+      export const handler = async ({ port }) => {
+        const pool = new pg.Pool({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop", max: 1 });
+        await pool.query("SELECT 1");
+        await pool.query({ text: "INSERT INTO a VALUES ($1)", values: ["secret"] });
+        const client = await pool.connect();
+        await client.query({ name: "named", text: "SELECT a FROM b WHERE c = $1", values: [1] });
+        await client.query({ name: "named", text: "SELECT a FROM b WHERE c = $1", values: [2] });
+        await new Promise((go) => client.query("UPDATE a SET b = 1", go));
+        const failed = [];
+        await client.query("DELETE fail").catch((error) => failed.push(error.message, error.code));
+        await client.query("DELETE fail WHERE a = $1", ["secret"]).catch((error) => failed.push(error.message, error.code));
+        await Promise.all([client.query("BEGIN"), client.query("SELECT $1", [1]), client.query("COMMIT")]);
+        client.release();
+        await pool.end();
+        return failed; };`,
+    spans: [["SELECT shop"], ["INSERT shop"], ["SELECT shop"], ["SELECT shop"], ["UPDATE shop"], ["DELETE shop", true], ["DELETE shop", true], ["BEGIN shop"], ["SELECT shop"], ["COMMIT shop"]],
+    answer: ["wrong", "42601", "wrong", "42601"],
+    differences: PG,
+  },
+  mysql: {
+    server: "mysql",
+    from: 18,
+    // The driver finds its methods by the names of its classes.
+    keepNames: true,
+    source: `import mysql from "mysql";
+      export const handler = async ({ port }) => {
+        const pool = mysql.createPool({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop", connectionLimit: 1 });
+        await new Promise((go) => pool.query("SELECT 1", go));
+        await new Promise((go) => pool.query("SELECT 2").on("end", go));
+        const failed = await new Promise((go) => pool.query("DELETE fail", (error) => go(error.code)));
+        await new Promise((go) => pool.query("SELECT ?", ["x"], go));
+        await new Promise((go) => pool.end(go));
+        return failed; };`,
+    spans: [["SELECT shop"], ["SELECT shop"], ["DELETE shop", true], ["SELECT shop"]],
+    answer: "ER_PARSE_ERROR",
+    differences: {
+      ...MYSQL,
+      message: ["ER_PARSE_ERROR: wrong", "wrong", "the driver puts its name of the code before it"],
+      "db.query.text": ["SELECT ?", "SELECT 'x'", "values are put in before a statement is sent; the extension masks them"],
+    },
+  },
+  mysql2: {
+    server: "mysql",
+    from: 18,
+    bundled: { mysql2: "mysql2-3.11" },
+    source: `import mysql from "mysql2/promise";
+      export const handler = async ({ port }) => {
+        const client = await mysql.createConnection({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop" });
+        await client.query("SELECT 1");
+        const failed = await client.query("DELETE fail").catch((error) => error.code);
+        await client.query("UPDATE a SET b = 1");
+        client.destroy();
+        return failed; };`,
+    spans: [["SELECT shop"], ["DELETE shop", true], ["UPDATE shop"]],
+    answer: "ER_PARSE_ERROR",
+    differences: MYSQL,
+  },
+  ioredis: {
+    server: "redis",
+    from: 20,
+    bundled: { ioredis: "ioredis5" },
+    source: `import { Redis } from "ioredis";
+      export const handler = async ({ port }) => {
+        const client = new Redis({ port, host: "127.0.0.1", db: 0 });
+        await client.set("key", "secret");
+        const failed = await client.get("fail").catch((error) => error.message);
+        await client.pipeline().get("a").mget("b", "c").exec();
+        await Promise.all([client.get("d"), client.get(Buffer.from("e"))]);
+        client.disconnect();
+        return failed; };`,
+    spans: [["SET"], ["GET", true], ["GET"], ["MGET"], ["GET"], ["GET"]],
+    answer: "ERR unknown command",
+    differences: REDIS,
+  },
+  redis: {
+    server: "redis",
+    from: 20,
+    bundled: { redis: "redis4" },
+    source: `import { createClient } from "redis";
+      export const handler = async ({ port }) => {
+        const client = createClient({ RESP: 2, database: 0, socket: { port, host: "127.0.0.1", reconnectStrategy: false } });
+        client.on("error", () => undefined);
+        await client.connect();
+        await client.set("key", "secret");
+        const failed = await client.get("fail").catch((error) => error.message);
+        await Promise.all([client.get("a"), client.mGet(["b", "c"])]);
+        await (client.destroy ?? client.disconnect).call(client);
+        return failed; };`,
+    spans: [["SET"], ["GET", true], ["GET"], ["MGET"]],
+    answer: "ERR unknown command",
+    differences: REDIS,
+  },
+  mongodb: {
+    server: "mongodb",
+    from: 20,
+    bundled: { mongodb: "mongodb6" },
+    source: `import { MongoClient } from "mongodb";
+      export const handler = async ({ port }) => {
+        const client = new MongoClient("mongodb://127.0.0.1:" + port + "/?directConnection=true");
+        const orders = client.db("shop").collection("orders");
+        await orders.insertOne({ secret: "value" });
+        await orders.insertMany([{ a: 1 }, { a: 2, secret: "x".repeat(100_000) }]);
+        await orders.find({}).toArray();
+        await orders.aggregate([{ $match: { a: 1 } }]).toArray();
+        const failed = await client.db("shop").collection("fail").find({}).toArray().catch((error) => error.message);
+        await client.close();
+        return failed; };`,
+    spans: [["insert orders"], ["insert orders"], ["find orders"], ["aggregate orders"], ["find fail", true]],
+    answer: "wrong",
+    differences: MONGODB,
+  },
+};
+
+async function bundle(source, { alias = {}, minify = true, keepNames = false }) {
+  const built = await require("esbuild").build({
+    stdin: { contents: source, resolveDir: path.dirname(modules) },
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    minify,
+    keepNames,
+    alias,
+    absWorkingDir: path.dirname(modules),
+    write: false,
+    logLevel: "error",
+    external: ["@node-rs/xxhash", "pg-native"],
+  });
+  return { "app.js": built.outputFiles[0].text };
+}
+
+/** Runs the handler twice on one environment; gives each invocation's calls. */
+async function callsOf(sources, server, { answer, packages }) {
+  const { port, close } = await server();
+  try {
+    return await withFunction(sources, { packages }, async (run) => {
+      const calls = [];
+      for (const count of [1, 2]) {
+        const before = run.frames.ended.length;
+        assert.deepEqual(JSON.parse((await run.invoke({ port })).body), answer);
+        await run.frames.done(count);
+        const ended = run.frames.ended.slice(before);
+        const root = ended.find((span) => span.name === "app.handler");
+        const found = ended.filter((span) => span.kind === 3);
+        for (const call of found) assert.equal(call.parentId, root.spanId);
+        assert.equal(run.frames.started.filter((span) => span.kind === 3).length, run.frames.ended.filter((span) => span.kind === 3).length);
+        calls.push(found);
+      }
+      assert.doesNotMatch(run.output(), /\[otel-xray\]/);
+      assert.doesNotMatch(JSON.stringify(calls, (_, value) => (typeof value === "bigint" ? 0 : value)), /secret/);
+      return { port, calls };
+    });
+  } finally {
+    close();
+  }
+}
+
+function assertCalls({ port, calls }, spans) {
+  for (const found of calls) {
+    assert.deepEqual(found.map(({ name, status }) => [name, status]), spans.map(([name, fails]) => [name, fails ? 2 : 0]));
+    for (const call of found) {
+      assert.equal(call.attributes["server.port"], port);
+      assert.equal(call.events.length, call.status === 2 ? 1 : 0);
+    }
+  }
+}
+
+/** Attribute by attribute; a difference that is listed must be there. */
+function assertSame(patched, fromSocket, differences) {
+  const seen = new Set();
+  const sameAs = (expected, value) => (expected instanceof RegExp ? expected.test(value) : expected === value);
+  for (const [invocation, calls] of patched.calls.entries())
+    for (const [index, one] of calls.entries()) {
+      const other = fromSocket.calls[invocation][index];
+      const said = ({ attributes, statusMessage }) => ({ ...attributes, message: statusMessage });
+      const [all, read] = [said(one), said(other)];
+      for (const name of new Set([...Object.keys(all), ...Object.keys(read)])) {
+        const [left, right] = [all[name], read[name]];
+        if (left === right || name === "server.port") continue;
+        const [expected, found, reason] = differences[name] ?? [];
+        assert.ok(reason && sameAs(expected, left) && sameAs(found, right), `${one.name}: ${name} is ${left} of the driver, ${right} of its bundle`);
+        seen.add(name);
+      }
+    }
+  assert.deepEqual([...seen].sort(), Object.keys(differences).sort());
+}
+
+for (const [driver, expected] of Object.entries(CASES)) {
+  const { source, spans, answer, differences } = expected;
+  const server = servers[expected.server];
+  const oldest = expected.bundled ? 18 : expected.from;
+  for (const minify of [false, true])
+    test(`${driver} inside of a ${minify ? "minified " : ""}bundle says what the patched driver says`, { skip: major < oldest }, async () => {
+      const read = await callsOf(await bundle(source, { alias: expected.bundled, minify, keepNames: expected.keepNames }), server, { answer, packages: false });
+      assertCalls(read, spans);
+      if (major < expected.from) return;
+      const patched = await callsOf({ "app.mjs": source }, server, { answer });
+      assertCalls(patched, spans);
+      assertSame(patched, read, differences);
+    });
+}
