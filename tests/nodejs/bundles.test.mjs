@@ -79,7 +79,7 @@ const CASES = {
   mysql2: {
     server: "mysql",
     from: 18,
-    bundled: { mysql2: "mysql2-3.11" },
+    old: true,
     source: `import mysql from "mysql2/promise";
       export const handler = async ({ port }) => {
         const client = await mysql.createConnection({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop" });
@@ -95,7 +95,7 @@ const CASES = {
   ioredis: {
     server: "redis",
     from: 20,
-    bundled: { ioredis: "ioredis5" },
+    old: true,
     source: `import { Redis } from "ioredis";
       export const handler = async ({ port }) => {
         const client = new Redis({ port, host: "127.0.0.1", db: 0 });
@@ -112,7 +112,7 @@ const CASES = {
   redis: {
     server: "redis",
     from: 20,
-    bundled: { redis: "redis4" },
+    old: true,
     source: `import { createClient } from "redis";
       export const handler = async ({ port }) => {
         const client = createClient({ RESP: 2, database: 0, socket: { port, host: "127.0.0.1", reconnectStrategy: false } });
@@ -130,7 +130,7 @@ const CASES = {
   mongodb: {
     server: "mongodb",
     from: 20,
-    bundled: { mongodb: "mongodb6" },
+    old: true,
     source: `import { MongoClient } from "mongodb";
       export const handler = async ({ port }) => {
         const client = new MongoClient("mongodb://127.0.0.1:" + port + "/?directConnection=true");
@@ -221,13 +221,16 @@ function assertSame(patched, fromSocket, differences) {
   assert.deepEqual([...seen].sort(), Object.keys(differences).sort());
 }
 
+/** Bundled like this, a driver is as its versions without tracing channels are. */
+const OLD = { ioredis: "ioredis5", redis: "redis4", mysql2: "mysql2-3.11", mongodb: "mongodb6" };
+
 for (const [driver, expected] of Object.entries(CASES)) {
   const { source, spans, answer, differences } = expected;
   const server = servers[expected.server];
-  const oldest = expected.bundled ? 18 : expected.from;
+  const oldest = expected.old ? 18 : expected.from;
   for (const minify of [false, true])
     test(`${driver} inside of a ${minify ? "minified " : ""}bundle says what the patched driver says`, { skip: major < oldest }, async () => {
-      const read = await callsOf(await bundle(source, { alias: expected.bundled, minify, keepNames: expected.keepNames }), server, { answer, packages: false });
+      const read = await callsOf(await bundle(source, { alias: OLD, minify, keepNames: expected.keepNames }), server, { answer, packages: false });
       assertCalls(read, spans);
       if (major < expected.from) return;
       const patched = await callsOf({ "app.mjs": source }, server, { answer });
@@ -235,3 +238,84 @@ for (const [driver, expected] of Object.entries(CASES)) {
       assertSame(patched, read, differences);
     });
 }
+
+const postgresClient = (options = "") => `new pg.Client({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop", ${options} })`;
+
+/** What is beside the first table: server, source, spans, answer; `patched` where the patched driver says the same. */
+const OTHERS = {
+  "pg through TLS": {
+    server: "postgres",
+    patched: PG,
+    source: `import pg from "pg";
+      export const handler = async ({ port }) => {
+        const client = ${postgresClient(`ssl: ${servers.TLS_OPTIONS}`)};
+        await client.connect();
+        const { encrypted } = client.connection.stream;
+        await client.query("SELECT 1");
+        await client.query("DELETE fail").catch(() => undefined);
+        await client.end();
+        return encrypted; };`,
+    spans: [["SELECT shop"], ["DELETE shop", true]],
+    answer: true,
+  },
+  "redis through TLS": {
+    server: "redisOverTls",
+    source: `import { createClient } from "redis";
+      export const handler = async ({ port }) => {
+        const client = createClient({ socket: { port, host: "127.0.0.1", tls: true, ...${servers.TLS_OPTIONS}, reconnectStrategy: false } });
+        await client.connect();
+        const answer = await client.get("key");
+        await client.disconnect();
+        return answer; };`,
+    spans: [["GET"]],
+    answer: "OK",
+  },
+  "mysql2 with prepared statements": {
+    server: "mysql",
+    patched: MYSQL,
+    source: `import mysql from "mysql2/promise";
+      export const handler = async ({ port }) => {
+        const client = await mysql.createConnection({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop" });
+        await client.execute("UPDATE a SET b = 1");
+        await client.execute("UPDATE a SET b = 1");
+        const failed = await client.execute("DELETE fail").catch((error) => error.code);
+        await client.query("SELECT 1");
+        client.destroy();
+        return failed; };`,
+    spans: [["UPDATE shop"], ["UPDATE shop"], ["DELETE shop", true], ["SELECT shop"]],
+    answer: "ER_PARSE_ERROR",
+  },
+  "a connection of pg that breaks off": {
+    server: "postgres",
+    source: `import pg from "pg";
+      export const handler = async ({ port }) => {
+        const client = ${postgresClient()};
+        client.on("error", () => undefined);
+        await client.connect();
+        return client.query("SELECT close").catch((error) => error.message); };`,
+    spans: [["SELECT shop", true]],
+    answer: "Connection terminated unexpectedly",
+  },
+  "postgres, a driver that is never patched": {
+    server: "postgres",
+    source: `import postgres from "postgres";
+      export const handler = async ({ port }) => {
+        const sql = postgres({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop", max: 1, fetch_types: false });
+        await sql.unsafe("SELECT 1");
+        const failed = await sql.unsafe("DELETE fail").catch((error) => error.message);
+        await sql.end();
+        return failed; };`,
+    spans: [["SELECT shop"], ["DELETE shop", true]],
+    answer: "wrong",
+  },
+};
+
+for (const [name, { server, source, spans, answer, patched }] of Object.entries(OTHERS))
+  test(`${name}, inside of a bundle`, async () => {
+    const read = await callsOf(await bundle(source, { alias: OLD }), servers[server], { answer, packages: false });
+    assertCalls(read, spans);
+    if (patched === undefined) return;
+    const told = await callsOf({ "app.mjs": source }, servers[server], { answer });
+    assertCalls(told, spans);
+    assertSame(told, read, patched);
+  });

@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import net from "node:net";
 import path from "node:path";
+import tls from "node:tls";
 import { modules } from "./function.mjs";
 
 const require = createRequire(path.join(modules, "x.js"));
@@ -18,10 +19,17 @@ export async function serve(onConnection) {
   return { port: server.address().port, close: () => (sockets.forEach((socket) => socket.destroy()), server.close()) };
 }
 
-/** For TLS without certificates. */
-const PSK = { psk: Buffer.from("0123456789abcdef"), identity: "test" };
+/** TLS without certificates: what both sides know, for the client as source. */
+export const TLS_OPTIONS = `{ ciphers: "PSK", maxVersion: "TLSv1.2", checkServerIdentity: () => undefined, pskCallback: () => ({ psk: Buffer.from("0123456789abcdef"), identity: "test" }) }`;
 
-/** PostgreSQL: statements with `fail` in them fail. */
+function secured(socket, onData) {
+  const secure = new tls.TLSSocket(socket, { isServer: true, ciphers: "PSK", pskCallback: () => Buffer.from("0123456789abcdef") });
+  secure.on("error", () => undefined);
+  secure.on("data", onData);
+  return secure;
+}
+
+/** PostgreSQL: statements with `fail` in them fail, those with `close` close the connection. */
 export function postgres() {
   const message = (type, ...parts) => {
     const body = Buffer.concat(parts.map((part) => (typeof part === "string" ? Buffer.from(`${part}\0`) : part)));
@@ -32,12 +40,20 @@ export function postgres() {
   };
   const ready = message("Z", Buffer.from("I"));
   const failure = message("E", Buffer.from("SERROR\0C42601\0Mwrong\0\0"));
-  return serve((socket) => {
+  return serve((raw) => {
+    let socket = raw;
     let started = false;
     let statement = "";
     let data = Buffer.alloc(0);
-    socket.on("data", (chunk) => {
+    const onData = (chunk) => {
       data = Buffer.concat([data, chunk]);
+      if (!started && data.length === 8 && data.readUInt32BE(4) === 80877103) {
+        data = Buffer.alloc(0);
+        raw.off("data", onData);
+        raw.write("S");
+        socket = secured(raw, onData);
+        return;
+      }
       if (!started) {
         if (data.length < 8 || data.length < data.readUInt32BE(0)) return;
         data = data.subarray(data.readUInt32BE(0));
@@ -50,11 +66,16 @@ export function postgres() {
         data = data.subarray(data.readUInt32BE(1) + 1);
         if (type === "Q" || type === "P") statement = body.toString();
         const failed = statement.includes("fail");
+        if (statement.includes("close") && type !== "X") {
+          raw.destroy();
+          return;
+        }
         const done = [failed ? failure : message("C", "SELECT 0"), ready];
         if (type === "Q") socket.write(Buffer.concat(done));
         if (type === "S") socket.write(Buffer.concat([...(failed ? [] : [message("1"), message("2"), message("n")]), ...done]));
       }
-    });
+    };
+    raw.on("data", onData);
   });
 }
 
@@ -73,23 +94,31 @@ export async function mysql() {
     });
   });
   server.on("connection", (connection) => {
-    // What begins with SET is taken for a statement that is prepared. A pool asks whether a connection is still alive.
-    for (const command of ["stmt_prepare", "ping"])
-      connection.on(command, () => {
-        connection.sequenceId = 1;
-        connection.writeOk();
-        connection.sequenceId = 0;
-      });
+    const answer = (payload) => {
+      connection.sequenceId = 1;
+      if (payload === undefined) connection.writeOk();
+      else connection.stream.write(Buffer.from([payload.length, 0, 0, 1, ...payload]));
+      connection.sequenceId = 0;
+    };
+    // A pool asks whether a connection is still alive.
+    connection.on("ping", () => answer());
+    // What begins with SET is taken for a statement that is prepared. Others have no parameters, and the number 1.
+    connection.on("stmt_prepare", (statement) => {
+      if (statement.startsWith("SET")) answer();
+      else if (statement.includes("fail")) answer([0xff, 0x28, 0x04, ...Buffer.from("#42000wrong")]);
+      else answer([0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    });
+    connection.on("stmt_execute", () => answer());
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { port: server._server.address().port, close: () => server._server.close() };
 }
 
-/** Redis, version 2 of its protocol: every command is answered with OK, `fail` with an error. */
-export function redis() {
-  return serve((socket) => {
+/** Redis, version 2 of its protocol, also inside of TLS: every command is answered with OK, `fail` with an error. */
+export function redis({ secure = false } = {}) {
+  return serve((raw) => {
     let data = "";
-    socket.on("data", (chunk) => {
+    const onData = (chunk) => {
       data += chunk.toString("latin1");
       for (;;) {
         const words = /^\*(\d+)\r\n/.exec(data);
@@ -109,9 +138,12 @@ export function redis() {
         else if (name === "INFO") socket.write("$24\r\nredis_version:6.0.0\r\nok\r\n\r\n".replace("$24", "$25"));
         else socket.write("+OK\r\n");
       }
-    });
+    };
+    const socket = secure ? secured(raw, onData) : raw.on("data", onData);
   });
 }
+
+export const redisOverTls = () => redis({ secure: true });
 
 export function mongodb() {
   const { Long, serialize, deserialize } = require("bson");

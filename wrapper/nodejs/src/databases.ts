@@ -89,7 +89,7 @@ export function patchRedis(agent: Agent, exports: unknown): void {
   };
   const begin = (self: object, words: readonly unknown[]): Span | undefined => {
     const { host, port, database } = options(self);
-    const [name, attributes] = redis(words, host, port, database);
+    const [name, attributes] = redis(words ?? [], host, port, database);
     return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
   };
   wrap(agent, client.prototype, "sendCommand", (self, given) => begin(self, given[0] as unknown[]));
@@ -149,6 +149,9 @@ interface Traced {
   user?: unknown;
   command?: unknown;
   args?: unknown[];
+  /** Of several commands at once, and of each of them. */
+  batchMode?: unknown;
+  batchSize?: unknown;
 }
 
 const traced = new WeakMap<Traced, Span>();
@@ -165,13 +168,18 @@ export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", 
   if (patched.has(library)) return;
   telling.add(library);
   if (event === "start") {
-    const { serverAddress: host, serverPort: port, database, user } = message;
+    const { serverAddress: host, serverPort: port, database, user, batchMode, batchSize } = message;
+    const isBatch = batchMode !== undefined && message.command === undefined;
+    if (batchMode !== undefined && !isBatch) return;
+    const command = isBatch ? batchMode : message.command;
     // Redis drivers give the command among the words, or apart from them.
-    const words = message.args?.[0] === message.command ? message.args : [message.command, ...(message.args ?? [])];
+    const words = message.args?.[0] === command ? message.args : [command, ...(message.args ?? [])];
     const [name, attributes] =
       library === "mysql2" ? sql("mysql", message.query, { host, port, database, user }) : redis(words ?? [], host, port, database);
     const span = library !== "mysql2" && CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
-    if (span !== undefined) traced.set(message, span);
+    if (span === undefined) return;
+    if (isBatch) span.attributes["db.operation.batch.size"] = batchSize;
+    traced.set(message, span);
     return;
   }
   const span = traced.get(message);

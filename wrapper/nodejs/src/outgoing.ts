@@ -70,6 +70,7 @@ const TRACED = {
   "mysql2:execute": "mysql2",
   "ioredis:command": "ioredis",
   "node-redis:command": "redis",
+  "node-redis:batch": "redis",
 } as const;
 
 /** Sees the calls of libraries that tell of them, also of those that are bundled into the function. */

@@ -4,11 +4,9 @@
  */
 
 import { type Agent, guarded } from "./agent";
+import { chunk } from "./chunks";
 import { Connection, type Conversation } from "./sockets_connection";
-import { openMongodb } from "./sockets_mongodb";
-import { openMysql } from "./sockets_mysql";
-import { openPostgres } from "./sockets_postgres";
-import { openRedis } from "./sockets_redis";
+import { isMongodb, isMysql, isPostgres, isRedis } from "./sockets_first_words";
 
 export type Write = (this: object, ...given: unknown[]) => boolean;
 
@@ -19,12 +17,14 @@ export interface Watched {
   _destroy: (error: Error | null, done: (error?: Error | null) => void) => void;
 }
 
-/** Instrumentations, and what reads the protocol; it declines by `undefined` what begins in another way. */
-const PROTOCOLS: readonly [instrumentations: string[], open: (first: Buffer, connection: Connection) => Conversation | undefined][] = [
-  [["pg"], openPostgres],
-  [["mysql", "mysql2"], openMysql],
-  [["mongodb"], openMongodb],
-  [["redis", "ioredis"], openRedis],
+type Part = "sockets_mongodb" | "sockets_mysql" | "sockets_postgres" | "sockets_redis";
+
+/** How a connection begins, whose it can be, and the part that reads it. */
+const PROTOCOLS: readonly [begins: (first: Buffer) => boolean, libraries: string[], part: Part][] = [
+  [isPostgres, ["pg"], "sockets_postgres"],
+  [isMysql, ["mysql", "mysql2"], "sockets_mysql"],
+  [isMongodb, ["mongodb"], "sockets_mongodb"],
+  [isRedis, ["redis", "ioredis"], "sockets_redis"],
 ];
 
 function bytes(data: unknown, encoding: unknown): Buffer {
@@ -45,15 +45,14 @@ function addressOf(given: unknown[]): { host?: string | undefined; port?: number
 /** The first that is written to a connection: it is read along from here on, if anybody can read it. */
 export function open(agent: Agent, socket: Watched, connecting: unknown[], written: unknown[]): void {
   const first = bytes(written[0], written[1]);
+  const protocol = PROTOCOLS.find(([begins]) => begins(first));
+  if (protocol === undefined) return;
+  const [, libraries, part] = protocol;
+  const databases = chunk("databases");
+  if (libraries.every((library) => agent.disabled(library) || databases.isTold(library))) return;
   const { host, port } = addressOf(connecting);
   const connection = new Connection(agent, host, port);
-  for (const [instrumentations, read] of PROTOCOLS) {
-    const conversation = read(first, connection);
-    if (conversation === undefined) continue;
-    if (instrumentations.every((name) => agent.disabled(name))) return;
-    watch(agent, socket, connection, conversation, first);
-    return;
-  }
+  watch(agent, socket, connection, chunk(part).read(connection), first);
 }
 
 /** Properties of this one socket; the function's other sockets are left alone. */

@@ -5,7 +5,6 @@ import { Messages } from "./sockets_messages";
 import { MAX_TEXT, type Span } from "./span";
 
 const LIBRARIES = ["mongodb"];
-const OP_QUERY = 2004;
 const OP_COMPRESSED = 2012;
 const OP_MSG = 2013;
 const HEAD = 16;
@@ -13,15 +12,8 @@ const MAX_SIZE = 64 * 1024 * 1024;
 /** Nobody answers. */
 const MORE_TO_COME = 2;
 
-/** Drivers say hello first, in a message or as a query of old. */
-export function openMongodb(first: Buffer, connection: Connection): Conversation | undefined {
-  if (first.length < HEAD + 10) return undefined;
-  const size = first.readInt32LE(0);
-  if (size < HEAD + 10 || size > MAX_SIZE || first.readInt32LE(8) !== 0) return undefined;
-  const operation = first.readInt32LE(12);
-  const isHello = operation === OP_QUERY && first.toString("latin1", 20, first.indexOf(0, 20)).endsWith(".$cmd");
-  const isMessage = operation === OP_MSG && (first.readUInt32LE(16) & 0xfffc) === 0 && (first[20] ?? 2) < 2;
-  return isHello || isMessage ? new Mongodb(connection) : undefined;
+export function read(connection: Connection): Conversation {
+  return new Mongodb(connection);
 }
 
 class Mongodb implements Conversation {

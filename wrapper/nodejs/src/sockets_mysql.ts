@@ -7,8 +7,6 @@ import type { Span } from "./span";
 /** Capabilities that the client has chosen. */
 const WITH_DATABASE = 1 << 3;
 const COMPRESSED = 1 << 5;
-const PROTOCOL_41 = 1 << 9;
-const TLS = 1 << 11;
 const SECURE = 1 << 15;
 const PLUGIN = 1 << 19;
 const CONNECT_ATTRIBUTES = 1 << 20;
@@ -35,14 +33,7 @@ interface Awaited {
   statement?: { text: string; startUs: number; here: <T>(run: () => T) => T };
 }
 
-/** The server has greeted; the client answers with what it can do, 23 bytes of which are nearly all zero. */
-export function openMysql(first: Buffer, connection: Connection): Conversation | undefined {
-  const size = first.length < 36 ? 0 : first.readUIntLE(0, 3);
-  if (size < 32 || size + 4 !== first.length || first[3] !== 1) return undefined;
-  const capabilities = first.readUInt32LE(4);
-  // MariaDB says more in the last four of them.
-  if (!(capabilities & PROTOCOL_41) || first.subarray(13, 32).some((byte) => byte !== 0)) return undefined;
-  if (capabilities & TLS ? size !== 32 : size === 32) return undefined;
+export function read(connection: Connection): Conversation {
   return new Mysql(connection);
 }
 
@@ -146,10 +137,11 @@ class Mysql implements Conversation {
     }
   }
 
+  /** Where the client can, it puts attributes before the statement, or at least says that there are none. */
   private textOf(body: Buffer): string {
-    if (!(this.capabilities & QUERY_ATTRIBUTES)) return body.toString("utf8", 1);
-    // Where the statement begins behind attributes is not worth reading them.
-    return body[1] === 0 ? body.toString("utf8", 3) : "";
+    const count = this.capabilities & QUERY_ATTRIBUTES ? (body[1] ?? 0) : 0x20;
+    // No statement begins with a control character; one that begins behind attributes is not worth reading them.
+    return count === 0 ? body.toString("utf8", 3) : count < 9 ? "" : body.toString("utf8", 1);
   }
 
   private wait(stage: Awaited["stage"], span?: Span): void {
@@ -195,9 +187,10 @@ class Mysql implements Conversation {
     if (type === 0) this.onEnd(head, flagsOfOk(body));
     else if (type === 0xfe && size < 9) this.end(head);
     else if (type !== 0xfb) {
-      // The columns, and where it is spoken of, what ends them.
-      head.left = lengthAt(body, 0)[0] + (this.capabilities & DEPRECATE_EOF ? 0 : 1);
-      head.stage = "columns";
+      const [columns, next] = lengthAt(body, 0);
+      // MariaDB may say that the client knows them already.
+      head.left = (body[next] === 0 ? 0 : columns) + (this.capabilities & DEPRECATE_EOF ? 0 : 1);
+      head.stage = head.left === 0 ? "rows" : "columns";
     }
     // Else the server wants a file, and tells afterwards what has become of it.
   }

@@ -1,12 +1,11 @@
 /** PostgreSQL, protocol 3: simple and extended queries, also several before the first answer. */
 
 import type { Connection, Conversation, Refusal } from "./sockets_connection";
+import { GSS_REQUEST, SSL_REQUEST } from "./sockets_first_words";
 import { Messages, zeroEnded } from "./sockets_messages";
 import type { Span } from "./span";
 
 const LIBRARIES = ["pg"];
-const SSL_REQUEST = 80877103;
-const GSS_REQUEST = 80877104;
 /** A message is a gigabyte at most. */
 const MAX_SIZE = 0x40000000;
 /** Prepared statements whose text is known. */
@@ -18,14 +17,8 @@ interface Awaited {
   span?: Span | undefined;
 }
 
-/** The beginning is a start-up message, or the question whether the server speaks TLS. */
-export function openPostgres(first: Buffer, connection: Connection): Conversation | undefined {
-  if (first.length < 8 || first.readUInt32BE(0) > 10_000) return undefined;
-  const size = first.readUInt32BE(0);
-  const code = first.readUInt32BE(4);
-  const asks = size === 8 && first.length === 8 && (code === SSL_REQUEST || code === GSS_REQUEST);
-  if (asks || (code >>> 16 === 3 && size > 8 && size <= first.length && first[size - 1] === 0)) return new Postgres(connection);
-  return undefined;
+export function read(connection: Connection): Conversation {
+  return new Postgres(connection);
 }
 
 class Postgres implements Conversation {

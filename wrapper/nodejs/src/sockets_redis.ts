@@ -14,9 +14,8 @@ const LINE_FEED = 10;
 /** After these, the server speaks when it wants to. */
 const LISTENING = new Set(["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"]);
 
-/** Drivers send each command as a list of texts. */
-export function openRedis(first: Buffer, connection: Connection): Conversation | undefined {
-  return /^\*[1-9]\d{0,6}\r\n\$[1-9]\d{0,3}\r\n/.test(first.toString("latin1", 0, 32)) ? new Redis(connection) : undefined;
+export function read(connection: Connection): Conversation {
+  return new Redis(connection);
 }
 
 interface Awaited {
