@@ -2,13 +2,11 @@
 // driver's calls say.
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import path from "node:path";
 import test from "node:test";
 import * as servers from "./stage/databases.mjs";
-import { modules, withFunction } from "./stage/function.mjs";
+import { bundle, OLD } from "./stage/bundle.mjs";
+import { withFunction } from "./stage/function.mjs";
 
-const require = createRequire(path.join(modules, "x.js"));
 const major = Number(process.versions.node.split(".")[0]);
 
 /** Differences from the patched driver: attribute, or the message of an error -> what it is there and here, and why. */
@@ -148,23 +146,6 @@ const CASES = {
   },
 };
 
-async function bundle(source, { alias = {}, minify = true, keepNames = false }) {
-  const built = await require("esbuild").build({
-    stdin: { contents: source, resolveDir: path.dirname(modules) },
-    bundle: true,
-    platform: "node",
-    format: "cjs",
-    minify,
-    keepNames,
-    alias,
-    absWorkingDir: path.dirname(modules),
-    write: false,
-    logLevel: "error",
-    external: ["@node-rs/xxhash", "pg-native"],
-  });
-  return { "app.js": built.outputFiles[0].text };
-}
-
 /** Runs the handler twice on one environment; gives each invocation's calls. */
 async function callsOf(sources, server, { answer, packages }) {
   const { port, close } = await server();
@@ -220,9 +201,6 @@ function assertSame(patched, fromSocket, differences) {
     }
   assert.deepEqual([...seen].sort(), Object.keys(differences).sort());
 }
-
-/** Bundled like this, a driver is as its versions without tracing channels are. */
-const OLD = { ioredis: "ioredis5", redis: "redis4", mysql2: "mysql2-3.11", mongodb: "mongodb6" };
 
 for (const [driver, expected] of Object.entries(CASES)) {
   const { source, spans, answer, differences } = expected;
