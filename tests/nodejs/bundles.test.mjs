@@ -248,6 +248,31 @@ const OTHERS = {
     spans: [["GET"]],
     answer: "OK",
   },
+  "mysql through TLS": {
+    server: "mysqlOverTls",
+    keepNames: true,
+    source: `import mysql from "mysql";
+      export const handler = async ({ port }) => {
+        const client = mysql.createConnection({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop", ssl: ${servers.ANONYMOUS} });
+        await new Promise((go, fail) => client.query("UPDATE a SET b = 1", (error) => (error ? fail(error) : go())));
+        const failed = await new Promise((go) => client.query("DELETE fail", (error) => go(error.code)));
+        client.destroy();
+        return failed; };`,
+    spans: [["UPDATE shop"], ["DELETE shop", true]],
+    answer: "ER_PARSE_ERROR",
+  },
+  "mysql2 through TLS": {
+    server: "mysqlOverTls",
+    source: `import mysql from "mysql2/promise";
+      export const handler = async ({ port }) => {
+        const client = await mysql.createConnection({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop", ssl: ${servers.ANONYMOUS} });
+        await client.query("UPDATE a SET b = 1");
+        const failed = await client.query("DELETE fail").catch((error) => error.code);
+        client.destroy();
+        return failed; };`,
+    spans: [["UPDATE shop"], ["DELETE shop", true]],
+    answer: "ER_PARSE_ERROR",
+  },
   "mysql2 with prepared statements": {
     server: "mysql",
     patched: MYSQL,
@@ -288,9 +313,9 @@ const OTHERS = {
   },
 };
 
-for (const [name, { server, source, spans, answer, patched }] of Object.entries(OTHERS))
+for (const [name, { server, source, spans, answer, patched, keepNames }] of Object.entries(OTHERS))
   test(`${name}, inside of a bundle`, async () => {
-    const read = await callsOf(await bundle(source, { alias: OLD }), servers[server], { answer, packages: false });
+    const read = await callsOf(await bundle(source, { alias: OLD, keepNames }), servers[server], { answer, packages: false });
     assertCalls(read, spans);
     if (patched === undefined) return;
     const told = await callsOf({ "app.mjs": source }, servers[server], { answer });

@@ -22,8 +22,12 @@ export async function serve(onConnection) {
 /** TLS without certificates: what both sides know, for the client as source. */
 export const TLS_OPTIONS = `{ ciphers: "PSK", maxVersion: "TLSv1.2", checkServerIdentity: () => undefined, pskCallback: () => ({ psk: Buffer.from("0123456789abcdef"), identity: "test" }) }`;
 
+/** The same for clients that take no secret: nobody shows who it is. */
+export const ANONYMOUS = `{ ciphers: "AECDH:@SECLEVEL=0", rejectUnauthorized: false, maxVersion: "TLSv1.2" }`;
+
 function secured(socket, onData) {
-  const secure = new tls.TLSSocket(socket, { isServer: true, ciphers: "PSK", pskCallback: () => Buffer.from("0123456789abcdef") });
+  const options = { ciphers: "PSK:AECDH:@SECLEVEL=0", maxVersion: "TLSv1.2", pskCallback: () => Buffer.from("0123456789abcdef") };
+  const secure = new tls.TLSSocket(socket, { isServer: true, ...options });
   secure.on("error", () => undefined);
   secure.on("data", onData);
   return secure;
@@ -112,6 +116,36 @@ export async function mysql() {
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { port: server._server.address().port, close: () => server._server.close() };
+}
+
+/** MySQL that wants TLS, and answers each statement with what an update is answered with, or an error where it has `fail` in it. */
+export function mysqlOverTls() {
+  const packet = (sequence, payload) => Buffer.from([payload.length, 0, 0, sequence, ...payload]);
+  const greeting = [10, ...Buffer.from("8.0.0\0"), 1, 0, 0, 0, ...Buffer.from("12345678\0"), 0xff, 0xaa, 8, 2, 0, 0x08, 0, 21, ...Buffer.alloc(10), ...Buffer.from("123456789012\0mysql_native_password\0")];
+  return serve((raw) => {
+    let socket = raw;
+    let data = Buffer.alloc(0);
+    raw.write(packet(0, greeting));
+    const onData = (chunk) => {
+      data = Buffer.concat([data, chunk]);
+      while (data.length >= 4 && data.length >= data.readUIntLE(0, 3) + 4) {
+        const body = data.subarray(4, data.readUIntLE(0, 3) + 4);
+        const sequence = data[3];
+        data = Buffer.from(data.subarray(body.length + 4));
+        if (sequence === 1 && body.length === 32) {
+          // The client does not wait: its first words in TLS may be here already.
+          raw.off("data", onData).pause();
+          if (data.length > 0) raw.unshift(data);
+          data = Buffer.alloc(0);
+          socket = secured(raw, onData);
+        } else if (body[0] !== 1 || sequence !== 0) {
+          const failed = body.includes("fail");
+          socket.write(packet(sequence + 1, failed ? [0xff, 0x28, 0x04, ...Buffer.from("#42000wrong")] : [0, 0, 0, 2, 0, 0, 0]));
+        }
+      }
+    };
+    raw.on("data", onData);
+  });
 }
 
 /** Redis, version 2 of its protocol, also inside of TLS: every command is answered with OK, `fail` with an error. */
