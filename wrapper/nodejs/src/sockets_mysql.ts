@@ -2,7 +2,7 @@
 
 import type { Connection, Conversation, Refusal } from "./sockets_connection";
 import { Messages, zeroEnded } from "./sockets_messages";
-import type { Span } from "./span";
+import { MAX_TEXT, type Span } from "./span";
 
 /** Capabilities that the client has chosen. */
 const WITH_DATABASE = 1 << 3;
@@ -15,14 +15,21 @@ const DEPRECATE_EOF = 1 << 24;
 const ZSTD = 1 << 26;
 const QUERY_ATTRIBUTES = 1 << 27;
 
-const MORE_RESULTS = 8;
+/** What the server says of itself with each result. */
+const MORE_RESULTS = 1 << 3;
+const CURSOR_EXISTS = 1 << 6;
+
 const MAX_STATEMENTS = 256;
 const MAX_PACKET = 0xffffff;
 
 const Command = {
   Quit: 0x01, UseDatabase: 0x02, Query: 0x03, FieldList: 0x04, ChangeUser: 0x11, BinlogDump: 0x12, Prepare: 0x16,
-  Execute: 0x17, SendLongData: 0x18, CloseStatement: 0x19, Fetch: 0x1c, BinlogDumpGtid: 0x1e,
+  Execute: 0x17, SendLongData: 0x18, CloseStatement: 0x19, Fetch: 0x1c, BinlogDumpGtid: 0x1e, ExecuteBulk: 0xfa,
 } as const;
+/** MariaDB: the statement that was prepared last. */
+const LAST_STATEMENT = 0xffffffff;
+/** MariaDB: the code of an error that is none, but tells how far the server is. */
+const PROGRESS = 0xffff;
 
 /** What the server answers, and how far it is. */
 interface Awaited {
@@ -45,6 +52,7 @@ class Mysql implements Conversation {
   private database: string | undefined;
   private readonly awaited: Awaited[] = [];
   private readonly statements = new Map<number, string>();
+  private lastPrepared = "";
   private continues = false;
   private readonly fromClient = new Messages(4, sizeOf, (head, body) => this.onSent(head[3] ?? 0, body));
   private readonly fromServer = new Messages(4, sizeOf, (_, body, size) => {
@@ -99,11 +107,15 @@ class Mysql implements Conversation {
         break;
       }
       case Command.Execute:
-        this.wait("first", this.call(this.statements.get(body.length < 5 ? -1 : body.readUInt32LE(1)) ?? ""));
+      case Command.ExecuteBulk: {
+        const statement = body.length < 5 ? -1 : body.readUInt32LE(1);
+        this.wait("first", this.call(statement === LAST_STATEMENT ? this.lastPrepared : (this.statements.get(statement) ?? "")));
         break;
+      }
       case Command.Prepare: {
         const { connection } = this;
-        const statement = { text: body.toString("utf8", 1), startUs: connection.now(), here: connection.here() };
+        this.lastPrepared = textAt(body, 1);
+        const statement = { text: this.lastPrepared, startUs: connection.now(), here: connection.here() };
         this.awaited.push({ stage: "prepared", left: 0, span: undefined, statement });
         break;
       }
@@ -118,7 +130,7 @@ class Mysql implements Conversation {
         this.wait("rows");
         break;
       case Command.UseDatabase:
-        this.database = body.toString("utf8", 1);
+        this.database = textAt(body, 1);
         this.wait("one");
         break;
       case Command.ChangeUser: {
@@ -141,7 +153,7 @@ class Mysql implements Conversation {
   private textOf(body: Buffer): string {
     const count = this.capabilities & QUERY_ATTRIBUTES ? (body[1] ?? 0) : 0x20;
     // No statement begins with a control character; one that begins behind attributes is not worth reading them.
-    return count === 0 ? body.toString("utf8", 3) : count < 9 ? "" : body.toString("utf8", 1);
+    return count === 0 ? textAt(body, 3) : count < 9 ? "" : textAt(body, 1);
   }
 
   private wait(stage: Awaited["stage"], span?: Span): void {
@@ -153,7 +165,8 @@ class Mysql implements Conversation {
     if (head === undefined) return;
     const [type] = body;
     if (type === 0xff) {
-      this.refuse(head, refusalOf(body));
+      const refusal = refusalOf(body);
+      if (refusal.code !== String(PROGRESS)) this.refuse(head, refusal);
       return;
     }
     switch (head.stage) {
@@ -167,7 +180,10 @@ class Mysql implements Conversation {
         this.onFirst(head, body, size);
         break;
       case "columns":
-        if (--head.left === 0) head.stage = "rows";
+        if (--head.left > 0) break;
+        head.stage = "rows";
+        // The rows stay where they are until they are fetched.
+        if (type === 0xfe && size === 5 && body.readUInt16LE(3) & CURSOR_EXISTS) this.end(head);
         break;
       case "rows":
         if (type === 0xfe && (this.capabilities & DEPRECATE_EOF ? size < MAX_PACKET : size < 9))
@@ -258,5 +274,9 @@ function flagsOfOk(body: Buffer): number {
 
 function refusalOf(body: Buffer): Refusal {
   const code = body.length < 3 ? "" : String(body.readUInt16LE(1));
-  return { code, message: body.toString("utf8", body[3] === 0x23 ? 9 : 3) };
+  return { code, message: textAt(body, body[3] === 0x23 ? 9 : 3) };
+}
+
+function textAt(body: Buffer, start: number): string {
+  return body.toString("utf8", start, start + MAX_TEXT);
 }

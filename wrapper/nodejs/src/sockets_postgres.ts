@@ -8,6 +8,8 @@ import type { Span } from "./span";
 const LIBRARIES = ["pg"];
 /** A message is a gigabyte at most. */
 const MAX_SIZE = 0x40000000;
+const MAX_START = 10_000;
+const EMPTY = Buffer.alloc(0);
 /** Prepared statements whose text is known. */
 const MAX_STATEMENTS = 256;
 
@@ -23,6 +25,8 @@ export function read(connection: Connection): Conversation {
 
 class Postgres implements Conversation {
   private started = false;
+  /** Of the start-up message, what has been sent of it. */
+  private beginning: Buffer = EMPTY;
   /** The server answers with one byte, which is no message. */
   private asked = false;
   private user = "";
@@ -43,14 +47,18 @@ class Postgres implements Conversation {
     else this.start(data);
   }
 
-  private start(data: Buffer): void {
-    const size = data.length < 8 ? 0 : data.readUInt32BE(0);
-    const code = size === 0 ? 0 : data.readUInt32BE(4);
+  private start(piece: Buffer): void {
+    const data = this.beginning.length === 0 ? piece : Buffer.concat([this.beginning, piece]);
+    const size = data.length < 8 ? 8 : data.readUInt32BE(0);
+    if (size < 8 || size > MAX_START) throw new Error("PostgreSQL begins with no start-up message");
+    this.beginning = data.length < size ? data : EMPTY;
+    if (data.length < size) return;
+    const code = data.readUInt32BE(4);
     if (size === 8 && (code === SSL_REQUEST || code === GSS_REQUEST)) {
       this.asked = true;
       return;
     }
-    if (code >>> 16 !== 3 || size > data.length) throw new Error("PostgreSQL begins with no start-up message");
+    if (code >>> 16 !== 3) throw new Error("PostgreSQL begins with another protocol");
     this.started = true;
     this.asked = false;
     const said = data.toString("utf8", 8, size).split("\0");
@@ -128,6 +136,8 @@ class Postgres implements Conversation {
           this.connection.finish(ended.span);
           if (ended.kind !== "execute") break;
         }
+        // What was prepared to be executed later has not failed.
+        if (this.awaited.length === 0) this.prepared = undefined;
         break;
     }
   }
