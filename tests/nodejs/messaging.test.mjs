@@ -9,13 +9,13 @@ const OTHER = { traceId: "1".repeat(32), spanId: "2".repeat(16) };
 const OTHER_PARENT = `00-${OTHER.traceId}-${OTHER.spanId}-01`;
 
 async function invoke(broker, source, use, variables = {}) {
-  const { port, close } = await brokers[broker]();
+  const { port, close, transactions } = await brokers[broker]();
   try {
     await withFunction({ "app.mjs": source }, { variables }, async (run) => {
       const answer = JSON.parse((await run.invoke({ port })).body);
       await run.frames.done(1);
       assert.doesNotMatch(run.output(), /\[otel-xray\]/);
-      use(answer, run.frames.ended, run.frames.named("app.handler"));
+      use(answer, run.frames.ended, run.frames.named("app.handler"), transactions);
     });
   } finally {
     close();
@@ -67,6 +67,30 @@ test("kafkajs: messages carry the trace of the call that sent them", () =>
       });
       assert.equal(batch.attributes["messaging.batch.message_count"], 2);
       assert.equal(failed.attributes["error.type"], "KafkaJSProtocolError");
+    },
+  ));
+
+test("kafkajs: messages of a transaction carry the trace too", () =>
+  invoke(
+    "kafka",
+    `${KAFKA}
+     export const handler = async ({ port }) => {
+       const kafka = client(port), producer = kafka.producer({ transactionalId: "t", maxInFlightRequests: 1, retry: { retries: 5 } }), seen = [];
+       await producer.connect();
+       for (const end of ["commit", "abort"]) {
+         const transaction = await producer.transaction();
+         await transaction.send({ topic: "orders", messages: [{ key: end, value: "v" }] });
+         await transaction[end]();
+       }
+       await producer.disconnect();
+       await consume(kafka, "orders", (go) => ({ eachMessage: async ({ message }) => { seen.push([String(message.key), String(message.headers.traceparent)]); if (seen.length === 2) go(); } }));
+       return seen;
+     };`,
+    (seen, ended, root, transactions) => {
+      assert.deepEqual(transactions, ["committed", "aborted"]);
+      const sent = ended.filter((span) => span.kind === 4);
+      assert.deepEqual(sent.map(({ name, status, parentId }) => [name, status, parentId]), Array(2).fill(["send orders", 0, root.spanId]));
+      assert.deepEqual(seen, ["commit", "abort"].map((end, index) => [end, `00-${sent[index].traceId}-${sent[index].spanId}-01`]));
     },
   ));
 

@@ -9,7 +9,7 @@ import { modules } from "./function.mjs";
 const require = createRequire(path.join(modules, "x.js"));
 
 /** The only version of each kind of request that the broker speaks. */
-const VERSIONS = { 0: 3, 1: 4, 2: 1, 3: 0, 8: 2, 9: 1, 10: 0, 11: 0, 12: 0, 13: 0, 14: 0, 18: 0 };
+const VERSIONS = { 0: 3, 1: 4, 2: 1, 3: 0, 8: 2, 9: 1, 10: 0, 11: 0, 12: 0, 13: 0, 14: 0, 18: 0, 22: 0, 24: 0, 26: 0 };
 const NOT_AUTHORIZED = 29;
 
 /** Kafka with one broker and one partition for each topic; nobody may write to the topic `fail`. */
@@ -17,6 +17,7 @@ export async function kafka() {
   const Decoder = require("kafkajs/src/protocol/decoder");
   const Encoder = require("kafkajs/src/protocol/encoder");
   const logs = new Map();
+  const transactions = [];
   const log = (topic) => logs.get(topic) ?? logs.set(topic, { batches: [], end: 0 }).get(topic);
   const append = (topic, batch) => {
     const kept = log(topic);
@@ -82,6 +83,16 @@ export async function kafka() {
       const [assigned] = decoder.readArray((each) => (each.readString(), each.readBytes()));
       return new Encoder().writeInt16(0).writeBytes(assigned);
     },
+    22: () => new Encoder().writeInt32(0).writeInt16(0).writeInt64(7).writeInt16(0),
+    24: (decoder) => {
+      decoder.readString(); decoder.readInt64(); decoder.readInt16();
+      return new Encoder().writeInt32(0).writeArray(topicsOf(decoder, () => 0).map(({ topic }) => partitions(topic, ["Int16", 0])));
+    },
+    26: (decoder) => {
+      decoder.readString(); decoder.readInt64(); decoder.readInt16();
+      transactions.push(decoder.readInt8() === 1 ? "committed" : "aborted");
+      return new Encoder().writeInt32(0).writeInt16(0);
+    },
     18: () => new Encoder().writeInt16(0).writeArray(Object.entries(VERSIONS).map(([key, version]) => new Encoder().writeInt16(Number(key)).writeInt16(version).writeInt16(version))),
   };
   const served = await serve((socket) => {
@@ -105,7 +116,7 @@ export async function kafka() {
     });
   });
   port = served.port;
-  return served;
+  return { ...served, transactions };
 }
 
 /** RabbitMQ with queues and its nameless exchange; what is sent to the queue `fail` is not confirmed. */
