@@ -3,10 +3,12 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import * as servers from "./stage/databases.mjs";
+import * as brokers from "./stage/brokers.mjs";
+import * as databases from "./stage/databases.mjs";
 import { bundle, OLD } from "./stage/bundle.mjs";
 import { withFunction } from "./stage/function.mjs";
 
+const servers = { ...databases, ...brokers };
 const major = Number(process.versions.node.split(".")[0]);
 
 /** Differences from the patched driver: attribute, or the message of an error -> what it is there and here, and why. */
@@ -25,6 +27,16 @@ const REDIS = {
 const MONGODB = {
   "error.type": ["MongoServerError", "BadValue", "the server names the error by a code; the driver's class is unknown"],
   "db.response.status_code": [undefined, "BadValue", "only the server's answer has it"],
+};
+
+const KAFKA = {
+  "error.type": ["KafkaJSProtocolError", "29", "the broker names the error by a number; the driver's class is unknown"],
+  message: [/^Not authorized/, "The broker answered with error 29", "the words are the driver's"],
+  "server.address": [undefined, "127.0.0.1", "the driver's producers know of no single broker"],
+};
+const AMQP = {
+  "error.type": ["Error", "nack", "the driver's class is unknown"],
+  message: ["message nacked", "The broker did not take the message", "the words are the driver's"],
 };
 
 /** server, source, spans as (name, whether it fails), the handler's answer, versions without tracing channels or the driver itself */
@@ -146,6 +158,9 @@ const CASES = {
   },
 };
 
+/** Calls to something outside, and messages that are sent. */
+const isCall = ({ kind }) => kind === 3 || kind === 4;
+
 /** Runs the handler twice on one environment; gives each invocation's calls. */
 async function callsOf(sources, server, { answer, packages }) {
   const { port, close } = await server();
@@ -158,9 +173,9 @@ async function callsOf(sources, server, { answer, packages }) {
         await run.frames.done(count);
         const ended = run.frames.ended.slice(before);
         const root = ended.find((span) => span.name === "app.handler");
-        const found = ended.filter((span) => span.kind === 3);
+        const found = ended.filter(isCall);
         for (const call of found) assert.equal(call.parentId, root.spanId);
-        assert.equal(run.frames.started.filter((span) => span.kind === 3).length, run.frames.ended.filter((span) => span.kind === 3).length);
+        assert.equal(run.frames.started.filter(isCall).length, run.frames.ended.filter(isCall).length);
         calls.push(found);
       }
       assert.doesNotMatch(run.output(), /\[otel-xray\]/);
@@ -176,7 +191,7 @@ function assertCalls({ port, calls }, spans) {
   for (const found of calls) {
     assert.deepEqual(found.map(({ name, status }) => [name, status]), spans.map(([name, fails]) => [name, fails ? 2 : 0]));
     for (const call of found) {
-      assert.equal(call.attributes["server.port"], port);
+      assert.equal(call.attributes["server.port"] ?? port, port);
       assert.equal(call.events.length, call.status === 2 ? 1 : 0);
     }
   }
@@ -298,6 +313,41 @@ const OTHERS = {
         return client.query("SELECT close").catch((error) => error.message); };`,
     spans: [["SELECT shop", true]],
     answer: "Connection terminated unexpectedly",
+  },
+  "kafkajs, what it sends": {
+    server: "kafka",
+    patched: KAFKA,
+    source: `import { Kafka, logLevel } from "kafkajs";
+      export const handler = async ({ port }) => {
+        const kafka = new Kafka({ clientId: "c", brokers: ["127.0.0.1:" + port], logLevel: logLevel.NOTHING, retry: { retries: 0 } });
+        const producer = kafka.producer();
+        await producer.connect();
+        await producer.send({ topic: "orders", messages: [{ key: "k", value: "secret" }] });
+        await producer.send({ topic: "orders", messages: [{ key: "k", value: null }] });
+        await producer.send({ topic: "orders", messages: [{ value: "a" }, { value: "b" }, { value: "c" }] });
+        await producer.sendBatch({ topicMessages: [{ topic: "orders", messages: [{ value: "a" }] }, { topic: "lines", messages: [{ value: "b" }] }] });
+        const failed = await producer.send({ topic: "fail", messages: [{ key: "k", value: "v" }] }).catch((error) => error.type);
+        await producer.disconnect();
+        return failed; };`,
+    spans: [["send orders"], ["send orders"], ["send orders"], ["send"], ["send fail", true]],
+    answer: "TOPIC_AUTHORIZATION_FAILED",
+  },
+  "amqplib, what it publishes": {
+    server: "rabbitmq",
+    patched: AMQP,
+    source: `import amqp from "amqplib";
+      export const handler = async ({ port }) => {
+        const connection = await amqp.connect("amqp://user:secret@127.0.0.1:" + port);
+        const channel = await connection.createChannel(), confirmed = await connection.createConfirmChannel();
+        await channel.assertQueue("orders");
+        channel.sendToQueue("orders", Buffer.from("a"), { contentType: "text/plain", headers: { mine: "1" }, persistent: true, messageId: "m1", correlationId: "c1" });
+        channel.publish("exchange", "key", Buffer.from("b"));
+        await new Promise((go) => confirmed.sendToQueue("other", Buffer.from("c"), {}, go));
+        const failed = await new Promise((go) => confirmed.publish("", "fail", Buffer.from("d"), {}, (error) => go(error?.message)));
+        await connection.close();
+        return failed; };`,
+    spans: [["publish orders"], ["publish exchange"], ["publish other"], ["publish fail", true]],
+    answer: "message nacked",
   },
   "postgres, a driver that is never patched": {
     server: "postgres",

@@ -14,6 +14,9 @@ const uint32 = (value) => [value >>> 24, (value >> 16) & 255, (value >> 8) & 255
 const pgMessage = (type, text) => Buffer.from([type.charCodeAt(0), ...uint32(text.length + 5), ...Buffer.from(text), 0]);
 const startUp = Buffer.from([0, 0, 0, 34, 0, 3, 0, 0, ...Buffer.from("user\0u\0database\0shop\0\0\0\0")]);
 const logIn = Buffer.concat([Buffer.from([44, 0, 0, 1, 0x08, 0x82, 0, 0, 0, 0, 0, 1, 8]), Buffer.alloc(23), Buffer.from("u\0\0shop\0\0\0\0\0")]);
+const uint16 = (value) => [value >> 8, value & 255];
+const kafka = (...parts) => Buffer.from([...uint32(parts.flat().length), ...parts.flat()]);
+const frame = (type, ...parts) => Buffer.from([type, 0, 1, ...uint32(parts.flat().length), ...parts.flat(), 0xce]);
 const mongo = (command) => {
   const document = Buffer.concat([Buffer.from([2]), Buffer.from(`${command}\0`), Buffer.from([2, 0, 0, 0]), Buffer.from("a\0\0")]);
   const size = document.length + 25;
@@ -25,6 +28,8 @@ const WORDS = {
   postgres: [startUp, [pgMessage("Q", "SELECT 1"), pgMessage("P", "n\0SELECT $1"), pgMessage("B", "\0n"), pgMessage("E", ""), pgMessage("S", "")], [pgMessage("C", "SELECT 0"), pgMessage("Z", "I"), pgMessage("E", "C42601\0Mwrong\0")]],
   mysql: [logIn, [Buffer.from([9, 0, 0, 0, 3, ...Buffer.from("SELECT 1")]), Buffer.from([5, 0, 0, 0, 0x16, ...Buffer.from("SEL?")])], [Buffer.from([7, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]), Buffer.from([1, 0, 0, 1, 1]), Buffer.from([12, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0]), Buffer.from([6, 0, 0, 1, 0xff, 1, 4, 35, 52, 50])]],
   mongodb: [mongo("hello"), [mongo("find"), mongo("insert")], [mongo("ok"), mongo("errmsg")]],
+  kafka: [kafka(uint16(18), uint16(2), uint32(0), uint16(1), 99), [kafka(uint16(0), uint16(7), uint32(1), uint16(1), 99, [255, 255], [0, 1], uint32(9), uint32(1), uint16(1), 97, uint32(1), uint32(0), uint32(70), Array(70).fill(2))], [kafka(uint32(1), uint32(1), uint16(1), 97, uint32(1), uint32(0), uint16(3))]],
+  amqp: [Buffer.from([65, 77, 81, 80, 0, 0, 9, 1]), [frame(1, uint16(60), uint16(40), uint16(0), 1, 97, 1, 98, 0), frame(2, uint16(60), uint16(0), uint32(0), uint32(1), [0xff, 0x80], Array(30).fill(1)), frame(1, uint16(85), uint16(10), 0)], [frame(1, uint16(60), uint16(80), uint32(0), uint32(1), 1), frame(1, uint16(20), uint16(40), uint16(404), 1, 97, uint32(0))]],
   redis: [Buffer.from("*1\r\n$4\r\nPING\r\n"), [Buffer.from("*2\r\n$3\r\nGET\r\n$1\r\na\r\n"), Buffer.from("*1\r\n$5\r\nMULTI\r\n")], [Buffer.from("+OK\r\n"), Buffer.from("*2\r\n$1\r\na\r\n|1\r\n+a\r\n:1\r\n*0\r\n"), Buffer.from("-ERR x\r\n")]],
 };
 

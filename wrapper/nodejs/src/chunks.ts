@@ -12,6 +12,8 @@ import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
 import type * as sockets from "./sockets";
+import type * as socketsAmqp from "./sockets_amqp";
+import type * as socketsKafka from "./sockets_kafka";
 import type * as socketsMongodb from "./sockets_mongodb";
 import type * as socketsMysql from "./sockets_mysql";
 import type * as socketsPostgres from "./sockets_postgres";
@@ -35,6 +37,8 @@ export interface Chunks {
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;
   sockets: typeof sockets;
+  sockets_amqp: typeof socketsAmqp;
+  sockets_kafka: typeof socketsKafka;
   sockets_mongodb: typeof socketsMongodb;
   sockets_mysql: typeof socketsMysql;
   sockets_postgres: typeof socketsPostgres;

@@ -10,7 +10,13 @@ type Headers = Record<string, unknown>;
 /** Messages of one batch that are linked to. */
 const MAX_LINKS = 128;
 
-function sendSpan(agent: Agent, name: string, attributes: Attributes): Span | undefined {
+/** Libraries that are patched: what they tell of their calls is known. */
+const patched = new Set<string>();
+
+/** Whether the library's calls are known, so that nobody need read what goes over its sockets. */
+export const isTold = (library: string): boolean => patched.has(library);
+
+export function sendSpan(agent: Agent, name: string, attributes: Attributes): Span | undefined {
   const span = agent.recorder.call(name, Kind.Producer);
   if (span === undefined) return undefined;
   span.attributes = attributes;
@@ -42,7 +48,7 @@ function processSpan(agent: Agent, name: string, attributes: Attributes, message
   return span;
 }
 
-interface KafkaMessage {
+export interface KafkaMessage {
   key?: unknown;
   value?: unknown;
   partition?: number;
@@ -77,7 +83,7 @@ function ofMessages(messages: readonly KafkaMessage[]): Attributes {
   };
 }
 
-function kafka(topic: string | undefined, operation: "send" | "process", messages: readonly KafkaMessage[], partition?: number): Attributes {
+export function kafka(topic: string | undefined, operation: "send" | "process", messages: readonly KafkaMessage[], partition?: number): Attributes {
   return {
     "messaging.system": "kafka",
     "messaging.destination.name": topic,
@@ -92,6 +98,7 @@ function kafka(topic: string | undefined, operation: "send" | "process", message
 export function patchKafkajs(agent: Agent, exports: unknown): void {
   const { prototype } = exports as { prototype: Prototype };
   const { producer, consumer } = prototype;
+  patched.add("kafkajs");
   if (producer !== undefined)
     prototype.producer = function (...given) {
       const made = producer.apply(this, given) as Prototype;
@@ -200,6 +207,7 @@ const addresses = new WeakMap<object, Attributes>();
 export function patchAmqpConnect(agent: Agent, exports: unknown): void {
   const connecting = exports as Prototype;
   const { connect } = connecting;
+  patched.add("amqplib");
   if (connect === undefined) return;
   connecting.connect = function (...given) {
     const [url, , opened] = given;
@@ -238,7 +246,7 @@ interface AmqpMessage {
   properties: AmqpProperties;
 }
 
-function amqp(channel: object, operation: "publish" | "process", exchange: unknown, routingKey: unknown, properties: AmqpProperties): Attributes {
+export function amqp(channel: object, operation: "publish" | "process", exchange: unknown, routingKey: unknown, properties: AmqpProperties): Attributes {
   const { connection } = channel as { connection?: object };
   return {
     "messaging.system": "rabbitmq",

@@ -37,7 +37,7 @@ type Connect = (this: Watched, ...given: unknown[]) => unknown;
 
 /**
  * Sees the first that each connection of the function says. Those of `http` and `https` are not looked at, and a word that can
- * be no database's costs a look at its first letter.
+ * be no database's or broker's costs a look at its first letters.
  */
 export function watchSockets(agent: Agent): void {
   const { Socket: socketClass } = require("node:net") as typeof import("node:net");
@@ -47,7 +47,7 @@ export function watchSockets(agent: Agent): void {
     const options = (Array.isArray(given[0]) ? (given[0] as unknown[])[0] : given[0]) as { _agentKey?: unknown } | undefined;
     // Node.js puts its own `write` back while it connects.
     const result = connect.apply(this, given);
-    if (options?._agentKey === undefined) watchFirst(agent, this, given);
+    if (options?._agentKey === undefined) guarded(agent, "a connection", () => watchFirst(agent, this, given));
     return result;
   };
 }
@@ -57,7 +57,7 @@ function watchFirst(agent: Agent, socket: Watched, connecting: unknown[]): void 
   const first: Watched["write"] = function (...given) {
     if (socket.write === first) socket.write = write;
     const [data] = given;
-    if (typeof data === "string" ? data.startsWith("*") : data instanceof Uint8Array)
+    if (typeof data === "string" ? /^(?:\*|AMQP)/.test(data) : data instanceof Uint8Array)
       guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, connecting, given));
     return write.apply(this, given);
   };

@@ -1,12 +1,12 @@
 /**
- * Databases whose driver cannot be patched, as inside of a bundle: their calls are read from what goes over the function's own
- * sockets. Read when a connection's first bytes are such that it could be one.
+ * Databases and brokers whose driver cannot be patched, as inside of a bundle: their calls are read from what goes over the
+ * function's own sockets (A-44). Loaded when a connection's first bytes are such that it could be one.
  */
 
 import { type Agent, guarded } from "./agent";
 import { chunk } from "./chunks";
 import { Connection, type Conversation } from "./sockets_connection";
-import { isMongodb, isMysql, isPostgres, isRedis } from "./sockets_first_words";
+import { isAmqp, isKafka, isMongodb, isMysql, isPostgres, isRedis } from "./sockets_first_words";
 
 export type Write = (this: object, ...given: unknown[]) => boolean;
 
@@ -17,14 +17,16 @@ export interface Watched {
   _destroy: (error: Error | null, done: (error?: Error | null) => void) => void;
 }
 
-type Part = "sockets_mongodb" | "sockets_mysql" | "sockets_postgres" | "sockets_redis";
+type Part = "sockets_amqp" | "sockets_kafka" | "sockets_mongodb" | "sockets_mysql" | "sockets_postgres" | "sockets_redis";
 
-/** How a connection begins, whose it can be, and the part that reads it. */
-const PROTOCOLS: readonly [begins: (first: Buffer) => boolean, libraries: string[], part: Part][] = [
-  [isPostgres, ["pg"], "sockets_postgres"],
-  [isMysql, ["mysql", "mysql2"], "sockets_mysql"],
-  [isMongodb, ["mongodb"], "sockets_mongodb"],
-  [isRedis, ["redis", "ioredis"], "sockets_redis"],
+/** How a connection begins, whose it can be, the part that reads it, and the one that patches those libraries. */
+const PROTOCOLS: readonly [begins: (first: Buffer) => boolean, libraries: string[], part: Part, patches: "databases" | "messaging"][] = [
+  [isPostgres, ["pg"], "sockets_postgres", "databases"],
+  [isMysql, ["mysql", "mysql2"], "sockets_mysql", "databases"],
+  [isMongodb, ["mongodb"], "sockets_mongodb", "databases"],
+  [isRedis, ["redis", "ioredis"], "sockets_redis", "databases"],
+  [isKafka, ["kafkajs"], "sockets_kafka", "messaging"],
+  [isAmqp, ["amqplib"], "sockets_amqp", "messaging"],
 ];
 
 function bytes(data: unknown, encoding: unknown): Buffer {
@@ -47,9 +49,9 @@ export function open(agent: Agent, socket: Watched, connecting: unknown[], writt
   const first = bytes(written[0], written[1]);
   const protocol = PROTOCOLS.find(([begins]) => begins(first));
   if (protocol === undefined) return;
-  const [, libraries, part] = protocol;
-  const databases = chunk("databases");
-  if (libraries.every((library) => agent.disabled(library) || databases.isTold(library))) return;
+  const [, libraries, part, patches] = protocol;
+  const { isTold } = chunk(patches);
+  if (libraries.every((library) => agent.disabled(library) || isTold(library))) return;
   const { host, port } = addressOf(connecting);
   const connection = new Connection(agent, host, port);
   watch(agent, socket, connection, chunk(part).read(connection), first);
@@ -58,23 +60,26 @@ export function open(agent: Agent, socket: Watched, connecting: unknown[], writt
 /** Properties of this one socket; the function's other sockets are left alone. */
 function watch(agent: Agent, socket: Watched, connection: Connection, conversation: Conversation, first?: Buffer): void {
   const { write, push, _destroy } = socket;
+  /** Somebody else may have put something of their own on top. */
+  const letGo = (): void => {
+    if (socket.write === watched.write) socket.write = write;
+    if (socket.push === watched.push) socket.push = push;
+  };
   const step = (run: () => void): void => {
     if (connection.over) return;
     let failed = true;
-    guarded(agent, "a database connection", () => {
+    guarded(agent, "a connection", () => {
       run();
       failed = false;
     });
-    if (failed || connection.over) guarded(agent, "a database connection", () => connection.close());
+    if (failed || connection.over) guarded(agent, "a connection", () => connection.close());
     const { afterTls } = connection;
     if (!connection.over && afterTls === undefined) return;
     if (afterTls !== undefined) {
       connection.afterTls = undefined;
       onTls(agent, socket, connection, afterTls);
     }
-    // Somebody else may have put something of their own on top.
-    if (socket.write === watched.write) socket.write = write;
-    if (socket.push === watched.push) socket.push = push;
+    letGo();
   };
   const watched: Watched = {
     write: function (...given) {
@@ -87,7 +92,8 @@ function watch(agent: Agent, socket: Watched, connection: Connection, conversati
       return push.call(this, data, encoding);
     },
     _destroy: function (this: object, error, done) {
-      guarded(agent, "a database connection", () => connection.close(error ?? new Error("The connection was closed before an answer came")));
+      guarded(agent, "a connection", () => connection.close(error ?? new Error("The connection was closed before an answer came")));
+      letGo();
       _destroy.call(this, error, done);
     },
   };
@@ -114,7 +120,7 @@ function onTls(agent: Agent, socket: Watched, connection: Connection, conversati
     const then = typeof parent === "object" && parent !== null ? upgrades.get(parent) : undefined;
     if (then !== undefined) {
       upgrades.delete(parent as object);
-      guarded(agent, "a database connection", () => then(this));
+      guarded(agent, "a connection", () => then(this));
     }
     return start.apply(this, given);
   };

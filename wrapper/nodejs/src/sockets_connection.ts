@@ -35,14 +35,24 @@ export class Connection {
 
   /** A call by one of these libraries. None outside of an invocation, and where the library tells of its calls by itself. */
   call(libraries: readonly string[], describe: (databases: typeof import("./databases")) => [name: string, Attributes] | undefined): Span | undefined {
+    return this.begin(libraries, chunk("databases"), (databases) => {
+      const described = describe(databases);
+      return described && callSpan(this.agent, ...described);
+    });
+  }
+
+  /** The same for messages. */
+  send(library: string, describe: (messaging: typeof import("./messaging")) => [name: string, Attributes]): Span | undefined {
+    return this.begin([library], chunk("messaging"), (messaging) => messaging.sendSpan(this.agent, ...describe(messaging)));
+  }
+
+  private begin<P extends { isTold: (library: string) => boolean }>(libraries: readonly string[], part: P, make: (part: P) => Span | undefined): Span | undefined {
     if (this.over || this.agent.recorder.root === undefined) return undefined;
-    const databases = chunk("databases");
-    if (libraries.some(databases.isTold) || this.open.size >= MAX_WAITING) {
+    if (libraries.some(part.isTold) || this.open.size >= MAX_WAITING) {
       this.over = true;
       return undefined;
     }
-    const described = describe(databases);
-    const span = described && callSpan(this.agent, ...described);
+    const span = make(part);
     if (span !== undefined) this.open.add(span);
     return span;
   }
@@ -61,7 +71,7 @@ export class Connection {
   /** The answer has come. */
   finish(span: Span | undefined, refusal?: Refusal): void {
     if (span === undefined || !this.open.delete(span)) return;
-    if (refusal !== undefined) span.attributes["db.response.status_code"] = refusal.code;
+    if (refusal !== undefined && "db.system.name" in span.attributes) span.attributes["db.response.status_code"] = refusal.code;
     this.agent.recorder.finish(span, refusal && { name: refusal.code, message: refusal.message });
   }
 

@@ -1,4 +1,4 @@
-/** How connections to databases begin: strictly told apart from everything else, and from each other. */
+/** How connections to databases and brokers begin: strictly told apart from everything else, and from each other. */
 
 export const SSL_REQUEST = 80877103;
 export const GSS_REQUEST = 80877104;
@@ -42,4 +42,18 @@ export function isMongodb(first: Buffer): boolean {
 /** Redis: drivers send each command as a list of texts. */
 export function isRedis(first: Buffer): boolean {
   return /^\*[1-9]\d{0,6}\r\n\$[1-9]\d{0,3}\r\n/.test(first.toString("latin1", 0, 32));
+}
+
+const API_VERSIONS = 18;
+
+/** Kafka: drivers ask first which versions of each request the broker speaks. */
+export function isKafka(first: Buffer): boolean {
+  if (first.length < 14 || first.readInt32BE(0) + 4 !== first.length) return false;
+  const name = first.readInt16BE(12);
+  return first.readInt16BE(4) === API_VERSIONS && first.readUInt16BE(6) <= 4 && name >= -1 && 14 + Math.max(0, name) <= first.length;
+}
+
+/** AMQP 0-9-1, which RabbitMQ speaks. */
+export function isAmqp(first: Buffer): boolean {
+  return first.length >= 8 && first.toString("latin1", 0, 8) === "AMQP\0\0\t\u0001";
 }
