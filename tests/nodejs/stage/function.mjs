@@ -21,14 +21,18 @@ export const PARENT = "53995c3f42cd8ad8";
 export const HEADER = `Root=1-${TRACE.slice(0, 8)}-${TRACE.slice(8)};Parent=${PARENT};Sampled=1`;
 export const ARN = "arn:aws:lambda:eu-west-1:123456789012:function:shop";
 
-/** Runtime clients of two generations with their native module, and a stand-in that speaks HTTP as custom ones do. */
+/** Runtime clients of two generations with their native module, and a stand-in that speaks HTTP in the ways of custom ones. */
 export const RUNTIMES = {
   native: path.join(modules, "aws-lambda-ric", "index.mjs"),
   native3: path.join(modules, "aws-lambda-ric3", "bin", "index.mjs"),
   http: path.join(here, "runtime.mjs"),
+  fetch: path.join(here, "runtime.mjs"),
+  socket: path.join(here, "runtime.mjs"),
 };
 
 class RuntimeApi {
+  /** Events are sent chunked, in pieces of one byte. */
+  inPieces = false;
   #events = [];
   #asking = [];
   #answers = [];
@@ -64,7 +68,9 @@ class RuntimeApi {
       "Content-Type": "application/json",
     };
     if (header !== null) headers["Lambda-Runtime-Trace-Id"] = header;
-    response.writeHead(200, headers).end(body);
+    response.writeHead(200, headers);
+    for (const byte of this.inPieces ? Buffer.from(body) : []) response.write(Buffer.of(byte));
+    response.end(this.inPieces ? undefined : body);
   }
 
   put(event) {
@@ -122,6 +128,7 @@ export async function withFunction(sources, options, use) {
   const name = `otel-xray-test-${randomUUID()}`;
   const frames = listening ? new Frames(`/tmp/.${name}`) : undefined;
   const api = new RuntimeApi();
+  api.inPieces = options.inPieces ?? false;
   const { address, close } = await listen((request, response) => api.handle(request, response));
   const environment = {
     PATH: process.env.PATH,
@@ -143,7 +150,7 @@ export async function withFunction(sources, options, use) {
     ...variables,
   };
   const client = runtime === "renamed" ? renamedClient(path.join(folder, "client")) : RUNTIMES[runtime];
-  const command = [process.execPath, ...(options.nodeArguments ?? []), client, handler];
+  const command = [process.execPath, ...(options.nodeArguments ?? []), client, handler, runtime];
   if (layer) command.unshift(path.join(opt, "otel-instrument"));
   const child = spawn(command[0], command.slice(1), { cwd: task, env: environment, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";

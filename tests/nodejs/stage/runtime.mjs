@@ -1,28 +1,15 @@
-// A stand-in for the managed runtime: its rules for finding the handler, its ways of answering, and plain HTTP for what the
-// runtime client does in its native module.
+// A stand-in for the managed runtime: its rules for finding the handler, its ways of answering, and, for what the runtime client
+// does in its native module, what custom ones do: plain HTTP by node:http, by fetch, or by a socket of its own.
 
 import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
+import { transports } from "./transports.mjs";
 
 const require = createRequire(import.meta.url);
-const http = require("node:http");
-const [hostname, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(":");
 const concurrency = Number(process.env.AWS_LAMBDA_MAX_CONCURRENCY ?? 1);
-const agent = new http.Agent({ keepAlive: true, maxSockets: 2 * concurrency });
-const BASE = "/2018-06-01/runtime";
+const { call, open } = await transports[process.argv[3] ?? "http"](process.env.AWS_LAMBDA_RUNTIME_API, 2 * concurrency);
 const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
-
-function call(method, where, body, headers = {}) {
-  return new Promise((resolve, reject) => {
-    const request = http.request({ hostname, port, method, path: BASE + where, agent, headers }, (response) => {
-      let data = "";
-      response.setEncoding("utf8").on("data", (piece) => (data += piece));
-      response.on("end", () => resolve({ headers: response.headers, data }));
-    });
-    request.on("error", reject).end(body);
-  });
-}
 
 const report = (error) =>
   error instanceof Error
@@ -61,26 +48,17 @@ async function load(taskRoot, name) {
   return handler;
 }
 
-function stream(requestId, handler, event) {
-  return new Promise((resolve, reject) => {
-    const request = http.request(
-      {
-        hostname,
-        port,
-        method: "POST",
-        path: `${BASE}/invocation/${requestId}/response`,
-        agent,
-        headers: { "Lambda-Runtime-Function-Response-Mode": "streaming", Trailer: "Lambda-Runtime-Function-Error-Type" },
-      },
-      (response) => response.resume().on("end", resolve),
-    );
-    request.on("error", reject);
-    handler(event, request, { awsRequestId: requestId }).catch((error) => {
-      const body = Buffer.from(JSON.stringify(report(error))).toString("base64");
-      request.addTrailers({ "Lambda-Runtime-Function-Error-Type": "Error", "Lambda-Runtime-Function-Error-Body": body });
-      request.end();
-    });
+async function stream(requestId, handler, event) {
+  const { request, sent } = open(`/invocation/${requestId}/response`, {
+    "Lambda-Runtime-Function-Response-Mode": "streaming",
+    Trailer: "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body",
   });
+  handler(event, request, { awsRequestId: requestId }).catch((error) => {
+    const body = Buffer.from(JSON.stringify(report(error))).toString("base64");
+    request.addTrailers({ "Lambda-Runtime-Function-Error-Type": "Error", "Lambda-Runtime-Function-Error-Body": body });
+    request.end();
+  });
+  await sent;
 }
 
 globalThis.awslambda = { streamifyResponse: (handler) => Object.assign(handler, { [STREAMING]: true }) };

@@ -11,6 +11,7 @@ import type * as managed from "./managed";
 import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as runtimeHttp from "./runtime_http";
+import type * as runtimeSocket from "./runtime_socket";
 import type * as sockets from "./sockets";
 import type * as socketsAmqp from "./sockets_amqp";
 import type * as socketsKafka from "./sockets_kafka";
@@ -36,6 +37,7 @@ export interface Chunks {
   messaging: typeof messaging;
   otel_bridge: typeof otelBridge;
   runtime_http: typeof runtimeHttp;
+  runtime_socket: typeof runtimeSocket;
   sockets: typeof sockets;
   sockets_amqp: typeof socketsAmqp;
   sockets_kafka: typeof socketsKafka;

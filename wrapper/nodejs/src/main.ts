@@ -3,6 +3,7 @@
 import type { Agent } from "./agent";
 import { watchChannels } from "./channels";
 import { chunk } from "./chunks";
+import { watchConnections } from "./connections";
 import { offerOtelApi } from "./otel_global";
 import { Invocation } from "./invocation";
 import { instrumentations } from "./instrumentations";
@@ -53,10 +54,12 @@ function start(environ: NodeJS.ProcessEnv): void {
   };
   const invocation = new Invocation(agent, environ);
   // During init, so that the extension knows before the first invocation that a done frame will come.
-  if (environ.AWS_LAMBDA_MAX_CONCURRENCY === undefined) wire.connect();
-  else chunk("managed").share(agent, invocation);
-  watchNativeClient(agent, invocation);
-  watchHttp(agent, invocation);
+  if (isManaged) chunk("managed").share(agent, invocation);
+  else wire.connect();
+  // Where several run at once, a socket's bytes do not tell whose they are.
+  const found = watchConnections(agent, isManaged ? undefined : invocation);
+  watchNativeClient(agent, invocation, found);
+  watchHttp(agent, invocation, found);
   watchUndici(agent);
   watchTraced(agent);
   watchChannels(environ.NODE_OPTIONS !== undefined);

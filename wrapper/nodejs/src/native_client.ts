@@ -12,7 +12,7 @@ interface NativeClient {
 type Dlopen = typeof process.dlopen;
 
 /** Waits for the module to be loaded, whatever its file is called, which happens once, and steps back. */
-export function watchNativeClient(agent: Agent, invocation: Invocation): void {
+export function watchNativeClient(agent: Agent, invocation: Invocation, found: () => void): void {
   const original = process.dlopen;
   const dlopen: Dlopen = function (this: unknown, ...args: Parameters<Dlopen>) {
     original.apply(process, args);
@@ -20,6 +20,7 @@ export function watchNativeClient(agent: Agent, invocation: Invocation): void {
       const { exports } = args[0] as NodeJS.Module;
       if (!args[1].endsWith("rapid-client.node") && !isClient(exports)) return;
       process.dlopen = original;
+      found();
       watch(agent, invocation, exports as NativeClient);
     });
   };

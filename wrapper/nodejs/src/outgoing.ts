@@ -5,7 +5,6 @@ import { type Agent, guarded } from "./agent";
 import { listen } from "./channels";
 import { chunk } from "./chunks";
 import type { Invocation } from "./invocation";
-import type { Watched } from "./sockets";
 
 type StoreHeader = (this: ClientRequest, firstLine: string, headers: unknown) => unknown;
 
@@ -15,8 +14,7 @@ const RUNTIME_API = "/2018-06-01/runtime/";
  * Sees every `http` and `https` request where its header block is made: the one place that all of Node.js 18 to 24 share,
  * after the function has said everything about the request and before anything of it is sent.
  */
-export function watchHttp(agent: Agent, invocation: Invocation): void {
-  watchSockets(agent);
+export function watchHttp(agent: Agent, invocation: Invocation, found: () => void): void {
   const { ClientRequest: request } = require("node:http") as typeof import("node:http");
   const prototype = request.prototype as unknown as { _storeHeader: StoreHeader };
   const original = prototype._storeHeader;
@@ -24,6 +22,7 @@ export function watchHttp(agent: Agent, invocation: Invocation): void {
     let sent = headers;
     guarded(agent, "an HTTP call", () => {
       if (this.path.startsWith(RUNTIME_API) && this.getHeader("host") === agent.runtimeApi) {
+        found();
         chunk("runtime_http").watch(agent, invocation, this);
       } else if (agent.recorder.root !== undefined && !agent.disabled("http") && !agent.recorder.isNamed(this.getHeader("x-amzn-trace-id"))) {
         sent = chunk("http").begin(agent, this, headers);
@@ -31,37 +30,6 @@ export function watchHttp(agent: Agent, invocation: Invocation): void {
     });
     return original.call(this, firstLine, sent);
   };
-}
-
-type Connect = (this: Watched, ...given: unknown[]) => unknown;
-
-/**
- * Sees the first that each connection of the function says. Those of `http` and `https` are not looked at, and a word that can
- * be no database's or broker's costs a look at its first letters.
- */
-export function watchSockets(agent: Agent): void {
-  const { Socket: socketClass } = require("node:net") as typeof import("node:net");
-  const prototype = socketClass.prototype as unknown as { connect: Connect };
-  const { connect } = prototype;
-  prototype.connect = function (...given) {
-    const options = (Array.isArray(given[0]) ? (given[0] as unknown[])[0] : given[0]) as { _agentKey?: unknown } | undefined;
-    // Node.js puts its own `write` back while it connects.
-    const result = connect.apply(this, given);
-    if (options?._agentKey === undefined) guarded(agent, "a connection", () => watchFirst(agent, this, given));
-    return result;
-  };
-}
-
-function watchFirst(agent: Agent, socket: Watched, connecting: unknown[]): void {
-  const { write } = socket;
-  const first: Watched["write"] = function (...given) {
-    if (socket.write === first) socket.write = write;
-    const [data] = given;
-    if (typeof data === "string" ? /^(?:\*|AMQP)/.test(data) : data instanceof Uint8Array)
-      guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, connecting, given));
-    return write.apply(this, given);
-  };
-  socket.write = first;
 }
 
 /** Tracing channel -> the library that tells of its calls there. */
@@ -89,7 +57,16 @@ export function watchTraced(agent: Agent): void {
 export function watchUndici(agent: Agent): void {
   if (agent.disabled("undici")) return;
   listen("undici:request:create", ["undici:request:headers", "undici:request:trailers", "undici:request:error"], (event, message) => {
-    if (event === "create" && agent.recorder.root === undefined) return;
+    if (event === "create" && (agent.recorder.root === undefined || isRuntimes(agent, message as Created))) return;
     guarded(agent, "an HTTP call", () => chunk("undici").on(event as "create" | "headers" | "trailers" | "error", agent, message));
   });
+}
+
+interface Created {
+  request: { origin?: unknown; path: string };
+}
+
+/** A runtime client that answers by `fetch` or undici. */
+function isRuntimes(agent: Agent, { request }: Created): boolean {
+  return request.path.startsWith(RUNTIME_API) && String(request.origin) === `http://${agent.runtimeApi}`;
 }
