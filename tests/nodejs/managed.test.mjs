@@ -142,8 +142,10 @@ test("the function's own worker threads and processes are not the runtime client
         exports.handler = async () => {
           const seen = "({ argv: process.execArgv, mark: Object.keys(process.env).filter((name) => name.startsWith('OTEL_XRAY_RUNTIME')) })";
           const worker = new Worker("require('worker_threads').parentPort.postMessage(" + seen + ")", { eval: true });
+          // Both may come at once.
+          const ended = new Promise((go) => worker.once("exit", go));
           const inWorker = await new Promise((go) => worker.once("message", go));
-          await new Promise((go) => worker.once("exit", go));
+          await ended;
           const inChild = await new Promise((go) => fork(__dirname + "/child.js").once("message", go));
           return { own: eval(seen), inWorker, inChild };
         };`,
