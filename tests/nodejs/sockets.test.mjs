@@ -208,3 +208,35 @@ test("an instrumentation that is turned off is off inside of a bundle too", asyn
     close();
   }
 });
+
+test("of several invocations at once, none gets another's calls", async () => {
+  const { port, close } = await servers.postgres();
+  // Alone each statement is sent where it is asked for; together those of all but one have to wait for the connection.
+  const source = `import pg from "pg";
+    let client, waiting = [];
+    export const handler = async ({ n, port, together }) => {
+      client ??= (async () => { const made = new pg.Client({ host: "127.0.0.1", port, user: "u", password: "p", database: "shop" }); await made.connect(); return made; })();
+      await client;
+      await new Promise((go) => { if (waiting.push(go) === together) for (const each of waiting.splice(0)) each(); });
+      await (await client).query("SELECT " + n);
+      await new Promise((go) => { if (waiting.push(go) === together) for (const each of waiting.splice(0)) each(); });
+      return n; };`;
+  const traceOf = (n) => `5759e988${String(n).padStart(24, "0")}`;
+  const variables = { AWS_LAMBDA_MAX_CONCURRENCY: "8", AWS_LAMBDA_NODEJS_WORKER_COUNT: "1" };
+  try {
+    await withFunction(await bundle(source, {}), { packages: false, variables }, async (run) => {
+      for (const numbers of [[0, 1, 2, 3, 4, 5, 6], [7]]) {
+        for (const n of numbers) run.put({ n, port, together: numbers.length }, `Root=1-5759e988-${traceOf(n).slice(8)};Parent=53995c3f42cd8ad8;Sampled=1`);
+        for (const _ of numbers) assert.equal((await run.answer()).kind, "response");
+      }
+      await run.frames.done(8);
+      const calls = run.frames.ended.filter((span) => span.kind === 3);
+      const told = calls.map((span) => Number(span.attributes["db.query.text"].slice("SELECT ".length)));
+      assert.deepEqual(calls.map((span) => span.traceId), told.map(traceOf));
+      assert.deepEqual([told.length, told[1]], [2, 7]);
+      assert.doesNotMatch(run.output(), /\[otel-xray\]/);
+    });
+  } finally {
+    close();
+  }
+});

@@ -17,6 +17,9 @@ export interface Watched {
   _destroy: (error: Error | null, done: (error?: Error | null) => void) => void;
 }
 
+/** Managed Instances run several invocations at once. */
+const SEVERAL = process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined;
+
 type Part = "sockets_amqp" | "sockets_kafka" | "sockets_mongodb" | "sockets_mysql" | "sockets_postgres" | "sockets_redis";
 
 /** How a connection begins, whose it can be, the part that reads it, and the one that patches those libraries. */
@@ -89,7 +92,13 @@ function watch(agent: Agent, socket: Watched, connection: Connection, conversati
     },
     push: function (this: object, data, encoding) {
       if (data instanceof Uint8Array) step(() => conversation.received(bytes(data, encoding)));
-      return push.call(this, data, encoding);
+      if (!SEVERAL) return push.call(this, data, encoding);
+      connection.inAnswer = true;
+      try {
+        return push.call(this, data, encoding);
+      } finally {
+        connection.inAnswer = false;
+      }
     },
     _destroy: function (this: object, error, done) {
       guarded(agent, "a connection", () => connection.close(error ?? new Error("The connection was closed before an answer came")));

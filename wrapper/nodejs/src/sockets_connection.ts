@@ -25,6 +25,8 @@ export class Connection {
   over = false;
   /** The conversation goes on inside of TLS, with this reader. */
   afterTls: Conversation | undefined;
+  /** Where several invocations run at once: what a driver sends now had to wait for this answer, and may be of any of them. */
+  inAnswer = false;
   private readonly open = new Set<Span>();
 
   constructor(
@@ -47,7 +49,7 @@ export class Connection {
   }
 
   private begin<P extends { isTold: (library: string) => boolean }>(libraries: readonly string[], part: P, make: (part: P) => Span | undefined): Span | undefined {
-    if (this.over || this.agent.recorder.root === undefined) return undefined;
+    if (this.over || this.inAnswer || this.agent.recorder.root === undefined) return undefined;
     if (libraries.some(part.isTold) || this.open.size >= MAX_WAITING) {
       this.over = true;
       return undefined;
