@@ -75,7 +75,7 @@ const CASES = {
         await new Promise((go) => pool.query("SELECT 1", go));
         await new Promise((go) => pool.query("SELECT 2").on("end", go));
         const failed = await new Promise((go) => pool.query("DELETE fail", (error) => go(error.code)));
-        await new Promise((go) => pool.query("SELECT ?", ["x"], go));
+        await new Promise((go) => pool.query("SELECT ?", ["it's \\\\ 'secret'"], go));
         await new Promise((go) => pool.end(go));
         return failed; };`,
     spans: [["SELECT shop"], ["SELECT shop"], ["DELETE shop", true], ["SELECT shop"]],
@@ -83,7 +83,6 @@ const CASES = {
     differences: {
       ...MYSQL,
       message: ["ER_PARSE_ERROR: wrong", "wrong", "the driver puts its name of the code before it"],
-      "db.query.text": ["SELECT ?", "SELECT 'x'", "values are put in before a statement is sent; the extension masks them"],
     },
   },
   mysql2: {
