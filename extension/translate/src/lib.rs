@@ -33,6 +33,7 @@ mod key;
 mod late;
 mod links;
 mod mask;
+mod masked;
 mod memory;
 mod metadata;
 mod name;
@@ -46,6 +47,7 @@ mod sql;
 mod value;
 
 pub use document::TranslatedDocument;
+pub use masked::mask_span;
 
 use accounts::{Accounts, Reason};
 use budget::{Facts, Rank, Ready};

@@ -67,12 +67,9 @@ pub(super) fn select(
             let origin = origins
                 .entry(Arc::as_ptr(&collected.origin))
                 .or_insert_with(|| Arc::new(completed(&collected.origin, function)));
-            OutgoingSpan {
-                span: collected.span.clone(),
-                origin: Arc::clone(origin),
-                bytes: collected.span.encoded_len(),
-                generation,
-            }
+            let mut span = collected.span.clone();
+            translate::mask_span(&mut span);
+            OutgoingSpan { bytes: span.encoded_len(), span, origin: Arc::clone(origin), generation }
         })
         .collect()
 }
@@ -141,6 +138,23 @@ mod tests {
             selected.iter().map(|outgoing| outgoing.span.span_id[0]).collect(),
             accounts.to_json()["dropped"].clone(),
         )
+    }
+
+    #[test]
+    fn section_14_3_spans_leave_masked() {
+        let mut secret = span(ROOT, 1, 0x101);
+        let value =
+            AnyValue { value: Some(Value::StringValue("https://shop.example/?token=hunter2".into())) };
+        secret.span.attributes.push(KeyValue {
+            key: "url.full".into(),
+            value: Some(value),
+            ..KeyValue::default()
+        });
+        let batch = batch("Sampled=1", vec![secret]);
+        let selected = select(&batch, &Function::default(), 1, &mut Accounts::default());
+        let [outgoing] = &selected[..] else { panic!("{selected:?}") };
+        assert!(!format!("{:?}", outgoing.span).contains("hunter2"));
+        assert_eq!(outgoing.bytes, outgoing.span.encoded_len());
     }
 
     #[test]
