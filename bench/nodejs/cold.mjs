@@ -37,7 +37,7 @@ const { values: options } = parseArgs({
 });
 const RUNS = Number(options.runs);
 /** Invocations after which V8 has compiled what it will, and those that are then measured. */
-const WARM_UP = 200;
+const WARM_UP = 100;
 const WARM = 200;
 const SERVER = 2;
 const CLIENT = 3;

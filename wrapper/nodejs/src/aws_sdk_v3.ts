@@ -84,18 +84,26 @@ function addHeaders(agent: Agent, span: Span, command: Command): void {
   recorder.name(span);
 }
 
+/** Asked for once: it is a promise, and a client keeps its region. */
+const regions = new WeakMap<Client, unknown>();
+
 function begin(agent: Agent, client: Client, command: Command): Span | undefined {
   const span = agent.recorder.call("");
   if (span === undefined) return undefined;
   const operation = command.constructor.name.replace(/Command$/, "");
   const service = typeof client.config.serviceId === "string" ? client.config.serviceId : "AWS";
   describeCall(span, service, operation, command.input);
-  agent.recorder.announce(span);
   const { region } = client.config;
+  const known = regions.get(client);
+  if (known !== undefined) span.attributes["cloud.region"] = known;
+  agent.recorder.announce(span);
   // The region is found out on the way, as the SDK does itself; it is there long before the answer.
-  if (typeof region === "function")
+  if (known === undefined && typeof region === "function")
     void Promise.resolve((region as () => unknown)()).then(
-      (known) => (span.attributes["cloud.region"] = known),
+      (found) => {
+        span.attributes["cloud.region"] = found;
+        regions.set(client, found);
+      },
       () => undefined,
     );
   return span;
