@@ -95,3 +95,14 @@ def test_registers_receives_flushes(arch: str, tmp_path: Path) -> None:
     assert documents[0]["trace_id"] == f"1-{trace_id[:8]}-{trace_id[8:]}"
     assert (documents[0]["parent_id"], documents[0]["name"]) == (PARENT, "app.handler")
     assert api.errors == []
+
+
+@pytest.mark.parametrize("arch", sorted(plan.MACHINES))
+def test_the_wrapper_becomes_the_runtime_with_the_agent(arch: str, tmp_path: Path) -> None:
+    opt = layer_zip.unpack(layer_zip.zip_for(arch), tmp_path / "opt")
+    node = tmp_path / "node"
+    node.write_text("#!/bin/sh\nprintf '%s|' \"$@\"\n")
+    node.chmod(0o755)
+    command = [*emulator(arch), opt / plan.WRAPPER, node, "--flag", "a b", ""]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=BOUND_S, check=True)
+    assert (done.stdout, done.stderr) == (f"--require|{opt}/{plan.NODEJS_AGENT}/main.js|--flag|a b||", "")
