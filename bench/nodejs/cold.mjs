@@ -37,12 +37,13 @@ const { values: options } = parseArgs({
 });
 const RUNS = Number(options.runs);
 /** Invocations after which V8 has compiled what it will, and those that are then measured. */
-const WARM_UP = 100;
+const WARM_UP = 400;
 const WARM = 200;
 const SERVER = 2;
 const CLIENT = 3;
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), "otel-xray-bench-"));
+// Short names, as on Lambda: Node.js keeps them in memory many times over.
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "opt-"));
 const collector = new Collector();
 const s3 = http.createServer((request, response) => response.end("content"));
 const { version: nodeVersion } = JSON.parse(fs.readFileSync(path.join(path.dirname(options.node), "..", "package.json"), "utf8"));
@@ -51,7 +52,11 @@ const major = Number(nodeVersion.split(".")[0]);
 /** `NAME=FOLDER`, or the folder of the agent itself. */
 const wrappers = options.wrapper
   .map((given) => /^(?:([^/=]+)=)?(.+)$/.exec(given))
-  .map(([, name = "otel-xray", at]) => [name, () => ({ wrapper: at })]);
+  .map(([, name = "otel-xray", from], index) => {
+    const wrapper = path.join(folder, `w${index}`);
+    fs.cpSync(from, wrapper, { recursive: true });
+    return [name, () => ({ wrapper })];
+  });
 const VARIANTS = {
   none: () => ({}),
   ...Object.fromEntries(wrappers),
