@@ -57,11 +57,11 @@ fi
 # relocation-model=static a musl file keeps a program interpreter and does not start on Lambda.
 flags="--remap-path-prefix=$root=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 static="-C link-self-contained=no -C target-feature=+crt-static -C relocation-model=static"
+std_of_extension='' std_of_launcher=''
 case $std in
 rustup)
     rustup_has "$musl" || { say "rustup cannot provide $musl; try --std debian or --std glibc" && exit 1; }
     set -- --target "$musl"
-    std_of_extension='' std_of_launcher=''
     ;;
 debian)
     RUSTC=$(layer-build/tools.sh debian-rust)
@@ -78,7 +78,6 @@ glibc)
         exit 1
     fi
     set -- --target "$glibc.2.17"
-    std_of_extension='' std_of_launcher=''
     ;;
 *) say "--std is auto, rustup, debian or glibc, not '$std'" && exit 2 ;;
 esac
@@ -87,10 +86,11 @@ export RUSTFLAGS="$flags $static" XDG_CACHE_HOME="$target_dir/cache"
 
 say "compiling the extension for $arch (standard library: $std)"
 lambda_dir=$target_dir/lambda/$arch
-cargo lambda build --extension --release --locked --package otel-xray --skip-target-check --disable-optimizations \
-    --lambda-dir "$lambda_dir" "$@" ${std_of_extension:+"$std_of_extension"} >&2
-cargo lambda build --extension --profile launcher --locked --package otel-xray-launcher --skip-target-check --disable-optimizations \
-    --lambda-dir "$lambda_dir" "$@" ${std_of_launcher:+"$std_of_launcher"} >&2
+compile() {
+    cargo lambda build --extension --locked --skip-target-check --disable-optimizations --lambda-dir "$lambda_dir" "$@" >&2
+}
+compile --package otel-xray --release "$@" ${std_of_extension:+"$std_of_extension"}
+compile --package otel-xray-launcher --profile launcher "$@" ${std_of_launcher:+"$std_of_launcher"}
 
 layer-build/bundle_nodejs.sh "$target_dir/nodejs-agent"
 exec "$(layer-build/tools.sh build)/python" layer-build/assemble.py --arch "$arch" --extension "$lambda_dir/extensions/otel-xray" \

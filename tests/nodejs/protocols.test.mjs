@@ -216,7 +216,7 @@ function play(script, size) {
     const step = opened ? size : data.length;
     for (let at = 0; at < data.length; at += step) {
       const piece = data.subarray(at, at + step);
-      if (!opened) open(agent, socket, [5432, "db"], [piece]);
+      if (!opened) open(agent, socket, { host: "db", port: 5432 }, [piece]);
       else if (side === ">") socket.write(piece);
       else socket.push(piece);
       opened = true;

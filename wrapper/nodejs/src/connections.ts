@@ -9,7 +9,8 @@ import type { Watched } from "./sockets";
 type Connect = (this: Watched, ...given: unknown[]) => unknown;
 
 /** What a connection is opened with. Those of `http` and `https` bring their agent's key. */
-interface Options {
+export interface Options {
+  path?: unknown;
   host?: unknown;
   port?: unknown;
   _agentKey?: unknown;
@@ -31,7 +32,7 @@ export function watchConnections(agent: Agent, invocation?: Invocation): () => v
     if (isClients) guarded(agent, "the runtime client", () => watchClient(agent, invocation, this as unknown as Socket, () => isFound));
     // Node.js puts its own `write` back while it connects.
     const result = connect.apply(this, given);
-    if (!isClients && options._agentKey === undefined) guarded(agent, "a connection", () => watchFirst(agent, this, given));
+    if (!isClients && options._agentKey === undefined) guarded(agent, "a connection", () => watchFirst(agent, this, options));
     return result;
   };
   return () => {
@@ -62,13 +63,13 @@ function watchClient(agent: Agent, invocation: Invocation, socket: Socket, isFou
 }
 
 /** Sees the first that a connection says. A word that can be no database's or broker's costs a look at its first letters. */
-function watchFirst(agent: Agent, socket: Watched, connecting: unknown[]): void {
+function watchFirst(agent: Agent, socket: Watched, options: Options): void {
   const { write } = socket;
   const first: Watched["write"] = function (...given) {
     if (socket.write === first) socket.write = write;
     const [data] = given;
     if (typeof data === "string" ? /^(?:\*|AMQP)/.test(data) : data instanceof Uint8Array)
-      guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, connecting, given));
+      guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, options, given));
     return write.apply(this, given);
   };
   socket.write = first;

@@ -34,7 +34,7 @@ function isClient(exports: object): boolean {
 
 function watch(agent: Agent, invocation: Invocation, client: NativeClient): void {
   const { next, done, error } = client;
-  const within = ([requestId]: unknown[]): Within => invocation.answers(String(requestId));
+  const answers = ([requestId]: unknown[]): Within => invocation.answers(String(requestId));
   client.next = function (...args) {
     const within = guarded(agent, "an invocation", () => invocation.asks());
     return next.apply(this, args).then((received) => {
@@ -46,13 +46,13 @@ function watch(agent: Agent, invocation: Invocation, client: NativeClient): void
     const endUs = agent.recorder.now();
     const result = done.apply(this, args);
     // After the response has left: this costs the caller nothing, and the next event is not asked for yet.
-    guarded(agent, "an invocation", () => within(args)(() => invocation.end(endUs, undefined, String(args[1]))));
+    guarded(agent, "an invocation", () => answers(args)(() => invocation.end(endUs, undefined, String(args[1]))));
     return result;
   };
   client.error = function (...args) {
     const endUs = agent.recorder.now();
     const result = error.apply(this, args);
-    guarded(agent, "an invocation", () => within(args)(() => invocation.end(endUs, String(args[1]))));
+    guarded(agent, "an invocation", () => answers(args)(() => invocation.end(endUs, String(args[1]))));
     return result;
   };
 }

@@ -5,6 +5,7 @@
 
 import { type Agent, guarded } from "./agent";
 import { chunk } from "./chunks";
+import type { Options } from "./connections";
 import { Connection, type Conversation } from "./sockets_connection";
 import { isAmqp, isKafka, isMongodb, isMysql, isPostgres, isRedis } from "./sockets_first_words";
 
@@ -38,24 +39,22 @@ function bytes(data: unknown, encoding: unknown): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
-/** Where a socket connects to, from the arguments that `connect` got in one of its ways. */
-function addressOf(given: unknown[]): { host?: string | undefined; port?: number | undefined } {
-  const [first, second] = Array.isArray(given[0]) ? (given[0] as unknown[]) : given;
-  const options = (typeof first === "object" && first !== null ? first : { port: first, host: second }) as Record<string, unknown>;
-  if (typeof options.path === "string") return { host: options.path };
-  if (typeof options.port === "string" && !(Number(options.port) >= 0)) return { host: options.port };
-  return { host: typeof options.host === "string" ? options.host : "localhost", port: Number(options.port) };
+/** Where a socket connects to; a path may stand where a port would. */
+function addressOf({ path, host, port }: Options): { host?: string | undefined; port?: number | undefined } {
+  if (typeof path === "string") return { host: path };
+  if (typeof port === "string" && !(Number(port) >= 0)) return { host: port };
+  return { host: typeof host === "string" ? host : "localhost", port: Number(port) };
 }
 
 /** The first that is written to a connection: it is read along from here on, if anybody can read it. */
-export function open(agent: Agent, socket: Watched, connecting: unknown[], written: unknown[]): void {
+export function open(agent: Agent, socket: Watched, options: Options, written: unknown[]): void {
   const first = bytes(written[0], written[1]);
   const protocol = PROTOCOLS.find(([begins]) => begins(first));
   if (protocol === undefined) return;
   const [, libraries, part, patches] = protocol;
   const { isTold } = chunk(patches);
   if (libraries.every((library) => agent.disabled(library) || isTold(library))) return;
-  const { host, port } = addressOf(connecting);
+  const { host, port } = addressOf(options);
   const connection = new Connection(agent, host, port);
   watch(agent, socket, connection, chunk(part).read(connection), first);
 }
