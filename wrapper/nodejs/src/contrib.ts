@@ -5,16 +5,17 @@
 
 import { createRequire } from "node:module";
 import { type Agent, guarded } from "./agent";
+import { chunk } from "./chunks";
 
 /** A package that depends on most of the instrumentations. */
 const COLLECTION = "@opentelemetry/auto-instrumentations-node";
 
-type WatchPackage = typeof import("./modules").watchPackage;
-
 /** Names as in `instrumentation-NAME`, or of whole packages where there is a slash in it. `folder` is the function's. */
-export function load(agent: Agent, names: readonly string[], folder: string, watchPackage: WatchPackage): void {
+export function load(agent: Agent, names: readonly string[], folder: string): void {
+  const { isOwn, watchPackage } = chunk("packages");
   const ofFunction = createRequire(`${folder}/index.js`);
   for (const name of names) {
+    if (isOwn(name)) continue;
     const packageName = name.includes("/") ? name : `@opentelemetry/instrumentation-${name}`;
     guarded(agent, `The instrumentation ${name}`, () => {
       const exports = find(ofFunction, packageName);

@@ -1,6 +1,6 @@
 /** Frames of the local protocol, and OTLP spans as protobuf, by hand and into one buffer. */
 
-import { type Attributes, MAX_TEXT, type Span } from "./span";
+import { type Attributes, MAX_TEXT, type Span, type SpanEvent, type SpanLink } from "./span";
 
 /** Nesting of lists and objects that is followed. */
 const MAX_DEPTH = 8;
@@ -10,39 +10,45 @@ const BUFFER_BYTES = 8192;
 /** A buffer that has grown past this is not kept. */
 const MAX_BUFFER_BYTES = 262_144;
 
-let buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+type Write = (this: Uint8Array, text: string, at: number) => number;
+/** What `buffer.write` ends up with. A cold start would have to compile the way there. */
+const { utf8Write, hexWrite } = Buffer.prototype as unknown as Record<"utf8Write" | "hexWrite", Write>;
+
+let buffer = new Uint8Array(BUFFER_BYTES);
 let position = 0;
 
-/** What has been written since the last `clear`, in memory that the next frame shares. */
-export function written(from = 0): Buffer {
-  return buffer.subarray(from, position);
-}
+/** Where a frame begins that has not been closed. A value of the function's own may have refused to be written. */
+let unfinished = -1;
 
 export function writtenBytes(): number {
-  return position;
+  return unfinished < 0 ? position : unfinished;
+}
+
+/** What has been written since the last `clear`: the first `writtenBytes` of memory that the next frame shares. */
+export function written(): Uint8Array {
+  return buffer;
 }
 
 /** Forgets what has been written, or what has been written behind `length` bytes. */
 export function clear(length = 0): void {
   position = length;
-  if (length === 0 && buffer.length > MAX_BUFFER_BYTES) buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  unfinished = -1;
+  if (length === 0 && buffer.length > MAX_BUFFER_BYTES) buffer = new Uint8Array(BUFFER_BYTES);
 }
 
-/** Writes a frame; gives the bytes of its payload. */
-export function frame(kind: number, payload: () => void): number {
+/** Begins a frame, in the place of one that has not been closed. */
+export function openFrame(kind: number): void {
+  position = unfinished = writtenBytes();
   reserve(1 + LENGTH_BYTES);
   byte(kind);
   position += LENGTH_BYTES;
-  const start = position;
-  try {
-    payload();
-  } catch (error) {
-    // The function's own values are turned into text here, and may refuse.
-    position = start - LENGTH_BYTES - 1;
-    throw error;
-  }
-  const length = position - start;
-  fixed32(start - LENGTH_BYTES, length);
+}
+
+/** Ends the frame; gives the bytes of its payload. */
+export function closeFrame(): number {
+  const length = position - unfinished - LENGTH_BYTES - 1;
+  fixed32(unfinished + 1, length);
+  unfinished = -1;
   return length;
 }
 
@@ -71,7 +77,16 @@ export function uint64(value: number, factor = 1): void {
 /** Text with nothing in front of it. */
 export function raw(value: string): void {
   reserve(value.length * 3);
-  position += buffer.write(value, position, "utf8");
+  position += utf8Write.call(buffer, value, position);
+}
+
+/** Text behind its length in two bytes. */
+export function sized(value: string): void {
+  reserve(2 + value.length * 3);
+  const length = utf8Write.call(buffer, value, position + 2);
+  byte(length & 0xff);
+  byte(length >>> 8);
+  position += length;
 }
 
 /** Bytes as they are. */
@@ -86,8 +101,8 @@ function reserve(bytes: number): void {
 }
 
 function grow(bytes: number): void {
-  const larger = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, position + bytes));
-  buffer.copy(larger, 0, 0, position);
+  const larger = new Uint8Array(Math.max(buffer.length * 2, position + bytes));
+  larger.set(buffer);
   buffer = larger;
 }
 
@@ -124,13 +139,13 @@ function text(tag: number, value: string): void {
   reserve(1 + LENGTH_BYTES + cut.length * 3);
   if (cut.length * 3 < 0x80) {
     byte(tag);
-    const written = buffer.write(cut, position + 1, "utf8");
+    const written = utf8Write.call(buffer, cut, position + 1);
     byte(written);
     position += written;
     return;
   }
   const start = open(tag);
-  position += buffer.write(cut, position, "utf8");
+  position += utf8Write.call(buffer, cut, position);
   close(start);
 }
 
@@ -138,7 +153,7 @@ function id(tag: number, hex: string): void {
   reserve(2 + hex.length / 2);
   byte(tag);
   byte(hex.length / 2);
-  position += buffer.write(hex, position, "hex");
+  position += hexWrite.call(buffer, hex, position);
 }
 
 function time(tag: number, us: number): void {
@@ -158,36 +173,34 @@ function integer(value: bigint): void {
 
 /** The fields of an `AnyValue`. */
 function any(value: unknown, depth: number): void {
-  reserve(16);
-  switch (typeof value) {
-    case "string":
-      text(0x0a, value);
-      return;
-    case "boolean":
-      byte(0x10);
-      byte(value ? 1 : 0);
-      return;
-    case "number":
-      if (Number.isSafeInteger(value)) {
-        byte(0x18);
-        if (value >= 0) varint(value);
-        else integer(BigInt(value));
-      } else {
-        byte(0x21);
-        position = buffer.writeDoubleLE(value, position);
-      }
-      return;
-    case "bigint":
-      if (BigInt.asIntN(64, value) === value) {
-        byte(0x18);
-        integer(value);
-        return;
-      }
-      break;
-    case "object":
-      if (value !== null && depth < MAX_DEPTH && compound(value, depth)) return;
+  if (typeof value === "string") {
+    text(0x0a, value);
+    return;
   }
-  text(0x0a, String(value));
+  reserve(16);
+  if (typeof value === "boolean") {
+    byte(0x10);
+    byte(value ? 1 : 0);
+  } else if (typeof value === "number") {
+    number(value);
+  } else if (typeof value === "bigint" && BigInt.asIntN(64, value) === value) {
+    byte(0x18);
+    integer(value);
+  } else if (typeof value !== "object" || value === null || depth >= MAX_DEPTH || !compound(value, depth)) {
+    text(0x0a, String(value));
+  }
+}
+
+function number(value: number): void {
+  if (Number.isSafeInteger(value)) {
+    byte(0x18);
+    if (value >= 0) varint(value);
+    else integer(BigInt(value));
+  } else {
+    byte(0x21);
+    new DataView(buffer.buffer).setFloat64(position, value, true);
+    position += 8;
+  }
 }
 
 function compound(value: object, depth: number): boolean {
@@ -234,7 +247,6 @@ function pairs(tag: number, attributes: Attributes, depth: number): void {
 export function encode(span: Span): void {
   id(0x0a, span.traceId);
   id(0x12, span.spanId);
-  if (span.traceState !== "") text(0x1a, span.traceState);
   if (span.parentId !== "") id(0x22, span.parentId);
   text(0x2a, span.name);
   reserve(2);
@@ -243,32 +255,41 @@ export function encode(span: Span): void {
   time(0x39, span.startUs);
   if (span.endUs !== 0) time(0x41, span.endUs);
   pairs(0x4a, span.attributes, 0);
-  for (const event of span.events ?? []) {
+  if (span.events !== undefined) encodeEvents(span.events);
+  if (span.links !== undefined) encodeLinks(span.links);
+  if (span.status !== 0) encodeStatus(span);
+  if (span.traceState !== "") text(0x1a, span.traceState);
+  reserve(6);
+  byte(0x85);
+  byte(0x01);
+  uint32(span.flags);
+}
+
+function encodeEvents(events: SpanEvent[]): void {
+  for (const event of events) {
     const start = open(0x5a);
     time(0x09, event.timeUs);
     text(0x12, event.name);
     pairs(0x1a, event.attributes, 0);
     close(start);
   }
-  for (const link of span.links ?? []) {
+}
+
+function encodeLinks(links: SpanLink[]): void {
+  for (const link of links) {
     const start = open(0x6a);
     id(0x0a, link.traceId);
     id(0x12, link.spanId);
     pairs(0x22, link.attributes, 0);
     close(start);
   }
-  if (span.status !== 0) {
-    const start = open(0x7a);
-    if (span.statusMessage !== "") text(0x12, span.statusMessage);
-    reserve(2);
-    byte(0x18);
-    byte(span.status);
-    close(start);
-  }
-  if (span.flags !== 0) {
-    reserve(6);
-    byte(0x85);
-    byte(0x01);
-    uint32(span.flags);
-  }
+}
+
+function encodeStatus({ status, statusMessage }: Span): void {
+  const start = open(0x7a);
+  if (statusMessage !== "") text(0x12, statusMessage);
+  reserve(2);
+  byte(0x18);
+  byte(status);
+  close(start);
 }

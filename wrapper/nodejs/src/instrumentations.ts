@@ -1,7 +1,6 @@
 /** Which instrumentations the function wants. */
 
-/** These change what the function writes, and are off until they are asked for. */
-const LOGGERS = ["console", "pino", "winston"];
+import { isLogger } from "./log_ids";
 
 /** What the function itself records joins in unless it is turned off by name. */
 const OWN = ["opentelemetry", "xray-sdk"];
@@ -17,12 +16,12 @@ function namesIn(list = ""): string[] {
 }
 
 /** A list of those that are on turns all others off; a list of those that are off counts for more. */
-export function instrumentations(environ: NodeJS.ProcessEnv): Chosen {
+export function chosen(environ: NodeJS.ProcessEnv): Chosen {
   const on = namesIn(environ.OTEL_NODE_ENABLED_INSTRUMENTATIONS);
   const off = namesIn(environ.OTEL_NODE_DISABLED_INSTRUMENTATIONS);
   const logs = ["true", "1", "on", "yes"].includes((environ.OTEL_XRAY_LOG_TRACE_IDS ?? "").toLowerCase());
   const wanted = (name: string): boolean =>
-    LOGGERS.includes(name) ? logs || on.includes(name) : on.length === 0 || OWN.includes(name) || on.includes(name);
+    isLogger(name) ? logs || on.includes(name) : on.length === 0 || OWN.includes(name) || on.includes(name);
   const disabled = (name: string): boolean => off.includes(name) || off.includes("*") || !wanted(name);
   return { disabled, named: on.filter((name) => !disabled(name)) };
 }

@@ -1,8 +1,8 @@
 /** Methods of a library as calls to something outside: one span for each, ended as the library tells of its end. */
 
 import { type Agent, guarded } from "./agent";
+import { messageOf } from "./errors";
 import { type Attributes, type Span, Status } from "./span";
-import { messageOf } from "./recorder";
 
 export type Method = (this: object, ...given: unknown[]) => unknown;
 export type Prototype = Record<string, Method | undefined>;

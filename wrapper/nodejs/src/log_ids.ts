@@ -4,6 +4,11 @@ import { type Agent, guarded } from "./agent";
 import type { Method, Prototype } from "./library_calls";
 import { Flag } from "./span";
 
+/** These change what the function writes, and are off until they are asked for. */
+export function isLogger(instrumentation: string): boolean {
+  return instrumentation === "console" || instrumentation === "pino" || instrumentation === "winston";
+}
+
 type Ids = Record<"trace_id" | "span_id" | "trace_flags", string>;
 
 function currentIds(agent: Agent): Ids | undefined {

@@ -6,12 +6,11 @@ import { chunk } from "./chunks";
 import { watchConnections } from "./connections";
 import { offerOtelApi } from "./otel_global";
 import { Invocation } from "./invocation";
-import { instrumentations } from "./instrumentations";
-import { isOwn, watchModules, watchPackage } from "./modules";
+import { watchModules } from "./modules";
 import { watchNativeClient } from "./native_client";
-import { watchHttp, watchTraced, watchUndici } from "./outgoing";
+import { watchHttp } from "./outgoing";
+import { isLogger } from "./log_ids";
 import { Recorder } from "./recorder";
-import { Sampler } from "./sampler";
 import { complain, Wire } from "./wire";
 
 declare const AGENT_VERSION: string;
@@ -26,6 +25,9 @@ const HELLO_VARIABLES = [
   "_AWS_XRAY_DAEMON_ADDRESS",
   "_AWS_XRAY_DAEMON_PORT",
 ];
+
+/** Without one of these the instrumentations are those by default. */
+const CHOICES = ["OTEL_NODE_ENABLED_INSTRUMENTATIONS", "OTEL_NODE_DISABLED_INSTRUMENTATIONS", "OTEL_XRAY_LOG_TRACE_IDS"];
 
 /** Processes that the function forks inherit these arguments, and are not the function. */
 function leaveArguments(): void {
@@ -45,9 +47,10 @@ function start(environ: NodeJS.ProcessEnv): void {
     env,
   };
   const wire = new Wire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
-  const chosen = instrumentations(environ);
+  const isChosen = CHOICES.some((name) => environ[name]);
+  const chosen = isChosen ? chunk("instrumentations").chosen(environ) : { disabled: isLogger, named: [] };
   const agent: Agent = {
-    recorder: new Recorder(wire, new Sampler(environ)),
+    recorder: new Recorder(wire, environ),
     runtimeApi: environ.AWS_LAMBDA_RUNTIME_API ?? "",
     disabled: chosen.disabled,
     complain,
@@ -60,14 +63,11 @@ function start(environ: NodeJS.ProcessEnv): void {
   const found = watchConnections(agent, isManaged ? undefined : invocation);
   watchNativeClient(agent, invocation, found);
   watchHttp(agent, invocation, found);
-  watchUndici(agent);
-  watchTraced(agent);
-  watchChannels(environ.NODE_OPTIONS !== undefined);
+  watchChannels(agent, environ.NODE_OPTIONS !== undefined);
   watchModules(agent);
   if (!agent.disabled("opentelemetry")) offerOtelApi(agent);
   if (!agent.disabled("console")) chunk("log_ids").patchConsole(agent, environ.AWS_LAMBDA_LOG_FORMAT === "JSON");
-  const others = chosen.named.filter((name) => !isOwn(name));
-  if (others.length > 0) chunk("contrib").load(agent, others, environ.LAMBDA_TASK_ROOT ?? process.cwd(), watchPackage);
+  if (chosen.named.length > 0) chunk("contrib").load(agent, chosen.named, environ.LAMBDA_TASK_ROOT ?? process.cwd());
 }
 
 // What is not for worker threads is marked as disabled there; the module that says so in words would take two milliseconds to load.

@@ -3,7 +3,7 @@
 import async_hooks = require("node:async_hooks");
 import worker_threads = require("node:worker_threads");
 import { type Agent, guarded } from "./agent";
-import type { Invocation, Within } from "./invocation";
+import type { Invocation } from "./invocation";
 import type { Recorder } from "./recorder";
 import type { Span } from "./span";
 import type { Wire } from "./wire";
@@ -70,22 +70,27 @@ export function share(agent: Agent, invocation: Invocation): void {
     if (span !== undefined && scope !== undefined) begun.set(span, scope);
     return span;
   };
-  const within =
-    (scope: Scope): Within =>
-    (run) =>
-      scopes.run(scope, run);
   invocation.asks = () => {
     const scope: Scope = {};
     // Also for whoever waits for what the call returns: what runs the handler comes from there.
     scopes.enterWith(scope);
-    return within(scope);
+    return scope;
   };
   invocation.answers = (requestId) => {
-    for (const scope of open) if (encodeURIComponent(scope.requestId ?? "") === requestId) return within(scope);
-    return () => undefined;
+    for (const scope of open) if (encodeURIComponent(scope.requestId ?? "") === requestId) return scope;
+    return {};
   };
+  inItsScope(invocation, ["begin", "end", "failing", "settle"]);
   shareWire(recorder.wire);
   if (!worker_threads.isMainThread) takeWorker(agent);
+}
+
+/** Runs methods in the scope that is their first argument. */
+function inItsScope(invocation: Invocation, names: ("begin" | "end" | "failing" | "settle")[]): void {
+  for (const name of names) {
+    const method = invocation[name] as (...of: unknown[]) => void;
+    invocation[name] = (...of: unknown[]) => scopes.run(of[0] as Scope, () => method.apply(invocation, of));
+  }
 }
 
 /** One connection tells of several invocations: of each again when it is a new one. */
@@ -113,7 +118,7 @@ function shareWire(wire: Wire): void {
   };
   wire.start = (span) => {
     turn(wire, span);
-    start.call(wire, span);
+    return start.call(wire, span);
   };
   wire.end = (span, now) => {
     turn(wire, span);

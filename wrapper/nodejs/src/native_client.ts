@@ -1,7 +1,7 @@
 /** The runtime client's native module: what it receives and answers is the invocation. */
 
 import { type Agent, guarded } from "./agent";
-import type { Invocation, InvocationHeaders, Within } from "./invocation";
+import type { Invocation, InvocationHeaders } from "./invocation";
 
 interface NativeClient {
   next: (...args: unknown[]) => Promise<{ bodyJson: string; headers: InvocationHeaders }>;
@@ -34,25 +34,25 @@ function isClient(exports: object): boolean {
 
 function watch(agent: Agent, invocation: Invocation, client: NativeClient): void {
   const { next, done, error } = client;
-  const answers = ([requestId]: unknown[]): Within => invocation.answers(String(requestId));
+  const { recorder } = agent;
   client.next = function (...args) {
-    const within = guarded(agent, "an invocation", () => invocation.asks());
+    const scope = invocation.asks();
     return next.apply(this, args).then((received) => {
-      guarded(agent, "an invocation", () => within?.(() => invocation.begin(received.headers, received.bodyJson)));
+      invocation.begin(scope, received.headers, received.bodyJson);
       return received;
     });
   };
   client.done = function (...args) {
-    const endUs = agent.recorder.now();
+    const endUs = recorder.now();
     const result = done.apply(this, args);
     // After the response has left: this costs the caller nothing, and the next event is not asked for yet.
-    guarded(agent, "an invocation", () => answers(args)(() => invocation.end(endUs, undefined, String(args[1]))));
+    invocation.end(invocation.answers(String(args[0])), endUs, undefined, String(args[1]));
     return result;
   };
   client.error = function (...args) {
-    const endUs = agent.recorder.now();
+    const endUs = recorder.now();
     const result = error.apply(this, args);
-    guarded(agent, "an invocation", () => answers(args)(() => invocation.end(endUs, String(args[1]))));
+    invocation.end(invocation.answers(String(args[0])), endUs, String(args[1]));
     return result;
   };
 }

@@ -1,10 +1,10 @@
 /** The current span of each context, and what happens to spans. */
 
 import type { AsyncLocalStorage } from "node:async_hooks";
+import { chunk } from "./chunks";
 import { monotonicUs } from "./clock";
 import { newId } from "./ids";
-import type { Sampler } from "./sampler";
-import { type Attributes, Flag, Kind, MAX_EVENTS, MAX_TEXT, Span, Status } from "./span";
+import { type Attributes, Flag, Kind, MAX_EVENTS, Span, Status } from "./span";
 import { TraceHeader } from "./trace_header";
 import type { Trigger } from "./trigger";
 import type { Wire } from "./wire";
@@ -32,12 +32,14 @@ export class Recorder {
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
   private clockOffsetUs = 0;
   private flushesAtExit = false;
+  /** Without active tracing Lambda makes up `Sampled=0` (LAM-6). Whoever decides says yes now and then. */
+  private othersDecide = false;
   /** Ids of open calls that their requests name in the trace header. */
   private readonly named = new Set<string>();
 
   constructor(
     readonly wire: Wire,
-    private readonly sampler: Sampler,
+    private readonly environ: NodeJS.ProcessEnv,
   ) {
     this.setClock();
   }
@@ -66,24 +68,17 @@ export class Recorder {
     this.setClock();
     this.root = undefined;
     let header = new TraceHeader(rawHeader);
-    let undecided: TraceHeader | undefined;
-    if (header.traceId === "") header.beginTrace();
-    else if (this.sampler.isOurs(header)) undecided = header;
-    const producers = trigger?.producers ?? [];
-    const only = producers[0]?.header;
-    let linked = producers;
-    if (producers.length === 1 && only?.sampled === "1" && trigger?.decides && header.sampled !== "1") {
-      // Nobody traces the invocation itself: one message simply connects.
-      header = only;
-      linked = [];
-    }
-    if (header === undecided) this.sampler.decide(header);
+    let isUndecided = false;
+    if (header.traceId === "") chunk("sampler").beginTrace(header);
+    else if (header.sampled === "1") this.othersDecide = true;
+    else isUndecided = chunk("sampler").isOurs(header, this.environ, this.othersDecide);
+    const producer = trigger && chunk("trigger").onlyProducer(trigger, header);
+    if (producer !== undefined) header = producer;
+    else if (isUndecided) chunk("sampler").decide(header);
     const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
-    const span = new Span(name, trigger?.kind ?? Kind.Server, header.traceId, newId(8), header.parentId, flags, this.now());
-    span.attributes = { ...attributes, ...trigger?.attributes };
-    for (const { header: producer, attributes: said } of linked)
-      if (producer.traceId !== header.traceId)
-        (span.links ??= []).push({ traceId: producer.traceId, spanId: producer.parentId, attributes: said });
+    const span = new Span(name, Kind.Server, header.traceId, newId(8), header.parentId, flags, this.now());
+    span.attributes = attributes;
+    if (trigger !== undefined) chunk("trigger").describe(span, trigger);
     if (!this.wire.begin(requestId, rawHeader, deadlineMs, span)) return false;
     this.header = header;
     this.root = span;
@@ -201,8 +196,8 @@ export class Recorder {
     if (error !== undefined && error !== null) {
       this.recordException(span, error);
       span.status = Status.Error;
-      span.statusMessage = messageOf(error);
-      span.attributes["error.type"] ??= errorType(error);
+      span.statusMessage = chunk("errors").messageOf(error);
+      span.attributes["error.type"] ??= chunk("errors").errorType(error);
     }
     span.endUs = this.now();
     this.wire.end(span, true);
@@ -234,49 +229,6 @@ export class Recorder {
   }
 
   recordException(span: Span, error: unknown, timeUs = 0): void {
-    const attributes: Attributes = {
-      "exception.type": errorType(error),
-      "exception.message": messageOf(error),
-      "exception.stacktrace": stackOf(error),
-    };
-    this.addEvent(span, "exception", attributes, timeUs);
+    this.addEvent(span, "exception", chunk("errors").describe(error), timeUs);
   }
-}
-
-/** What kind of error it is: the name it was given, else its class. */
-export function errorType(error: unknown): string {
-  if (typeof error !== "object" || error === null) return typeof error;
-  const { name, code } = error as { name?: unknown; code?: unknown };
-  if (typeof name === "string" && name !== "" && name !== "Error") return name;
-  if (typeof code === "string" && code !== "") return code;
-  return error.constructor?.name || "Error";
-}
-
-export function messageOf(error: unknown): string {
-  try {
-    const message = typeof error === "object" && error !== null ? (error as { message?: unknown }).message : error;
-    return String(message ?? "").slice(0, 1024);
-  } catch {
-    return "";
-  }
-}
-
-/** The stack as it would be without the agent. */
-export function withoutOwnFrames(stack: string): string {
-  const own = `${__dirname}/`;
-  return stack.includes(own) ? stack.split("\n").filter((line) => !line.includes(own)).join("\n") : stack;
-}
-
-/** The stack, and those of the errors it came from. */
-function stackOf(error: unknown): string | undefined {
-  let text = "";
-  let current = error;
-  for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
-    if (typeof current.stack === "string") text += (text === "" ? "" : "\nCaused by: ") + withoutOwnFrames(current.stack);
-    current = current.cause;
-  }
-  if (text.length <= MAX_TEXT) return text === "" ? undefined : text;
-  // Both ends matter: what it was, and where it began.
-  const half = MAX_TEXT / 2 - 20;
-  return `${text.slice(0, half)}\n    ...\n${text.slice(-half)}`;
 }

@@ -5,7 +5,7 @@
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
-import type { Invocation, Within } from "./invocation";
+import type { Invocation, Scope } from "./invocation";
 
 /** Characters of an error report that are kept. */
 const MAX_REPORT = 1_048_576;
@@ -15,47 +15,47 @@ export function watch(agent: Agent, invocation: Invocation, request: ClientReque
   if (what === null) return;
   const [, requestId, kind] = what;
   if (requestId === undefined) watchNext(agent, invocation, request);
-  else watchAnswer(agent, invocation, invocation.answers(requestId), request, kind === "error");
+  else watchAnswer(invocation, invocation.answers(requestId), request, kind === "error");
 }
 
 function watchNext(agent: Agent, invocation: Invocation, request: ClientRequest): void {
-  const within = guarded(agent, "an invocation", () => invocation.asks());
+  const scope = invocation.asks();
   onResponse(request, (response) => {
     const pieces: Buffer[] = [];
     onEvent(response, (event, value) => {
       if (event === "data") pieces.push(Buffer.from(value as string | Uint8Array));
       if (event !== "end") return;
-      guarded(agent, "an invocation", () => within?.(() => invocation.begin(response.headers, Buffer.concat(pieces).toString())));
+      guarded(agent, "an invocation", () => invocation.begin(scope, response.headers, Buffer.concat(pieces).toString()));
     });
   });
 }
 
 type Send = (data: unknown, ...rest: unknown[]) => boolean;
 
-function watchAnswer(agent: Agent, invocation: Invocation, within: Within, request: ClientRequest, failed: boolean): void {
+function watchAnswer(invocation: Invocation, scope: Scope, request: ClientRequest, failed: boolean): void {
   const { addTrailers } = request;
   request.addTrailers = function (this: ClientRequest, trailers) {
     const body = (trailers as Record<string, unknown>)["Lambda-Runtime-Function-Error-Body"];
-    if (typeof body === "string") within(() => invocation.failing(Buffer.from(body, "base64").toString()));
+    if (typeof body === "string") invocation.failing(scope, Buffer.from(body, "base64").toString());
     return addTrailers.call(this, trailers);
   };
-  if (failed) keepReport(invocation, within, request as unknown as { _send: Send });
+  if (failed) keepReport(invocation, scope, request as unknown as { _send: Send });
   onResponse(request, (response) => {
     onEvent(response, (event) => {
-      if (event === "end") guarded(agent, "an invocation", () => within(() => invocation.settle()));
+      if (event === "end") invocation.settle(scope);
     });
   });
 }
 
 /** The header block is made inside of the call that brings the body: what is sent from now on is the body. */
-function keepReport(invocation: Invocation, within: Within, request: { _send: Send }): void {
+function keepReport(invocation: Invocation, scope: Scope, request: { _send: Send }): void {
   let report = "";
   const send = request._send;
   request._send = function (data, ...rest) {
     if (report.length < MAX_REPORT && (typeof data === "string" || data instanceof Uint8Array)) {
       report += Buffer.from(data as string).toString();
       // Without the sizes of a chunked body.
-      within(() => invocation.failing(report.slice(report.indexOf("{"), report.lastIndexOf("}") + 1)));
+      invocation.failing(scope, report.slice(report.indexOf("{"), report.lastIndexOf("}") + 1));
     }
     return send.call(this, data, ...rest);
   };

@@ -2,7 +2,7 @@
 
 import type { Socket } from "node:net";
 import { type Agent, guarded } from "./agent";
-import type { Invocation, InvocationHeaders, Within } from "./invocation";
+import type { Invocation, InvocationHeaders, Scope } from "./invocation";
 
 /** Bytes of a body that are kept: a whole event, and the most of an answer that is looked at. */
 const MAX_BODY = 6_400_000;
@@ -178,8 +178,8 @@ function conversation(agent: Agent, invocation: Invocation): [Messages, Messages
   const sent = new Messages(
     ({ first }) => {
       if (!/^GET \S+\/runtime\/invocation\/next /.test(first)) return;
-      const within = invocation.asks();
-      waiting.push(({ headers, body }) => within(() => invocation.begin(headers as InvocationHeaders, body)));
+      const scope = invocation.asks();
+      waiting.push(({ headers, body }) => invocation.begin(scope, headers as InvocationHeaders, body));
     },
     (request) => {
       const [, requestId, kind] = /^POST \S+\/runtime\/invocation\/([^/ ]+)\/(response|error) /.exec(request.first) ?? [];
@@ -198,8 +198,8 @@ function conversation(agent: Agent, invocation: Invocation): [Messages, Messages
 }
 
 /** The answer has been sent; what is left is done when it has been taken, and costs the caller nothing. */
-function answered(invocation: Invocation, within: Within, endUs: number, request: Message, isError: boolean): () => void {
+function answered(invocation: Invocation, scope: Scope, endUs: number, request: Message, isError: boolean): () => void {
   const said = request.trailers["lambda-runtime-function-error-body"];
   const report = isError ? request.body : said && Buffer.from(said, "base64").toString();
-  return () => within(() => invocation.end(endUs, report, request.body));
+  return () => invocation.end(scope, endUs, report, request.body);
 }

@@ -1,14 +1,12 @@
 /** Trace headers. */
 
-import { newId } from "./ids";
-
 /** X-Ray's header, as far as it can be understood. Without a trace id it says nothing. */
 export class TraceHeader {
   traceId = "";
   parentId = "";
   sampled: string | undefined;
   /** Lineage and unknown fields, which go on byte for byte (L-4.4). */
-  private extra = "";
+  extra = "";
 
   constructor(readonly raw: string) {
     for (const part of raw.split(";")) {
@@ -23,31 +21,22 @@ export class TraceHeader {
     }
   }
 
-  /** What a W3C header says. */
-  static ofTraceparent(raw: string): TraceHeader {
-    const header = new TraceHeader("");
-    const [version = "", trace = "", parent = "", flags] = raw.trim().split("-");
-    if (version.length !== 2 || version === "ff" || flags === undefined) return header;
-    header.traceId = hexId(trace, 32);
-    header.parentId = hexId(parent, 16);
-    header.sampled = /^.[13579bdf]$/.test(flags) ? "1" : "0";
-    return header;
-  }
-
-  /** A trace of its own, with the time in front where old tools look for it. */
-  beginTrace(): void {
-    const seconds = Math.floor(Date.now() / 1000);
-    this.traceId = seconds.toString(16).padStart(8, "0") + newId(12);
-    this.parentId = "";
-    this.sampled = "1";
-    this.extra = "";
-  }
-
   /** The header for a call made by the span. */
   outgoing(traceId: string, spanId: string): string {
     const sampled = this.sampled === undefined ? "" : `;Sampled=${this.sampled}`;
     return `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId}${sampled}${this.extra}`;
   }
+}
+
+/** What a W3C header says. */
+export function ofTraceparent(raw: string): TraceHeader {
+  const header = new TraceHeader("");
+  const [version = "", trace = "", parent = "", flags] = raw.trim().split("-");
+  if (version.length !== 2 || version === "ff" || flags === undefined) return header;
+  header.traceId = hexId(trace, 32);
+  header.parentId = hexId(parent, 16);
+  header.sampled = /^.[13579bdf]$/.test(flags) ? "1" : "0";
+  return header;
 }
 
 /** Lowercase hexadecimal of that many digits, or nothing; all zeros is no id. Without a regular expression to compile at a cold start. */

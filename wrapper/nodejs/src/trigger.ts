@@ -26,6 +26,20 @@ export interface Trigger {
   answered?: ((span: Span, answer: unknown) => void) | undefined;
 }
 
+/** The producer whose trace goes on here: nobody traces the invocation itself, and one message simply connects. */
+export function onlyProducer({ producers, decides }: Trigger, header: TraceHeader): TraceHeader | undefined {
+  const only = producers.length === 1 ? producers[0]?.header : undefined;
+  return decides && only?.sampled === "1" && header.sampled !== "1" ? only : undefined;
+}
+
+/** What the trigger says of the handler's span, with links to the producers that it does not belong to. */
+export function describe(span: Span, { attributes, kind, producers }: Trigger): void {
+  Object.assign(span.attributes, attributes);
+  span.kind = kind;
+  for (const { header, attributes: said } of producers)
+    if (header.traceId !== span.traceId) (span.links ??= []).push({ traceId: header.traceId, spanId: header.parentId, attributes: said });
+}
+
 /** The text below the key, undefined for everything else: an event may hold anything anywhere. */
 export function text(holder: unknown, key: string): string | undefined {
   const value = isHolder(holder) ? holder[key] : undefined;

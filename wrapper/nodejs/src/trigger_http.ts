@@ -1,7 +1,7 @@
 /** Requests: API Gateway's three kinds, function URLs, and load balancers. */
 
 import { type Attributes, Kind, type Span, Status } from "./span";
-import { TraceHeader } from "./trace_header";
+import { ofTraceparent, TraceHeader } from "./trace_header";
 import { type Holder, isHolder, part, text, type Trigger } from "./trigger";
 
 /** Characters of a query that are looked at. */
@@ -29,7 +29,7 @@ export function readRequest(event: Holder): Trigger | undefined {
   if ("methodArn" in event || "routeArn" in event) trigger.answered = undefined;
   const callers = [
     new TraceHeader(header(event, "x-amzn-trace-id", "X-Amzn-Trace-Id") ?? ""),
-    TraceHeader.ofTraceparent(header(event, "traceparent", "Traceparent") ?? ""),
+    ofTraceparent(header(event, "traceparent", "Traceparent") ?? ""),
   ];
   for (const caller of callers)
     if (caller.traceId !== "" && caller.parentId !== "") trigger.producers.push({ header: caller, attributes: {} });

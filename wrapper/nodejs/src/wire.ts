@@ -2,7 +2,7 @@
 
 import fs = require("node:fs");
 import { monotonicUs } from "./clock";
-import { append, byte, clear, encode, frame, raw, uint32, uint64, written, writtenBytes } from "./encoder";
+import { append, byte, clear, closeFrame, encode, openFrame, raw, sized, uint32, uint64, written, writtenBytes } from "./encoder";
 import type { Span } from "./span";
 
 const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5 } as const;
@@ -71,11 +71,13 @@ export class Wire {
   /** Says hello, and what runs. */
   introduce(text: string, fd = this.fd): void {
     const waiting = writtenBytes();
-    frame(Frame.Hello, () => raw(text));
-    const hello = written(waiting);
+    openFrame(Frame.Hello);
+    raw(text);
+    closeFrame();
+    const end = writtenBytes();
     clear(waiting);
-    this.write(fd, hello);
-    if (this.invocation !== undefined) this.write(fd, this.invocation);
+    this.write(fd, written(), waiting, end);
+    if (this.invocation !== undefined) this.write(fd, this.invocation, 0, this.invocation.length);
   }
 
   /** Says an invoke frame again: what follows is of that invocation. */
@@ -88,28 +90,28 @@ export class Wire {
     this.invocation = undefined;
     if (!this.connect()) return false;
     const waiting = writtenBytes();
-    frame(Frame.Invoke, () => {
-      uint64(deadlineMs);
-      const length = Buffer.byteLength(requestId);
-      byte(length & 0xff);
-      byte(length >>> 8);
-      raw(requestId);
-      raw(traceHeader);
-    });
-    this.invocation = new Uint8Array(written(waiting));
-    frame(Frame.Start, () => encode(span));
-    return this.send();
+    openFrame(Frame.Invoke);
+    uint64(deadlineMs);
+    sized(requestId);
+    raw(traceHeader);
+    closeFrame();
+    this.invocation = written().slice(waiting, writtenBytes());
+    return this.start(span);
   }
 
-  start(span: Span): void {
-    frame(Frame.Start, () => encode(span));
-    this.send();
+  start(span: Span): boolean {
+    openFrame(Frame.Start);
+    encode(span);
+    closeFrame();
+    return this.send();
   }
 
   /** Writes a complete span. A local one may wait for the next write. */
   end(span: Span, now: boolean): void {
     const before = writtenBytes();
-    if (frame(Frame.End, () => encode(span)) > MAX_PAYLOAD_BYTES) {
+    openFrame(Frame.End);
+    encode(span);
+    if (closeFrame() > MAX_PAYLOAD_BYTES) {
       clear(before);
       this.spansDropped++;
       return;
@@ -125,11 +127,11 @@ export class Wire {
 
   /** Says that the invocation is over and everything has been written. */
   done(requestId: string, raised: boolean): void {
-    frame(Frame.Done, () => {
-      byte(raised ? 1 : 0);
-      uint32(Math.min(this.spansDropped, 0xffff_ffff));
-      raw(requestId);
-    });
+    openFrame(Frame.Done);
+    byte(raised ? 1 : 0);
+    uint32(Math.min(this.spansDropped, 0xffff_ffff));
+    raw(requestId);
+    closeFrame();
     if (this.send()) this.spansDropped = 0;
     this.invocation = undefined;
   }
@@ -140,7 +142,7 @@ export class Wire {
     this.waiting = 0;
     try {
       if (!this.connect()) throw new Error("the extension is not listening");
-      this.write(this.fd, written());
+      this.write(this.fd, written(), 0, writtenBytes());
       return true;
     } catch (error) {
       this.spansDropped += waiting;
@@ -152,12 +154,12 @@ export class Wire {
     }
   }
 
-  private write(fd: number, data: Uint8Array): void {
-    let done = 0;
+  private write(fd: number, data: Uint8Array, start: number, end: number): void {
+    let at = start;
     let giveUpAt = 0;
-    while (done < data.length) {
+    while (at < end) {
       try {
-        done += fs.writeSync(fd, data, done);
+        at += fs.writeSync(fd, data, at, end - at);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
         // The pipe is full: the extension needs the processor for a moment.

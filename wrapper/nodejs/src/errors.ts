@@ -1,0 +1,74 @@
+/** What an error says of itself. */
+
+import { type Attributes, MAX_TEXT } from "./span";
+
+/** What kind of error it is: the name it was given, else its class. */
+export function errorType(error: unknown): string {
+  if (typeof error !== "object" || error === null) return typeof error;
+  const { name, code } = error as { name?: unknown; code?: unknown };
+  if (typeof name === "string" && name !== "" && name !== "Error") return name;
+  if (typeof code === "string" && code !== "") return code;
+  return error.constructor?.name || "Error";
+}
+
+export function messageOf(error: unknown): string {
+  try {
+    const message = typeof error === "object" && error !== null ? (error as { message?: unknown }).message : error;
+    return String(message ?? "").slice(0, 1024);
+  } catch {
+    return "";
+  }
+}
+
+/** The stack as it would be without the agent. */
+export function withoutOwnFrames(stack: string): string {
+  const own = `${__dirname}/`;
+  return stack.includes(own) ? stack.split("\n").filter((line) => !line.includes(own)).join("\n") : stack;
+}
+
+/** The stack, and those of the errors it came from. */
+function stackOf(error: unknown): string | undefined {
+  let text = "";
+  let current = error;
+  for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
+    if (typeof current.stack === "string") text += (text === "" ? "" : "\nCaused by: ") + withoutOwnFrames(current.stack);
+    current = current.cause;
+  }
+  if (text.length <= MAX_TEXT) return text === "" ? undefined : text;
+  // Both ends matter: what it was, and where it began.
+  const half = MAX_TEXT / 2 - 20;
+  return `${text.slice(0, half)}\n    ...\n${text.slice(-half)}`;
+}
+
+/** The event that a span has of an error. */
+export function describe(error: unknown): Attributes {
+  return {
+    "exception.type": errorType(error),
+    "exception.message": messageOf(error),
+    "exception.stacktrace": stackOf(error),
+  };
+}
+
+/** An error as the runtime client reports it. */
+interface ReportedError {
+  errorType?: unknown;
+  errorMessage?: unknown;
+  trace?: unknown;
+  stackTrace?: unknown;
+}
+
+/** The same, of the runtime client's report. */
+export function describeReport(report: string): Attributes {
+  let reported: ReportedError = {};
+  try {
+    reported = (JSON.parse(report) as ReportedError | null) ?? {};
+  } catch {
+    reported.errorMessage = report;
+  }
+  const trace = reported.trace ?? reported.stackTrace;
+  return {
+    "exception.type": reported.errorType ?? "Error",
+    "exception.message": reported.errorMessage ?? "",
+    "exception.stacktrace": Array.isArray(trace) && trace.length > 0 ? withoutOwnFrames(trace.join("\n")) : undefined,
+  };
+}
