@@ -19,3 +19,4 @@ set --
 for entry in $entries; do set -- "$@" "$source/src/$entry.ts"; done
 "$tools/node_modules/.bin/esbuild" "$@" --bundle --platform=node --format=cjs --target=node18 --minify \
     --legal-comments=none --log-level=warning "--define:AGENT_VERSION=\"$version\"" "--outdir=$out"
+node "$root/layer-build/nodejs/compile_with_file.mjs" "$tools/node_modules" "$out/main.js"

@@ -41,15 +41,15 @@ export function watchConnections(agent: Agent, invocation?: Invocation): () => v
 }
 
 /** Of `connect(options)`, `connect(port, host)`, and what `net.connect` makes of them: a list of both. */
-function optionsOf(given: unknown[]): Options {
+const optionsOf = (given: unknown[]): Options => {
   const first = Array.isArray(given[0]) ? (given[0] as unknown[])[0] : given[0];
   return typeof first === "object" && first !== null ? first : { host: given[1], port: first };
-}
+};
 
 /** The methods that all of a socket's bytes go through, whatever it is written with and read by. */
 type Wires = Record<"_write" | "_writev", (...args: unknown[]) => unknown>;
 
-function watchClient(agent: Agent, invocation: Invocation, socket: Socket, isFound: () => boolean): void {
+const watchClient = (agent: Agent, invocation: Invocation, socket: Socket, isFound: () => boolean): void => {
   const wires = socket as unknown as Wires;
   for (const name of ["_write", "_writev"] as const) {
     wires[name] = function (...args) {
@@ -60,10 +60,10 @@ function watchClient(agent: Agent, invocation: Invocation, socket: Socket, isFou
       return wires[name].apply(socket, args);
     };
   }
-}
+};
 
 /** Sees the first that a connection says. A word that can be no database's or broker's costs a look at its first letters. */
-function watchFirst(agent: Agent, socket: Watched, options: Options): void {
+const watchFirst = (agent: Agent, socket: Watched, options: Options): void => {
   const { write } = socket;
   const first: Watched["write"] = function (...given) {
     if (socket.write === first) socket.write = write;
@@ -73,4 +73,4 @@ function watchFirst(agent: Agent, socket: Watched, options: Options): void {
     return write.apply(this, given);
   };
   socket.write = first;
-}
+};

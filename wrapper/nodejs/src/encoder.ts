@@ -90,33 +90,33 @@ export function sized(value: string): void {
 }
 
 /** Bytes as they are. */
-export function append(bytes: Uint8Array): void {
+export const append = (bytes: Uint8Array): void => {
   reserve(bytes.length);
   buffer.set(bytes, position);
   position += bytes.length;
-}
+};
 
 function reserve(bytes: number): void {
   if (position + bytes > buffer.length) grow(bytes);
 }
 
-function grow(bytes: number): void {
+const grow = (bytes: number): void => {
   const larger = new Uint8Array(Math.max(buffer.length * 2, position + bytes));
   larger.set(buffer);
   buffer = larger;
-}
+};
 
 export function byte(value: number): void {
   buffer[position++] = value;
 }
 
-function varint(value: number): void {
+const varint = (value: number): void => {
   while (value >= 0x80) {
     byte((value % 0x80) | 0x80);
     value = Math.floor(value / 0x80);
   }
   byte(value);
-}
+};
 
 /** Begins a message of unknown length; what it returns ends it. */
 function open(tag: number): number {
@@ -162,14 +162,14 @@ function time(tag: number, us: number): void {
   uint64(Math.round(us), 1000);
 }
 
-function integer(value: bigint): void {
+const integer = (value: bigint): void => {
   let rest = BigInt.asUintN(64, value);
   while (rest >= 0x80n) {
     byte(Number(rest & 0x7fn) | 0x80);
     rest >>= 7n;
   }
   byte(Number(rest));
-}
+};
 
 /** The fields of an `AnyValue`. */
 function any(value: unknown, depth: number): void {
@@ -191,7 +191,7 @@ function any(value: unknown, depth: number): void {
   }
 }
 
-function number(value: number): void {
+const number = (value: number): void => {
   if (Number.isSafeInteger(value)) {
     byte(0x18);
     if (value >= 0) varint(value);
@@ -201,9 +201,9 @@ function number(value: number): void {
     new DataView(buffer.buffer).setFloat64(position, value, true);
     position += 8;
   }
-}
+};
 
-function compound(value: object, depth: number): boolean {
+const compound = (value: object, depth: number): boolean => {
   if (value instanceof Uint8Array) {
     const length = Math.min(value.length, MAX_TEXT);
     const start = open(0x3a);
@@ -228,7 +228,7 @@ function compound(value: object, depth: number): boolean {
   }
   close(start);
   return true;
-}
+};
 
 function pairs(tag: number, attributes: Attributes, depth: number): void {
   for (const key in attributes) {
@@ -265,7 +265,7 @@ export function encode(span: Span): void {
   uint32(span.flags);
 }
 
-function encodeEvents(events: SpanEvent[]): void {
+const encodeEvents = (events: SpanEvent[]): void => {
   for (const event of events) {
     const start = open(0x5a);
     time(0x09, event.timeUs);
@@ -273,9 +273,9 @@ function encodeEvents(events: SpanEvent[]): void {
     pairs(0x1a, event.attributes, 0);
     close(start);
   }
-}
+};
 
-function encodeLinks(links: SpanLink[]): void {
+const encodeLinks = (links: SpanLink[]): void => {
   for (const link of links) {
     const start = open(0x6a);
     id(0x0a, link.traceId);
@@ -283,13 +283,13 @@ function encodeLinks(links: SpanLink[]): void {
     pairs(0x22, link.attributes, 0);
     close(start);
   }
-}
+};
 
-function encodeStatus({ status, statusMessage }: Span): void {
+const encodeStatus = ({ status, statusMessage }: Span): void => {
   const start = open(0x7a);
   if (statusMessage !== "") text(0x12, statusMessage);
   reserve(2);
   byte(0x18);
   byte(status);
   close(start);
-}
+};

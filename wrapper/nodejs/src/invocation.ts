@@ -2,7 +2,10 @@
 
 import { type Agent, guarded } from "./agent";
 import { chunk } from "./chunks";
-import type { Attributes } from "./span";
+import { setClock } from "./clock";
+import { newId } from "./ids";
+import { type Attributes, Flag, Kind, Span, Status } from "./span";
+import { parseTraceHeader, type TraceHeader } from "./trace_header";
 import type { Trigger } from "./trigger";
 
 /** Response headers of the Runtime API's `next` (lambda.md section 4), lower case. */
@@ -16,103 +19,142 @@ const MIN_TELLING = 12;
 /** Tells an invocation from others that run at the same time; nothing where they run one after the other. */
 export type Scope = object | undefined;
 
-/** None of the methods throws. */
-export class Invocation {
+/** The invocation that runs, and what happens to it. None of the methods throws. */
+export interface Invocation {
+  readonly agent: Agent;
+  readonly environ: NodeJS.ProcessEnv;
   trigger: Trigger | undefined;
-  requestId = "";
-  private cold = true;
+  requestId: string;
   /** The error report of a response that failed after it had begun. */
   failure: string | undefined;
-
-  constructor(
-    private readonly agent: Agent,
-    private readonly environ: NodeJS.ProcessEnv,
-  ) {}
-
+  isCold: boolean;
+  /** Without active tracing Lambda makes up `Sampled=0` (LAM-6). Whoever decides says yes now and then. */
+  othersDecide: boolean;
   /** The runtime client asks for the next event. The scope is that of the invocation that will come. */
-  asks(): Scope {
-    this.settle(undefined);
-    return undefined;
-  }
-
+  asks: () => Scope;
   /** It answers, or is about to. `requestId` is as in the path of the answer. */
-  answers(_requestId: string): Scope {
-    return undefined;
-  }
-
-  begin(_scope: Scope, headers: InvocationHeaders, event: string): void {
-    try {
-      const requestId = headers["lambda-runtime-aws-request-id"];
-      this.requestId = typeof requestId === "string" ? requestId : "";
-      const header = headers["lambda-runtime-trace-id"];
-      const deadlineMs = Number(headers["lambda-runtime-deadline-ms"]);
-      this.trigger = event.length >= MIN_TELLING ? this.triggerOf(event) : undefined;
-      const isRecorded = this.agent.recorder.enter(
-        this.environ._HANDLER ?? "",
-        typeof header === "string" ? header : "",
-        this.requestId,
-        Number.isSafeInteger(deadlineMs) && deadlineMs > 0 ? deadlineMs : 0,
-        this.attributes(headers["lambda-runtime-invoked-function-arn"]),
-        this.trigger,
-      );
-      if (isRecorded) this.cold = false;
-    } catch (error) {
-      this.complain(error);
-    }
-  }
-
-  private attributes(arn: unknown): Attributes {
-    const attributes: Attributes = {
-      "faas.invocation_id": this.requestId,
-      "faas.coldstart": this.cold,
-      "faas.name": this.environ.AWS_LAMBDA_FUNCTION_NAME,
-      "faas.version": this.environ.AWS_LAMBDA_FUNCTION_VERSION,
-    };
-    if (typeof arn === "string") {
-      attributes["cloud.resource_id"] = arn;
-      attributes["cloud.account.id"] = arn.split(":")[4] || undefined;
-    }
-    return attributes;
-  }
-
-  private triggerOf(event: string): Trigger | undefined {
-    if (!SIGNS.some((sign) => event.includes(sign))) return undefined;
-    return guarded(this.agent, "the event", () => chunk("trigger").read(event));
-  }
-
+  answers: (requestId: string) => Scope;
+  begin: (scope: Scope, headers: InvocationHeaders, event: string) => void;
   /** The handler has answered, in JSON. `endUs` is when, before the answer was sent. */
-  end(_scope: Scope, endUs: number, error?: string, answer?: string): void {
-    try {
-      const { recorder } = this.agent;
-      if (error !== undefined) recorder.leave(this.requestId, endUs, chunk("errors").describeReport(error));
-      else {
-        if (this.trigger !== undefined && answer !== undefined) this.readAnswer(this.trigger, answer);
-        recorder.leave(this.requestId, endUs);
-      }
-    } catch (trouble) {
-      this.complain(trouble);
-    }
-  }
-
-  private readAnswer({ answered }: Trigger, answer: string): void {
-    const { root } = this.agent.recorder;
-    if (root !== undefined && answered !== undefined) guarded(this.agent, "the answer", () => answered(root, JSON.parse(answer)));
-  }
-
+  end: (scope: Scope, endUs: number, error?: string, answer?: string) => void;
   /** A streamed response says behind its body that it has failed (L-4.1). */
-  failing(_scope: Scope, report: string): void {
-    this.failure = report;
-  }
-
+  failing: (scope: Scope, report: string) => void;
   /** A streamed response has been sent, or the runtime asks for the next event: what had not ended by then has now. */
-  settle(scope: Scope): void {
-    const { failure } = this;
-    this.failure = undefined;
-    const { recorder } = this.agent;
-    if (recorder.root !== undefined) this.end(scope, recorder.now(), failure);
-  }
+  settle: (scope: Scope) => void;
+}
 
-  private complain(error: unknown): void {
-    this.agent.complain("an invocation", `an invocation could not be recorded: ${String(error)}`);
+export function makeInvocation(agent: Agent, environ: NodeJS.ProcessEnv): Invocation {
+  const invocation: Invocation = {
+    agent,
+    environ,
+    trigger: undefined,
+    requestId: "",
+    failure: undefined,
+    isCold: true,
+    othersDecide: false,
+    asks,
+    answers: () => undefined,
+    begin,
+    end,
+    failing: (_scope, report) => {
+      invocation.failure = report;
+    },
+    settle,
+  };
+  return invocation;
+}
+
+function asks(this: Invocation): Scope {
+  this.settle(undefined);
+  return undefined;
+}
+
+function begin(this: Invocation, _scope: Scope, headers: InvocationHeaders, event: string): void {
+  const { agent, environ } = this;
+  try {
+    const { recorder } = agent;
+    setClock();
+    recorder.root = undefined;
+    const requestId = textOf(headers["lambda-runtime-aws-request-id"]);
+    this.requestId = requestId;
+    const trigger = event.length >= MIN_TELLING ? triggerOf(agent, event) : undefined;
+    this.trigger = trigger;
+    const rawHeader = textOf(headers["lambda-runtime-trace-id"]);
+    const header = decided(this, parseTraceHeader(rawHeader), trigger);
+    const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
+    const span = new Span(environ._HANDLER ?? "", Kind.Server, header.traceId, newId(8), header.parentId, flags, recorder.now());
+    const arn = textOf(headers["lambda-runtime-invoked-function-arn"]);
+    span.attributes = {
+      "faas.invocation_id": requestId,
+      "faas.coldstart": this.isCold,
+      "cloud.resource_id": arn || undefined,
+      "cloud.account.id": arn.split(":")[4] || undefined,
+      "faas.name": environ.AWS_LAMBDA_FUNCTION_NAME,
+      "faas.version": environ.AWS_LAMBDA_FUNCTION_VERSION,
+    };
+    if (trigger !== undefined) chunk("trigger").describe(span, trigger);
+    const deadlineMs = Number(headers["lambda-runtime-deadline-ms"]);
+    if (!recorder.wire.begin(requestId, rawHeader, deadlineMs > 0 && Number.isSafeInteger(deadlineMs) ? deadlineMs : 0, span)) return;
+    recorder.header = header;
+    recorder.root = span;
+    this.isCold = false;
+  } catch (error) {
+    complain(agent, error);
   }
 }
+
+function textOf(header: unknown): string {
+  return typeof header === "string" ? header : "";
+}
+
+const triggerOf = (agent: Agent, event: string): Trigger | undefined =>
+  SIGNS.some((sign) => event.includes(sign)) ? guarded(agent, "the event", () => chunk("trigger").read(event)) : undefined;
+
+/** The header that what happens in the invocation goes by. */
+function decided(invocation: Invocation, header: TraceHeader, trigger: Trigger | undefined): TraceHeader {
+  let isUndecided = false;
+  if (header.traceId === "") chunk("sampler").beginTrace(header);
+  else if (header.sampled === "1") invocation.othersDecide = true;
+  else isUndecided = chunk("sampler").isOurs(header, invocation.environ, invocation.othersDecide);
+  const producer = trigger && chunk("trigger").onlyProducer(trigger, header);
+  if (producer === undefined && isUndecided) chunk("sampler").decide(header);
+  return producer ?? header;
+}
+
+function end(this: Invocation, _scope: Scope, endUs: number, error?: string, answer?: string): void {
+  const { agent, trigger } = this;
+  try {
+    const { recorder } = agent;
+    const span = recorder.root;
+    if (span === undefined) return;
+    recorder.root = undefined;
+    if (error !== undefined) fail(agent, span, error, endUs);
+    else if (trigger?.answered !== undefined && answer !== undefined) readAnswer(agent, span, trigger.answered, answer);
+    span.endUs = endUs;
+    // What is written now delays nobody: the answer is on its way.
+    recorder.wire.end(span, false);
+    recorder.wire.done(this.requestId, error !== undefined);
+  } catch (trouble) {
+    complain(agent, trouble);
+  }
+}
+
+const fail = (agent: Agent, span: Span, report: string, endUs: number): void => {
+  const error: Attributes = chunk("errors").describeReport(report);
+  agent.recorder.addEvent(span, "exception", error, endUs);
+  span.status = Status.Error;
+  span.statusMessage = String(error["exception.message"]).slice(0, 1024);
+};
+
+const readAnswer = (agent: Agent, span: Span, answered: NonNullable<Trigger["answered"]>, answer: string): void =>
+  void guarded(agent, "the answer", () => answered(span, JSON.parse(answer)));
+
+function settle(this: Invocation, scope: Scope): void {
+  const { failure } = this;
+  this.failure = undefined;
+  const { recorder } = this.agent;
+  if (recorder.root !== undefined) this.end(scope, recorder.now(), failure);
+}
+
+const complain = (agent: Agent, error: unknown): void =>
+  agent.complain("an invocation", `an invocation could not be recorded: ${String(error)}`);

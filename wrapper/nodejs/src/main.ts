@@ -5,13 +5,13 @@ import { watchChannels } from "./channels";
 import { chunk } from "./chunks";
 import { watchConnections } from "./connections";
 import { offerOtelApi } from "./otel_global";
-import { Invocation } from "./invocation";
+import { makeInvocation } from "./invocation";
 import { watchModules } from "./modules";
 import { watchNativeClient } from "./native_client";
 import { watchHttp } from "./outgoing";
 import { isLogger } from "./log_ids";
 import { Recorder } from "./recorder";
-import { complain, Wire } from "./wire";
+import { complain, makeWire } from "./wire";
 
 declare const AGENT_VERSION: string;
 
@@ -46,16 +46,16 @@ function start(environ: NodeJS.ProcessEnv): void {
     pid: process.pid,
     env,
   };
-  const wire = new Wire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
+  const wire = makeWire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
   const isChosen = CHOICES.some((name) => environ[name]);
   const chosen = isChosen ? chunk("instrumentations").chosen(environ) : { disabled: isLogger, named: [] };
   const agent: Agent = {
-    recorder: new Recorder(wire, environ),
+    recorder: new Recorder(wire),
     runtimeApi: environ.AWS_LAMBDA_RUNTIME_API ?? "",
     disabled: chosen.disabled,
     complain,
   };
-  const invocation = new Invocation(agent, environ);
+  const invocation = makeInvocation(agent, environ);
   // During init, so that the extension knows before the first invocation that a done frame will come.
   if (isManaged) chunk("managed").share(agent, invocation);
   else wire.connect();

@@ -3,7 +3,7 @@
 import { type Agent, guarded } from "./agent";
 import { type Method, type Prototype, runInner, text, whenSettled } from "./library_calls";
 import { type Attributes, Kind, type Span } from "./span";
-import { ofTraceparent, TraceHeader } from "./trace_header";
+import { ofTraceparent, parseTraceHeader, type TraceHeader } from "./trace_header";
 
 type Headers = Record<string, unknown>;
 
@@ -32,7 +32,7 @@ function withTrace(agent: Agent, span: Span, headers: unknown): Headers {
 function producerOf(headers: Headers = {}): TraceHeader {
   const get = (name: string): string => String(headers[name] ?? headers[name.toLowerCase()] ?? "");
   const parent = ofTraceparent(get("traceparent"));
-  return parent.traceId === "" ? new TraceHeader(get("X-Amzn-Trace-Id")) : parent;
+  return parent.traceId === "" ? parseTraceHeader(get("X-Amzn-Trace-Id")) : parent;
 }
 
 /** A span for messages that a consumer of the function works on; none outside of an invocation. */

@@ -4,7 +4,7 @@ import type { Agent } from "./agent";
 import { BAGGAGE, type BridgeContext, SPAN } from "./otel_context";
 import { BridgeSpan, type SpanContext } from "./otel_span";
 import { Flag } from "./span";
-import { ofTraceparent, TraceHeader } from "./trace_header";
+import { ofTraceparent, parseTraceHeader, type TraceHeader } from "./trace_header";
 
 interface BaggageEntry {
   value: string;
@@ -76,7 +76,7 @@ export function propagator(agent: Agent): object {
         const value = getter.get(carrier, name) ?? getter.get(carrier, name.toLowerCase());
         return (Array.isArray(value) ? value[0] : value) ?? "";
       };
-      const remote = remoteContext(ofTraceparent(get("traceparent"))) ?? remoteContext(new TraceHeader(get("X-Amzn-Trace-Id")));
+      const remote = remoteContext(ofTraceparent(get("traceparent"))) ?? remoteContext(parseTraceHeader(get("X-Amzn-Trace-Id")));
       let extracted = context;
       if (remote !== undefined) {
         const span = { spanContext: () => remote, isRecording: () => false, end: () => undefined };

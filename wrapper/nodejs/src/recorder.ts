@@ -2,11 +2,10 @@
 
 import type { AsyncLocalStorage } from "node:async_hooks";
 import { chunk } from "./chunks";
-import { monotonicUs } from "./clock";
+import { nowUs } from "./clock";
 import { newId } from "./ids";
 import { type Attributes, Flag, Kind, MAX_EVENTS, Span, Status } from "./span";
-import { TraceHeader } from "./trace_header";
-import type { Trigger } from "./trigger";
+import { outgoing, type TraceHeader } from "./trace_header";
 import type { Wire } from "./wire";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
@@ -30,75 +29,14 @@ export class Recorder {
   root: Span | undefined;
   header: TraceHeader | undefined;
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
-  private clockOffsetUs = 0;
   private flushesAtExit = false;
-  /** Without active tracing Lambda makes up `Sampled=0` (LAM-6). Whoever decides says yes now and then. */
-  private othersDecide = false;
   /** Ids of open calls that their requests name in the trace header. */
   private readonly named = new Set<string>();
 
-  constructor(
-    readonly wire: Wire,
-    private readonly environ: NodeJS.ProcessEnv,
-  ) {
-    this.setClock();
-  }
+  constructor(readonly wire: Wire) {}
 
-  /** Epoch microseconds, from the monotonic clock between one invocation and the next. */
-  now(): number {
-    return monotonicUs() + this.clockOffsetUs;
-  }
-
-  /** The monotonic clock stands still while the environment is frozen, and the wall clock has whole milliseconds, cut off. */
-  private setClock(): void {
-    const offsetUs = Date.now() * 1000 - monotonicUs();
-    const behindUs = offsetUs - this.clockOffsetUs;
-    if (behindUs > 0 || behindUs < -2000) this.clockOffsetUs = offsetUs;
-  }
-
-  /** The handler begins. False when there is nobody to record for. */
-  enter(
-    name: string,
-    rawHeader: string,
-    requestId: string,
-    deadlineMs: number,
-    attributes: Attributes,
-    trigger?: Trigger,
-  ): boolean {
-    this.setClock();
-    this.root = undefined;
-    let header = new TraceHeader(rawHeader);
-    let isUndecided = false;
-    if (header.traceId === "") chunk("sampler").beginTrace(header);
-    else if (header.sampled === "1") this.othersDecide = true;
-    else isUndecided = chunk("sampler").isOurs(header, this.environ, this.othersDecide);
-    const producer = trigger && chunk("trigger").onlyProducer(trigger, header);
-    if (producer !== undefined) header = producer;
-    else if (isUndecided) chunk("sampler").decide(header);
-    const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
-    const span = new Span(name, Kind.Server, header.traceId, newId(8), header.parentId, flags, this.now());
-    span.attributes = attributes;
-    if (trigger !== undefined) chunk("trigger").describe(span, trigger);
-    if (!this.wire.begin(requestId, rawHeader, deadlineMs, span)) return false;
-    this.header = header;
-    this.root = span;
-    return true;
-  }
-
-  /** The handler has ended, and its answer is on the way: what is written now delays nobody. */
-  leave(requestId: string, endUs: number, error?: Attributes): void {
-    const span = this.root;
-    if (span === undefined) return;
-    this.root = undefined;
-    if (error !== undefined) {
-      this.addEvent(span, "exception", error, endUs);
-      span.status = Status.Error;
-      span.statusMessage = String(error["exception.message"] ?? "").slice(0, 1024);
-    }
-    span.endUs = endUs;
-    this.wire.end(span, false);
-    this.wire.done(requestId, error !== undefined);
-  }
+  /** Epoch microseconds. */
+  readonly now = nowUs;
 
   /** What the current context holds. */
   held(): Held | undefined {
@@ -218,7 +156,7 @@ export class Recorder {
     if (this.header === undefined) return [];
     const flags = span.flags & Flag.Sampled ? "01" : "00";
     return [
-      ["X-Amzn-Trace-Id", this.header.outgoing(span.traceId, span.spanId)],
+      ["X-Amzn-Trace-Id", outgoing(this.header, span)],
       ["traceparent", `00-${span.traceId}-${span.spanId}-${flags}`],
     ];
   }

@@ -1,36 +1,40 @@
 /** Trace headers. */
 
+import type { Span } from "./span";
+
 /** X-Ray's header, as far as it can be understood. Without a trace id it says nothing. */
-export class TraceHeader {
-  traceId = "";
-  parentId = "";
+export interface TraceHeader {
+  traceId: string;
+  parentId: string;
   sampled: string | undefined;
   /** Lineage and unknown fields, which go on byte for byte (L-4.4). */
-  extra = "";
-
-  constructor(readonly raw: string) {
-    for (const part of raw.split(";")) {
-      const equals = part.indexOf("=");
-      if (equals < 0) continue;
-      const key = part.slice(0, equals).trim();
-      const value = part.slice(equals + 1).trim();
-      if (key === "Root") this.traceId = rootToTraceId(value);
-      else if (key === "Parent") this.parentId = hexId(value, 16);
-      else if (key === "Sampled") this.sampled = value;
-      else if (key !== "Self") this.extra += `;${key}=${value}`;
-    }
-  }
-
-  /** The header for a call made by the span. */
-  outgoing(traceId: string, spanId: string): string {
-    const sampled = this.sampled === undefined ? "" : `;Sampled=${this.sampled}`;
-    return `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId}${sampled}${this.extra}`;
-  }
+  extra: string;
 }
+
+export function parseTraceHeader(raw: string): TraceHeader {
+  const header: TraceHeader = { traceId: "", parentId: "", sampled: undefined, extra: "" };
+  for (const part of raw.split(";")) {
+    const equals = part.indexOf("=");
+    if (equals < 0) continue;
+    const key = part.slice(0, equals).trim();
+    const value = part.slice(equals + 1).trim();
+    if (key === "Root") header.traceId = rootToTraceId(value);
+    else if (key === "Parent") header.parentId = hexId(value, 16);
+    else if (key === "Sampled") header.sampled = value;
+    else if (key !== "Self") header.extra += `;${key}=${value}`;
+  }
+  return header;
+}
+
+/** The header for a call made by the span. */
+export const outgoing = ({ sampled, extra }: TraceHeader, { traceId, spanId }: Span): string => {
+  const decision = sampled === undefined ? "" : `;Sampled=${sampled}`;
+  return `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId}${decision}${extra}`;
+};
 
 /** What a W3C header says. */
 export function ofTraceparent(raw: string): TraceHeader {
-  const header = new TraceHeader("");
+  const header = parseTraceHeader("");
   const [version = "", trace = "", parent = "", flags] = raw.trim().split("-");
   if (version.length !== 2 || version === "ff" || flags === undefined) return header;
   header.traceId = hexId(trace, 32);

@@ -1,7 +1,7 @@
 /** Requests: API Gateway's three kinds, function URLs, and load balancers. */
 
 import { type Attributes, Kind, type Span, Status } from "./span";
-import { ofTraceparent, TraceHeader } from "./trace_header";
+import { ofTraceparent, parseTraceHeader } from "./trace_header";
 import { type Holder, isHolder, part, text, type Trigger } from "./trigger";
 
 /** Characters of a query that are looked at. */
@@ -28,7 +28,7 @@ export function readRequest(event: Holder): Trigger | undefined {
   // An authorizer is asked with the request, but its answer is not the request's.
   if ("methodArn" in event || "routeArn" in event) trigger.answered = undefined;
   const callers = [
-    new TraceHeader(header(event, "x-amzn-trace-id", "X-Amzn-Trace-Id") ?? ""),
+    parseTraceHeader(header(event, "x-amzn-trace-id", "X-Amzn-Trace-Id") ?? ""),
     ofTraceparent(header(event, "traceparent", "Traceparent") ?? ""),
   ];
   for (const caller of callers)

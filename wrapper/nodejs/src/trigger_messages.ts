@@ -1,7 +1,7 @@
 /** Events of records: queues, topics, streams, tables, buckets, and messages inside of messages. */
 
 import { type Attributes, Kind, type Span } from "./span";
-import { ofTraceparent, TraceHeader } from "./trace_header";
+import { ofTraceparent, parseTraceHeader } from "./trace_header";
 import { type Holder, isHolder, nameOf, part, type Producer, text, type Trigger } from "./trigger";
 
 /** Traces that one event is linked to. */
@@ -166,7 +166,7 @@ class Producers {
     const key = `${header ?? ""} ${traceparent ?? ""}`;
     if (this.seen.has(key)) return true;
     this.seen.add(key);
-    let named = new TraceHeader(header ?? "");
+    let named = parseTraceHeader(header ?? "");
     if (traceparent !== undefined && !(named.parentId !== "" && named.sampled === "1")) {
       const other = ofTraceparent(traceparent);
       if (other.parentId !== "" && (other.sampled === "1" || named.parentId === "")) named = other;

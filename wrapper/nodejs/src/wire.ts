@@ -17,7 +17,7 @@ const MAX_WAITING_BYTES = 65_536;
 const said = new Set<string>();
 
 /** One line for each kind of trouble in the life of the process: log lines cost the user money. */
-export function complain(key: string, message: string): void {
+export const complain = (key: string, message: string): void => {
   if (said.has(key)) return;
   said.add(key);
   try {
@@ -25,159 +25,180 @@ export function complain(key: string, message: string): void {
   } catch {
     // A closed standard error is not the function's trouble.
   }
-}
-
-function sleep(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
-}
+};
 
 /** A pipe that is claimed when there is something to say, and another one after a failure. */
-export class Wire {
-  private fd = -1;
-  /** Complete spans in the encoder's buffer, where they wait for the next write. */
-  private waiting = 0;
-  private spansDropped = 0;
-  /** The invoke frame of the running invocation, said again on a new connection. */
-  invocation: Uint8Array | undefined;
+export interface Wire {
+  readonly path: string;
+  readonly hello: string;
   /** What the pipe is called while it is being claimed. */
   claimed: string;
-
-  constructor(
-    private readonly path: string,
-    readonly hello: string,
-  ) {
-    this.claimed = `${path}.${process.pid}`;
-  }
-
+  fd: number;
+  /** Complete spans in the encoder's buffer, where they wait for the next write. */
+  waiting: number;
+  spansDropped: number;
+  /** The invoke frame of the running invocation, said again on a new connection. */
+  invocation: Uint8Array | undefined;
   /** Whether there is a connection, after trying to have one. Without an extension there is nothing to claim. */
-  connect(): boolean {
-    if (this.fd >= 0) return true;
-    const { claimed } = this;
-    let fd = -1;
-    try {
-      // Whoever renames it has it alone, so that frames never mix and its end is the end of this process.
-      fs.renameSync(this.path, claimed);
-      fd = fs.openSync(claimed, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
-      fs.unlinkSync(claimed);
-      this.introduce(this.hello, fd);
-    } catch {
-      if (fd >= 0) fs.closeSync(fd);
-      return false;
-    }
-    this.fd = fd;
-    return true;
-  }
-
+  connect: () => boolean;
   /** Says hello, and what runs. */
-  introduce(text: string, fd = this.fd): void {
-    const waiting = writtenBytes();
-    openFrame(Frame.Hello);
-    raw(text);
-    closeFrame();
-    const end = writtenBytes();
-    clear(waiting);
-    this.write(fd, written(), waiting, end);
-    if (this.invocation !== undefined) this.write(fd, this.invocation, 0, this.invocation.length);
-  }
-
+  introduce: (hello: string, fd: number) => void;
   /** Says an invoke frame again: what follows is of that invocation. */
-  again(invocation: Uint8Array): void {
-    append(invocation);
-  }
-
+  again: (invocation: Uint8Array) => void;
   /** Announces an invocation and its open handler span. False when nobody listens. */
-  begin(requestId: string, traceHeader: string, deadlineMs: number, span: Span): boolean {
-    this.invocation = undefined;
-    if (!this.connect()) return false;
-    const waiting = writtenBytes();
-    openFrame(Frame.Invoke);
-    uint64(deadlineMs);
-    sized(requestId);
-    raw(traceHeader);
-    closeFrame();
-    this.invocation = written().slice(waiting, writtenBytes());
-    return this.start(span);
-  }
-
-  start(span: Span): boolean {
-    openFrame(Frame.Start);
-    encode(span);
-    closeFrame();
-    return this.send();
-  }
-
+  begin: (requestId: string, traceHeader: string, deadlineMs: number, span: Span) => boolean;
+  /** Announces an open span. */
+  start: (span: Span) => boolean;
   /** Writes a complete span. A local one may wait for the next write. */
-  end(span: Span, now: boolean): void {
-    const before = writtenBytes();
-    openFrame(Frame.End);
-    encode(span);
-    if (closeFrame() > MAX_PAYLOAD_BYTES) {
-      clear(before);
-      this.spansDropped++;
-      return;
-    }
-    this.waiting++;
-    if (now || this.waiting >= MAX_WAITING || writtenBytes() >= MAX_WAITING_BYTES) this.send();
-  }
-
+  end: (span: Span, now: boolean) => void;
   /** Writes the local spans that wait. */
-  flush(): void {
-    if (this.waiting > 0) this.send();
-  }
-
+  flush: () => void;
   /** Says that the invocation is over and everything has been written. */
-  done(requestId: string, raised: boolean): void {
-    openFrame(Frame.Done);
-    byte(raised ? 1 : 0);
-    uint32(Math.min(this.spansDropped, 0xffff_ffff));
-    raw(requestId);
-    closeFrame();
-    if (this.send()) this.spansDropped = 0;
-    this.invocation = undefined;
-  }
+  done: (requestId: string, raised: boolean) => void;
+  disconnect: () => void;
+}
 
-  /** Writes what is in the encoder's buffer. A failure costs the connection, and counts. */
-  private send(): boolean {
-    const { waiting } = this;
-    this.waiting = 0;
-    try {
-      if (!this.connect()) throw new Error("the extension is not listening");
-      this.write(this.fd, written(), 0, writtenBytes());
-      return true;
-    } catch (error) {
-      this.spansDropped += waiting;
-      this.disconnect();
-      complain("wire", `spans could not be handed to the extension and are lost: ${String(error)}`);
-      return false;
-    } finally {
-      clear();
-    }
-  }
+export function makeWire(path: string, hello: string): Wire {
+  return {
+    path,
+    hello,
+    claimed: `${path}.${process.pid}`,
+    fd: -1,
+    waiting: 0,
+    spansDropped: 0,
+    invocation: undefined,
+    connect,
+    introduce,
+    again: append,
+    begin,
+    start,
+    end,
+    flush,
+    done,
+    disconnect,
+  };
+}
 
-  private write(fd: number, data: Uint8Array, start: number, end: number): void {
-    let at = start;
-    let giveUpAt = 0;
-    while (at < end) {
-      try {
-        at += fs.writeSync(fd, data, at, end - at);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-        // The pipe is full: the extension needs the processor for a moment.
-        const now = monotonicUs();
-        giveUpAt ||= now + WRITE_LIMIT_US;
-        if (now >= giveUpAt) throw error;
-        sleep(1);
-      }
-    }
+function connect(this: Wire): boolean {
+  if (this.fd >= 0) return true;
+  const { claimed } = this;
+  let fd = -1;
+  try {
+    // Whoever renames it has it alone, so that frames never mix and its end is the end of this process.
+    fs.renameSync(this.path, claimed);
+    fd = fs.openSync(claimed, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+    fs.unlinkSync(claimed);
+    this.introduce(this.hello, fd);
+  } catch {
+    if (fd >= 0) fs.closeSync(fd);
+    return false;
   }
+  this.fd = fd;
+  return true;
+}
 
-  disconnect(): void {
-    if (this.fd < 0) return;
-    try {
-      fs.closeSync(this.fd);
-    } catch {
-      // It is gone either way.
-    }
-    this.fd = -1;
+function introduce(this: Wire, text: string, fd: number): void {
+  const { invocation } = this;
+  const start = writtenBytes();
+  openFrame(Frame.Hello);
+  raw(text);
+  closeFrame();
+  const end = writtenBytes();
+  clear(start);
+  write(fd, written(), start, end);
+  if (invocation !== undefined) write(fd, invocation, 0, invocation.length);
+}
+
+function begin(this: Wire, requestId: string, traceHeader: string, deadlineMs: number, span: Span): boolean {
+  this.invocation = undefined;
+  if (!this.connect()) return false;
+  const start = writtenBytes();
+  openFrame(Frame.Invoke);
+  uint64(deadlineMs);
+  sized(requestId);
+  raw(traceHeader);
+  closeFrame();
+  this.invocation = written().slice(start, writtenBytes());
+  return this.start(span);
+}
+
+function start(this: Wire, span: Span): boolean {
+  openFrame(Frame.Start);
+  encode(span);
+  closeFrame();
+  return send(this);
+}
+
+function end(this: Wire, span: Span, now: boolean): void {
+  const before = writtenBytes();
+  openFrame(Frame.End);
+  encode(span);
+  if (closeFrame() > MAX_PAYLOAD_BYTES) {
+    clear(before);
+    this.spansDropped++;
+    return;
+  }
+  this.waiting++;
+  if (now || this.waiting >= MAX_WAITING || writtenBytes() >= MAX_WAITING_BYTES) send(this);
+}
+
+const flush = function (this: Wire): void {
+  if (this.waiting > 0) send(this);
+};
+
+function done(this: Wire, requestId: string, raised: boolean): void {
+  openFrame(Frame.Done);
+  byte(raised ? 1 : 0);
+  uint32(Math.min(this.spansDropped, 0xffff_ffff));
+  raw(requestId);
+  closeFrame();
+  if (send(this)) this.spansDropped = 0;
+  this.invocation = undefined;
+}
+
+/** Writes what is in the encoder's buffer. A failure costs the connection, and counts. */
+function send(wire: Wire): boolean {
+  const { waiting } = wire;
+  wire.waiting = 0;
+  try {
+    if (!wire.connect()) throw new Error("the extension is not listening");
+    write(wire.fd, written(), 0, writtenBytes());
+    return true;
+  } catch (error) {
+    wire.spansDropped += waiting;
+    wire.disconnect();
+    complain("wire", `spans could not be handed to the extension and are lost: ${String(error)}`);
+    return false;
+  } finally {
+    clear();
   }
 }
+
+function write(fd: number, data: Uint8Array, start: number, end: number): void {
+  let at = start;
+  let giveUpAt = 0;
+  while (at < end) {
+    try {
+      at += fs.writeSync(fd, data, at, end - at);
+    } catch (error) {
+      giveUpAt ||= monotonicUs() + WRITE_LIMIT_US;
+      waitForRoom(error as NodeJS.ErrnoException, giveUpAt);
+    }
+  }
+}
+
+/** The pipe is full: the extension needs the processor for a moment. */
+const waitForRoom = (error: NodeJS.ErrnoException, giveUpAtUs: number): void => {
+  if (error.code !== "EAGAIN" || monotonicUs() >= giveUpAtUs) throw error;
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+};
+
+const disconnect = function (this: Wire): void {
+  if (this.fd < 0) return;
+  try {
+    fs.closeSync(this.fd);
+  } catch {
+    // It is gone either way.
+  }
+  this.fd = -1;
+};
