@@ -1,7 +1,7 @@
-// What an agent costs a Node.js function: CPU of a cold start and of warm invocations, memory, and bytes read.
+// What an agent costs a Node.js function: CPU of a cold start, of early and of warm invocations, memory, and bytes read.
 //
 //   node cold.mjs --node NODE --client RUNTIME_CLIENT --wrapper FOLDER --modules NODE_MODULES [--others NODE_MODULES]
-//                 [--runs 16] [--json FILE] [--version OF_THE_WRAPPER] [--form NAME]... [--variant NAME]... [--wrapper NAME=FOLDER]...
+//                 [--runs 24] [--json FILE] [--version OF_THE_WRAPPER] [--form NAME]... [--variant NAME]... [--wrapper NAME=FOLDER]...
 //
 // --form and --variant name the only ones to run; further wrappers are further variants, to compare versions of the agent.
 // Without --others, the layers of others are left out.
@@ -30,15 +30,18 @@ const { values: options } = parseArgs({
     variant: { type: "string", multiple: true },
     modules: { type: "string" },
     others: { type: "string" },
-    runs: { type: "string", default: "16" },
+    runs: { type: "string", default: "24" },
     version: { type: "string" },
     json: { type: "string" },
   },
 });
 const RUNS = Number(options.runs);
-/** Invocations after which V8 has compiled what it will, and those that are then measured. */
-const WARM_UP = 400;
-const WARM = 200;
+/** Invocations behind the first in which V8 still compiles, with a layer or without, as the CPU of each shows. */
+const EARLY = 500;
+const WARM_UP = 2_000;
+/** Those that are then measured, which takes seconds: in so many of the runs. */
+const WARM = 1_000;
+const WARM_RUNS = 5;
 const SERVER = 2;
 const CLIENT = 3;
 
@@ -113,24 +116,31 @@ async function recorded(form, variant) {
   return [...new Set(recordedSpans.filter((one) => one.kind === SERVER || one.kind === CLIENT).map((one) => one.name))].sort();
 }
 
-async function measure(form, variant) {
-  return withFunction(form, variant, async (started) => {
+async function measure(form, variant, round) {
+  const use = async (started) => {
     await started.invoke();
-    const cold = started.cpuMs;
-    const rss = started.rssMb;
-    const read = started.readKb;
-    for (let warmUp = 0; warmUp < WARM_UP; warmUp++) await started.invoke();
-    const before = started.cpuMs;
-    for (let warm = 0; warm < WARM; warm++) await started.invoke();
-    return { cold, warm: (started.cpuMs - before) / WARM, rss, read };
-  });
+    const found = { cold: started.cpuMs, rss: started.rssMb, read: started.readKb };
+    // Spread over all rounds.
+    if ((round * WARM_RUNS) % RUNS >= WARM_RUNS) return found;
+    const early = await each(started, EARLY);
+    await each(started, WARM_UP - EARLY);
+    return { ...found, early, warm: await each(started, WARM) };
+  };
+  return withFunction(form, variant, use);
+}
+
+/** CPU ms of each of so many invocations. */
+async function each(started, invocations) {
+  const before = started.cpuMs;
+  for (let count = 0; count < invocations; count++) await started.invoke();
+  return (started.cpuMs - before) / invocations;
 }
 
 /** The native runtime client crashes now and then, with or without an agent. Such a run is told of, and repeated. */
-async function again(run, form, variant) {
+async function again(run, form, variant, round) {
   for (let attempt = 0; ; attempt++) {
     try {
-      return await run(form, variant);
+      return await run(form, variant, round);
     } catch (error) {
       if (attempt === 3 || !error.message.includes("SIGSEGV")) throw error;
       process.stderr.write(`\nagain: ${variant}, ${form}: the runtime client crashed\n`);
@@ -144,7 +154,7 @@ async function everyRun() {
     for (const form of forms)
       for (let index = 0; index < variants.length; index++) {
         const variant = variants[(index + round) % variants.length];
-        runs[form][variant].push(await again(measure, form, variant));
+        runs[form][variant].push(await again(measure, form, variant, round));
       }
     process.stderr.write(`\rround ${round + 1} of ${RUNS}`);
   }
@@ -165,7 +175,7 @@ try {
   const runs = await everyRun();
   const machine = `${os.type()} ${os.machine()}, ${os.availableParallelism()} cores`;
   const measured = { "otel-xray": options.version, ...(options.others && versions(options.others)) };
-  const results = { node: nodeVersion, runs: RUNS, machine, versions: measured, forms: {} };
+  const results = { node: nodeVersion, runs: RUNS, warm_runs: Math.min(RUNS, WARM_RUNS), machine, versions: measured, forms: {} };
   console.log(`Node.js ${nodeVersion}, n = ${RUNS}: CPU ms of init + first invocation, minimum (median), and what is added to "none"`);
   for (const form of forms) {
     results.forms[form] = {};
