@@ -1,7 +1,7 @@
 // What an agent costs a Node.js function: CPU of a cold start, of early and of warm invocations, memory, and bytes read.
 //
 //   node cold.mjs --node NODE --client RUNTIME_CLIENT --wrapper FOLDER --modules NODE_MODULES [--others NODE_MODULES]
-//                 [--runs 24] [--json FILE] [--version OF_THE_WRAPPER] [--form NAME]... [--variant NAME]... [--wrapper NAME=FOLDER]...
+//                 [--runs 32] [--json FILE] [--version OF_THE_WRAPPER] [--form NAME]... [--variant NAME]... [--wrapper NAME=FOLDER]...
 //
 // --form and --variant name the only ones to run; further wrappers are further variants, to compare versions of the agent.
 // Without --others, the layers of others are left out.
@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
     variant: { type: "string", multiple: true },
     modules: { type: "string" },
     others: { type: "string" },
-    runs: { type: "string", default: "24" },
+    runs: { type: "string", default: "32" },
     version: { type: "string" },
     json: { type: "string" },
   },

@@ -12,6 +12,9 @@ interface Diagnostics {
   tracingChannel?: (name: unknown) => { start?: Channel };
 }
 
+/** How the names of those begin that `listeners` knows. Node.js makes channels of its own. */
+const TELLING = ["undici:request:create", "tracing:mysql2:", "tracing:ioredis:", "tracing:node-redis:"];
+
 /**
  * Waits for libraries to make the channels that are wanted, which a library does when it is loaded, also inside of a bundle.
  * A function that has none of them pays for none. `madeBefore`: something has been loaded before the agent.
@@ -20,8 +23,8 @@ export function watchChannels(agent: Agent, madeBefore: boolean): void {
   const diagnostics = require("node:diagnostics_channel") as Diagnostics;
   const { channel, tracingChannel } = diagnostics;
   const notice = (name: unknown): void => {
-    if (name === "undici:request:create" || String(name).startsWith("tracing:"))
-      guarded(agent, "a channel", () => chunk("listeners").made(agent, channel, String(name)));
+    if (typeof name === "string" && TELLING.some((start) => name.startsWith(start)))
+      guarded(agent, "a channel", () => chunk("listeners").made(agent, channel, name));
   };
   if (madeBefore) chunk("listeners").madeBefore(agent, channel);
   diagnostics.channel = (name) => {
@@ -32,7 +35,7 @@ export function watchChannels(agent: Agent, madeBefore: boolean): void {
   if (tracingChannel === undefined) return;
   diagnostics.tracingChannel = (name) => {
     const made = tracingChannel(name);
-    if (typeof name === "string") notice(`tracing:${name}:start`);
+    notice(`tracing:${String(name)}:start`);
     return made;
   };
 }
