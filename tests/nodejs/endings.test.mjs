@@ -69,6 +69,28 @@ for (const waits of [true, false]) {
     ));
 }
 
+test("A-43: the pipe ends with the function's process, whatever that has started", () =>
+  withFunction(
+    `exports.handler = () => {
+       const left = require("child_process").spawn("sleep", ["60"], { detached: true, stdio: "ignore" });
+       console.log("left " + left.pid + ", pipe " + process.env.OTEL_XRAY_AGENT_PIPE);
+       process.kill(process.pid, "SIGKILL");
+     };`,
+    {},
+    async (run) => {
+      run.put({});
+      await run.exited;
+      const [, left, pipe] = /left (\d+), pipe (\w+)/.exec(run.output());
+      try {
+        assert.equal(pipe, "undefined");
+        await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+        assert.equal(run.frames.started.length, 1);
+      } finally {
+        process.kill(Number(left));
+      }
+    },
+  ));
+
 test("spans of the function's own that have ended are not lost with process.exit", () =>
   withFunction(
     `const { trace } = require("@opentelemetry/api");

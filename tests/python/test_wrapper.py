@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,48 @@ def test_a_41_node_gets_the_agent_in_its_arguments(opt: Path) -> None:
     agent.touch()
     expected = f"--own|--require|{agent}|--flag|index.mjs|"
     assert run(opt, node, "--flag", "index.mjs", NODE_OPTIONS="--own") == expected
+
+
+@pytest.fixture
+def pipe() -> Iterator[Path]:
+    path = Path(f"/tmp/.otel-xray-test-{os.getpid()}")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path
+    os.close(reader)
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "is_claimed"),
+    [
+        ("node", {}, True),
+        ("node", {"AWS_LAMBDA_MAX_CONCURRENCY": "8"}, False),
+        ("node", {"OTEL_XRAY_ENABLED": "off"}, False),
+        ("ruby", {}, False),
+    ],
+)
+def test_a_43_node_gets_a_pipe_that_is_claimed(
+    opt: Path, pipe: Path, name: str, variables: dict[str, str], is_claimed: bool
+) -> None:
+    agent = opt / "otel-xray" / "nodejs" / "main.js"
+    agent.parent.mkdir(parents=True)
+    agent.touch()
+    program = opt / name
+    program.write_text('#!/bin/sh\nprintf "$OTEL_XRAY_AGENT_PIPE "; readlink "/proc/self/fd/$OTEL_XRAY_AGENT_PIPE"\n')
+    program.chmod(0o755)
+    claim = [str(opt / "otel-instrument"), str(program)]
+    seen = {"OTEL_XRAY_AGENT_SOCKET": pipe.name.removeprefix("."), "PATH": os.environ["PATH"], **variables}
+    process = subprocess.Popen(claim, env=seen, stdout=subprocess.PIPE, text=True)
+    shown = process.communicate(timeout=30)[0].split()
+    assert pipe.exists() is not is_claimed
+    if is_claimed:
+        assert 3 <= int(shown[0]) <= 15
+        assert shown[1:] == [f"{pipe}.{process.pid}", "(deleted)"]
+        # Where there is none to claim, the agent looks again later.
+        assert subprocess.run(claim, env=seen, capture_output=True, text=True, check=False).stdout.split() == []
+    else:
+        assert shown == []
 
 
 def test_a_program_without_a_path_is_searched(opt: Path) -> None:

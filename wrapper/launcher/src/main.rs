@@ -8,6 +8,7 @@
 
 mod daemon;
 mod os;
+mod pipe;
 mod text;
 
 use core::ffi::{CStr, c_char, c_int};
@@ -69,6 +70,9 @@ fn node(arguments: &Arguments, root: &[u8]) -> Option<()> {
     command.push(agent)?;
     for index in 2..arguments.count() {
         command.push(arguments.get(index)?)?;
+    }
+    if let Some(pipe) = pipe::claim() {
+        os::set_variable(c"OTEL_XRAY_AGENT_PIPE", pipe.as_c_str()?)?;
     }
     command.become_it()
 }

@@ -124,6 +124,32 @@ pub(crate) fn is_readable(path: &CStr) -> bool {
     unsafe { libc::access(path.as_ptr(), libc::R_OK) == 0 }
 }
 
+pub(crate) fn process() -> u32 {
+    // SAFETY: always succeeds.
+    u32::try_from(unsafe { libc::getpid() }).unwrap_or(0)
+}
+
+/// Beyond the standard streams, Node.js hides files of these numbers from the processes it starts, as it does with those it opens.
+const HIDDEN: core::ops::RangeInclusive<u32> = 3..=15;
+
+/// Renames the pipe, opens it for writing, and removes its name. What it becomes inherits the file. None where nobody reads it.
+pub(crate) fn claim_pipe(path: &CStr, claimed: &CStr) -> Option<u32> {
+    // SAFETY: two C strings, and a file that nothing else here knows.
+    unsafe {
+        if libc::rename(path.as_ptr(), claimed.as_ptr()) != 0 {
+            return None;
+        }
+        let file = libc::open(claimed.as_ptr(), libc::O_WRONLY | libc::O_NONBLOCK);
+        libc::unlink(claimed.as_ptr());
+        let number = u32::try_from(file).ok()?;
+        if HIDDEN.contains(&number) {
+            return Some(number);
+        }
+        libc::close(file);
+        None
+    }
+}
+
 /// Reads as much of a file as there is room for, and gives what was read.
 pub(crate) fn read<'b>(path: &CStr, buffer: &'b mut [u8]) -> &'b [u8] {
     let mut length = 0;

@@ -36,6 +36,8 @@ function leaveArguments(): void {
 }
 
 function start(environ: NodeJS.ProcessEnv): void {
+  const pipe = environ.OTEL_XRAY_AGENT_PIPE;
+  delete environ.OTEL_XRAY_AGENT_PIPE;
   const env: NodeJS.ProcessEnv = {};
   for (const name of HELLO_VARIABLES) env[name] = environ[name];
   const hello = {
@@ -58,7 +60,8 @@ function start(environ: NodeJS.ProcessEnv): void {
   const invocation = makeInvocation(agent, environ);
   // During init, so that the extension knows before the first invocation that a done frame will come.
   if (isManaged) chunk("managed").share(agent, invocation);
-  else wire.connect();
+  else if (pipe === undefined) wire.connect();
+  else wire.adopt(Number(pipe));
   // Where several run at once, a socket's bytes do not tell whose they are.
   const found = watchConnections(agent, isManaged ? undefined : invocation);
   watchNativeClient(agent, invocation, found);

@@ -39,6 +39,8 @@ export interface Wire {
   spansDropped: number;
   /** The invoke frame of the running invocation, said again on a new connection. */
   invocation: Uint8Array | undefined;
+  /** Takes over a pipe that has been claimed for this process. */
+  adopt: (fd: number) => void;
   /** Whether there is a connection, after trying to have one. Without an extension there is nothing to claim. */
   connect: () => boolean;
   /** Says hello, and what runs. */
@@ -67,6 +69,7 @@ export function makeWire(path: string, hello: string): Wire {
     waiting: 0,
     spansDropped: 0,
     invocation: undefined,
+    adopt,
     connect,
     introduce,
     again: append,
@@ -79,7 +82,16 @@ export function makeWire(path: string, hello: string): Wire {
   };
 }
 
-function connect(this: Wire): boolean {
+function adopt(this: Wire, fd: number): void {
+  this.fd = fd;
+  try {
+    this.introduce(this.hello, fd);
+  } catch {
+    this.disconnect();
+  }
+}
+
+const connect = function (this: Wire): boolean {
   if (this.fd >= 0) return true;
   const { claimed } = this;
   let fd = -1;
@@ -95,7 +107,7 @@ function connect(this: Wire): boolean {
   }
   this.fd = fd;
   return true;
-}
+};
 
 function introduce(this: Wire, text: string, fd: number): void {
   const { invocation } = this;
@@ -111,7 +123,7 @@ function introduce(this: Wire, text: string, fd: number): void {
 
 function begin(this: Wire, requestId: string, traceHeader: string, deadlineMs: number, span: Span): boolean {
   this.invocation = undefined;
-  if (!this.connect()) return false;
+  if (this.fd < 0 && !this.connect()) return false;
   const start = writtenBytes();
   openFrame(Frame.Invoke);
   uint64(deadlineMs);
@@ -161,7 +173,7 @@ function send(wire: Wire): boolean {
   const { waiting } = wire;
   wire.waiting = 0;
   try {
-    if (!wire.connect()) throw new Error("the extension is not listening");
+    if (wire.fd < 0 && !wire.connect()) throw new Error("the extension is not listening");
     write(wire.fd, written(), 0, writtenBytes());
     return true;
   } catch (error) {
