@@ -188,16 +188,14 @@ class Socket {
 function notes() {
   const ended = [];
   const recorder = {
-    root: {},
     call: (name) => ({ name, attributes: {} }),
     announce: () => undefined,
     finish: (span, error) => ended.push([span, error]),
     held: () => undefined,
     run: (_, run) => run(),
-    now: () => 0,
   };
   const complaints = [];
-  return { ended, complaints, agent: { recorder, disabled: () => false, complain: (_, message) => complaints.push(message) } };
+  return { ended, complaints, agent: { recorder, root: {}, now: () => 0, disabled: () => false, complain: (_, message) => complaints.push(message) } };
 }
 
 /** Says it all; each message as it is, or in pieces of a few bytes. */

@@ -20,7 +20,7 @@ const HANDLERS = [
        await (await s3.send(new GetObjectCommand({ Bucket: "b", Key: "k" }))).Body.transformToString();
        return ${FILES};
      };`,
-    ["aws_sdk_v3.js", "main.js", "packages.js"],
+    ["aws_sdk_v3.js", "main.js", "packages.js", "recorder.js"],
   ],
 ];
 

@@ -1,8 +1,19 @@
-/** What patches get: the recorder, what it needs to be asked politely, and the settings. */
+/** What patches get: the invocation that runs, the recorder, and the settings. */
 
 import type { Recorder } from "./recorder";
+import type { Span } from "./span";
+import type { TraceHeader } from "./trace_header";
+import type { Wire } from "./wire";
 
 export interface Agent {
+  readonly wire: Wire;
+  /** The handler's span while it runs. Work without a context of its own belongs to it (A-25). */
+  root: Span | undefined;
+  /** The trace header that what happens in the invocation goes by. */
+  header: TraceHeader | undefined;
+  /** Epoch microseconds. */
+  readonly now: () => number;
+  /** Records what the function does. It is read when there is something to record. */
   readonly recorder: Recorder;
   /** The Runtime API's `host:port`. Calls to it are the runtime's own. */
   readonly runtimeApi: string;

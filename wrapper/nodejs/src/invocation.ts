@@ -4,7 +4,7 @@ import { type Agent, guarded } from "./agent";
 import { chunk } from "./chunks";
 import { setClock } from "./clock";
 import { newId } from "./ids";
-import { type Attributes, Flag, Kind, Span, Status } from "./span";
+import { type Attributes, Flag, Kind, makeSpan, type Span, Status } from "./span";
 import { parseTraceHeader, type TraceHeader } from "./trace_header";
 import type { Trigger } from "./trigger";
 
@@ -72,9 +72,8 @@ function asks(this: Invocation): Scope {
 function begin(this: Invocation, _scope: Scope, headers: InvocationHeaders, event: string): void {
   const { agent, environ } = this;
   try {
-    const { recorder } = agent;
     setClock();
-    recorder.root = undefined;
+    agent.root = undefined;
     const requestId = textOf(headers["lambda-runtime-aws-request-id"]);
     this.requestId = requestId;
     const trigger = event.length >= MIN_TELLING ? triggerOf(agent, event) : undefined;
@@ -82,7 +81,7 @@ function begin(this: Invocation, _scope: Scope, headers: InvocationHeaders, even
     const rawHeader = textOf(headers["lambda-runtime-trace-id"]);
     const header = decided(this, parseTraceHeader(rawHeader), trigger);
     const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
-    const span = new Span(environ._HANDLER ?? "", Kind.Server, header.traceId, newId(8), header.parentId, flags, recorder.now());
+    const span = makeSpan(environ._HANDLER ?? "", Kind.Server, header.traceId, newId(8), header.parentId, flags, agent.now());
     const arn = textOf(headers["lambda-runtime-invoked-function-arn"]);
     span.attributes = {
       "faas.invocation_id": requestId,
@@ -94,9 +93,9 @@ function begin(this: Invocation, _scope: Scope, headers: InvocationHeaders, even
     };
     if (trigger !== undefined) chunk("trigger").describe(span, trigger);
     const deadlineMs = Number(headers["lambda-runtime-deadline-ms"]);
-    if (!recorder.wire.begin(requestId, rawHeader, deadlineMs > 0 && Number.isSafeInteger(deadlineMs) ? deadlineMs : 0, span)) return;
-    recorder.header = header;
-    recorder.root = span;
+    if (!agent.wire.begin(requestId, rawHeader, deadlineMs > 0 && Number.isSafeInteger(deadlineMs) ? deadlineMs : 0, span)) return;
+    agent.header = header;
+    agent.root = span;
     this.isCold = false;
   } catch (error) {
     complain(agent, error);
@@ -124,16 +123,15 @@ function decided(invocation: Invocation, header: TraceHeader, trigger: Trigger |
 function end(this: Invocation, _scope: Scope, endUs: number, error?: string, answer?: string): void {
   const { agent, trigger } = this;
   try {
-    const { recorder } = agent;
-    const span = recorder.root;
+    const span = agent.root;
     if (span === undefined) return;
-    recorder.root = undefined;
+    agent.root = undefined;
     if (error !== undefined) fail(agent, span, error, endUs);
     else if (trigger?.answered !== undefined && answer !== undefined) readAnswer(agent, span, trigger.answered, answer);
     span.endUs = endUs;
     // What is written now delays nobody: the answer is on its way.
-    recorder.wire.end(span, false);
-    recorder.wire.done(this.requestId, error !== undefined);
+    agent.wire.end(span, false);
+    agent.wire.done(this.requestId, error !== undefined);
   } catch (trouble) {
     complain(agent, trouble);
   }
@@ -150,10 +148,9 @@ const readAnswer = (agent: Agent, span: Span, answered: NonNullable<Trigger["ans
   void guarded(agent, "the answer", () => answered(span, JSON.parse(answer)));
 
 function settle(this: Invocation, scope: Scope): void {
-  const { failure } = this;
+  const { agent, failure } = this;
   this.failure = undefined;
-  const { recorder } = this.agent;
-  if (recorder.root !== undefined) this.end(scope, recorder.now(), failure);
+  if (agent.root !== undefined) this.end(scope, agent.now(), failure);
 }
 
 const complain = (agent: Agent, error: unknown): void =>

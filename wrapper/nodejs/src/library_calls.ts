@@ -111,7 +111,7 @@ export function endInner(agent: Agent, span: Span, error?: unknown): void {
       span.status = Status.Error;
       span.statusMessage = messageOf(error);
     }
-    span.endUs = recorder.now();
+    span.endUs = agent.now();
     recorder.endLocal(span);
   });
 }

@@ -35,7 +35,7 @@ const wanted = new Map<string, Wanted>([
 
 function traced(name: string, library: "mysql2" | "ioredis" | "redis"): [string, Wanted] {
   const on: Listener = (agent, event, message) => {
-    if (event === "start" && agent.recorder.root === undefined) return;
+    if (event === "start" && agent.root === undefined) return;
     guarded(agent, "a database call", () => chunk("databases").onTraced(agent, library, event, message as object));
   };
   return [`tracing:${name}:start`, { library, followed: [`tracing:${name}:end`, `tracing:${name}:asyncEnd`], on }];
@@ -46,7 +46,7 @@ interface Created {
 }
 
 function onUndici(agent: Agent, event: string, message: unknown): void {
-  if (event === "create" && (agent.recorder.root === undefined || isRuntimes(agent, message as Created))) return;
+  if (event === "create" && (agent.root === undefined || isRuntimes(agent, message as Created))) return;
   guarded(agent, "an HTTP call", () => chunk("undici").on(event as "create" | "headers" | "trailers" | "error", agent, message));
 }
 

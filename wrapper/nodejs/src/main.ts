@@ -3,6 +3,7 @@
 import type { Agent } from "./agent";
 import { watchChannels } from "./channels";
 import { chunk } from "./chunks";
+import { nowUs } from "./clock";
 import { watchConnections } from "./connections";
 import { offerOtelApi } from "./otel_global";
 import { makeInvocation } from "./invocation";
@@ -10,7 +11,7 @@ import { watchModules } from "./modules";
 import { watchNativeClient } from "./native_client";
 import { watchHttp } from "./outgoing";
 import { isLogger } from "./log_ids";
-import { Recorder } from "./recorder";
+import type { Recorder } from "./recorder";
 import { complain, makeWire } from "./wire";
 
 declare const AGENT_VERSION: string;
@@ -51,8 +52,15 @@ function start(environ: NodeJS.ProcessEnv): void {
   const wire = makeWire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
   const isChosen = CHOICES.some((name) => environ[name]);
   const chosen = isChosen ? chunk("instrumentations").chosen(environ) : { disabled: isLogger, named: [] };
+  let recorder: Recorder | undefined;
   const agent: Agent = {
-    recorder: new Recorder(wire),
+    wire,
+    root: undefined,
+    header: undefined,
+    now: nowUs,
+    get recorder() {
+      return (recorder ??= new (chunk("recorder").Recorder)(agent));
+    },
     runtimeApi: environ.AWS_LAMBDA_RUNTIME_API ?? "",
     disabled: chosen.disabled,
     complain,

@@ -4,7 +4,6 @@ import async_hooks = require("node:async_hooks");
 import worker_threads = require("node:worker_threads");
 import { type Agent, guarded } from "./agent";
 import type { Invocation } from "./invocation";
-import type { Recorder } from "./recorder";
 import type { Span } from "./span";
 import type { Wire } from "./wire";
 
@@ -33,7 +32,7 @@ export function mayInvoke(environ: NodeJS.ProcessEnv): boolean {
 
 /** What belongs to one invocation, by the name of the field that it is in where there is one invocation at a time. */
 type Scope = Partial<
-  Pick<Invocation, "requestId" | "trigger" | "failure"> & Pick<Recorder, "root" | "header"> & Pick<Wire, "invocation">
+  Pick<Invocation, "requestId" | "trigger" | "failure"> & Pick<Agent, "root" | "header"> & Pick<Wire, "invocation">
 >;
 
 const scopes = new async_hooks.AsyncLocalStorage<Scope>();
@@ -61,7 +60,7 @@ function separate<T extends object, N extends keyof T & keyof Scope>(owner: T, n
 /** Gives each invocation a state of its own, which the context carries from the runtime client's question for it to its answer. */
 export function share(agent: Agent, invocation: Invocation): void {
   const { recorder } = agent;
-  separate(recorder, ["root", "header"]);
+  separate(agent, ["root", "header"]);
   separate(invocation, ["requestId", "trigger", "failure"]);
   const { child } = recorder;
   recorder.child = (...of) => {
@@ -81,7 +80,7 @@ export function share(agent: Agent, invocation: Invocation): void {
     return {};
   };
   inItsScope(invocation, ["begin", "end", "failing", "settle"]);
-  shareWire(recorder.wire);
+  shareWire(agent.wire);
   if (!worker_threads.isMainThread) takeWorker(agent);
 }
 
@@ -143,7 +142,7 @@ function turn(wire: Wire, span: Span): void {
 }
 
 function takeWorker(agent: Agent): void {
-  const { wire } = agent.recorder;
+  const { wire } = agent;
   wire.claimed += `.${worker_threads.threadId}`;
   const pause = new Int32Array(new SharedArrayBuffer(4));
   for (let tries = 0; !wire.connect() && tries < CLAIM_TRIES; tries++) Atomics.wait(pause, 0, 0, 1);

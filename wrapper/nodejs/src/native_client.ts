@@ -34,7 +34,6 @@ function isClient(exports: object): boolean {
 
 function watch(agent: Agent, invocation: Invocation, client: NativeClient): void {
   const { next, done, error } = client;
-  const { recorder } = agent;
   client.next = function (...args) {
     const scope = invocation.asks();
     return next.apply(this, args).then((received) => {
@@ -43,14 +42,14 @@ function watch(agent: Agent, invocation: Invocation, client: NativeClient): void
     });
   };
   client.done = function (...args) {
-    const endUs = recorder.now();
+    const endUs = agent.now();
     const result = done.apply(this, args);
     // After the response has left: this costs the caller nothing, and the next event is not asked for yet.
     invocation.end(invocation.answers(String(args[0])), endUs, undefined, String(args[1]));
     return result;
   };
   client.error = function (...args) {
-    const endUs = recorder.now();
+    const endUs = agent.now();
     const result = error.apply(this, args);
     invocation.end(invocation.answers(String(args[0])), endUs, String(args[1]));
     return result;

@@ -54,7 +54,6 @@ export function activeContext(agent: Agent): BridgeContext {
 
 function contextOf(held: Held | undefined): BridgeContext {
   if (held === undefined) return new BridgeContext();
-  // Spans are of the class that `main.js` holds, which is not the copy in this file.
   if (!("spanOf" in held)) return contextOf(held.outer as Held | undefined).deleteValue(SPAN);
   return (held as HeldContext).context;
 }

@@ -101,8 +101,8 @@ export class BridgeSpan {
   end(time?: TimeInput): void {
     const { recorder } = this.agent;
     // The handler's own span ends with the handler, and a library's with its call.
-    if (!this.isRecording() || this.span === recorder.root || this.span.isCall) return;
-    this.span.endUs = microseconds(time) || recorder.now();
+    if (!this.isRecording() || this.span === this.agent.root || this.span.isCall) return;
+    this.span.endUs = microseconds(time) || this.agent.now();
     recorder.endLocal(this.span);
   }
 }

@@ -3,7 +3,7 @@
 import { type Agent, guarded } from "./agent";
 import { activeContext, type BridgeContext, holding, SPAN } from "./otel_context";
 import { BridgeSpan, bridged, type Link, microseconds, type SpanContext, type TimeInput } from "./otel_span";
-import { type Attributes, Flag, Kind, Span } from "./span";
+import { type Attributes, Flag, Kind, makeSpan, type Span } from "./span";
 
 interface SpanOptions {
   kind?: number;
@@ -64,7 +64,7 @@ function start(agent: Agent, scope: Attributes, name: string, options: SpanOptio
 }
 
 function endedSpan(agent: Agent, name: string): BridgeSpan {
-  const span = new Span(name, Kind.Internal, NO_TRACE, NO_SPAN, "", 0, 0);
+  const span = makeSpan(name, Kind.Internal, NO_TRACE, NO_SPAN, "", 0, 0);
   span.endUs = 1;
   return bridged(agent, span);
 }

@@ -24,7 +24,7 @@ export function watchHttp(agent: Agent, invocation: Invocation, found: () => voi
       if (this.path.startsWith(RUNTIME_API) && this.getHeader("host") === agent.runtimeApi) {
         found();
         chunk("runtime_http").watch(agent, invocation, this);
-      } else if (agent.recorder.root !== undefined && !agent.disabled("http") && !agent.recorder.isNamed(this.getHeader("x-amzn-trace-id"))) {
+      } else if (agent.root !== undefined && !agent.disabled("http") && !agent.recorder.isNamed(this.getHeader("x-amzn-trace-id"))) {
         sent = chunk("http").begin(agent, this, headers);
       }
     });

@@ -1,12 +1,11 @@
 /** The current span of each context, and what happens to spans. */
 
 import type { AsyncLocalStorage } from "node:async_hooks";
+import type { Agent } from "./agent";
 import { chunk } from "./chunks";
-import { nowUs } from "./clock";
 import { newId } from "./ids";
-import { type Attributes, Flag, Kind, MAX_EVENTS, Span, Status } from "./span";
-import { outgoing, type TraceHeader } from "./trace_header";
-import type { Wire } from "./wire";
+import { type Attributes, Flag, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "./span";
+import { outgoing } from "./trace_header";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
 export type Held = Span | { readonly spanOf: () => Span | undefined };
@@ -25,18 +24,12 @@ const MAX_NAMED = 1024;
 
 export class Recorder {
   xraySdk: XraySdk | undefined;
-  /** The handler's span while it runs. Work without a context of its own belongs to it (A-25). */
-  root: Span | undefined;
-  header: TraceHeader | undefined;
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
   private flushesAtExit = false;
   /** Ids of open calls that their requests name in the trace header. */
   private readonly named = new Set<string>();
 
-  constructor(readonly wire: Wire) {}
-
-  /** Epoch microseconds. */
-  readonly now = nowUs;
+  constructor(private readonly agent: Agent) {}
 
   /** What the current context holds. */
   held(): Held | undefined {
@@ -53,10 +46,10 @@ export class Recorder {
 
   /** The same, without the X-Ray SDK's subsegments. */
   own(): Span | undefined {
-    if (this.root === undefined) return undefined;
+    if (this.agent.root === undefined) return undefined;
     const held = this.contexts?.getStore();
-    const span = held instanceof Span ? held : held?.spanOf();
-    return span !== undefined && span.endUs === 0 ? span : this.root;
+    const span = held !== undefined && "spanOf" in held ? held.spanOf() : held;
+    return span !== undefined && span.endUs === 0 ? span : this.agent.root;
   }
 
   /** Whether something else in the function looks for its context. */
@@ -97,14 +90,14 @@ export class Recorder {
   child(name: string, kind: Kind, startUs = 0): Span | undefined {
     const parent = this.current();
     if (parent === undefined) return undefined;
-    const span = new Span(
+    const span = makeSpan(
       name,
       kind,
       parent.traceId,
       newId(8),
       parent.spanId,
       parent.flags & ~Flag.Remote,
-      startUs || this.now(),
+      startUs || this.agent.now(),
     );
     span.outer = this.held();
     return span;
@@ -124,7 +117,7 @@ export class Recorder {
 
   /** Tells of an open span, because it may hang. */
   announce(span: Span): void {
-    this.wire.start(span);
+    this.agent.wire.start(span);
   }
 
   /** The call is over. Later ends of the same span change nothing. */
@@ -137,8 +130,8 @@ export class Recorder {
       span.statusMessage = chunk("errors").messageOf(error);
       span.attributes["error.type"] ??= chunk("errors").errorType(error);
     }
-    span.endUs = this.now();
-    this.wire.end(span, true);
+    span.endUs = this.agent.now();
+    this.agent.wire.end(span, true);
   }
 
   /** A span of the function's own is over. */
@@ -146,24 +139,24 @@ export class Recorder {
     const now = span.kind === Kind.Client || span.kind === Kind.Producer;
     if (!now && !this.flushesAtExit) {
       this.flushesAtExit = true;
-      process.once("exit", () => this.wire.flush());
+      process.once("exit", () => this.agent.wire.flush());
     }
-    this.wire.end(span, now);
+    this.agent.wire.end(span, now);
   }
 
   /** What a call made by the span carries on: header name and value, one after the other. */
   headers(span: Span): [string, string][] {
-    if (this.header === undefined) return [];
+    if (this.agent.header === undefined) return [];
     const flags = span.flags & Flag.Sampled ? "01" : "00";
     return [
-      ["X-Amzn-Trace-Id", outgoing(this.header, span)],
+      ["X-Amzn-Trace-Id", outgoing(this.agent.header, span)],
       ["traceparent", `00-${span.traceId}-${span.spanId}-${flags}`],
     ];
   }
 
   addEvent(span: Span, name: string, attributes: Attributes, timeUs = 0): void {
     span.events ??= [];
-    if (span.events.length < MAX_EVENTS) span.events.push({ name, timeUs: timeUs || this.now(), attributes });
+    if (span.events.length < MAX_EVENTS) span.events.push({ name, timeUs: timeUs || this.agent.now(), attributes });
   }
 
   recordException(span: Span, error: unknown, timeUs = 0): void {

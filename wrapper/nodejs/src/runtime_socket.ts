@@ -187,7 +187,7 @@ function conversation(agent: Agent, invocation: Invocation): [Messages, Messages
         if (!request.first.startsWith("GET ")) waiting.push(() => undefined);
         return;
       }
-      waiting.push(answered(invocation, invocation.answers(requestId), agent.recorder.now(), request, kind === "error"));
+      waiting.push(answered(invocation, invocation.answers(requestId), agent.now(), request, kind === "error"));
     },
   );
   const received = new Messages(

@@ -49,7 +49,7 @@ export class Connection {
   }
 
   private begin<P extends { isTold: (library: string) => boolean }>(libraries: readonly string[], part: P, make: (part: P) => Span | undefined): Span | undefined {
-    if (this.over || this.inAnswer || this.agent.recorder.root === undefined) return undefined;
+    if (this.over || this.inAnswer || this.agent.root === undefined) return undefined;
     if (libraries.some(part.isTold) || this.open.size >= MAX_WAITING) {
       this.over = true;
       return undefined;
@@ -67,7 +67,7 @@ export class Connection {
   }
 
   now(): number {
-    return this.agent.recorder.now();
+    return this.agent.now();
   }
 
   /** The answer has come. */

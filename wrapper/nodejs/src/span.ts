@@ -29,26 +29,52 @@ export interface SpanLink {
 }
 
 /** One span. Ids are lowercase hexadecimal, times are epoch microseconds. */
-export class Span {
-  endUs = 0;
-  attributes: Attributes = {};
+export interface Span {
+  name: string;
+  kind: Kind;
+  traceId: string;
+  spanId: string;
+  parentId: string;
+  flags: number;
+  startUs: number;
+  endUs: number;
+  attributes: Attributes;
   events: SpanEvent[] | undefined;
   links: SpanLink[] | undefined;
-  status: Status = Status.Unset;
-  statusMessage = "";
-  traceState = "";
+  status: Status;
+  statusMessage: string;
+  traceState: string;
   /** A library's call: libraries below it do not speak for themselves. */
-  isCall = false;
+  isCall: boolean;
   /** The context of the OpenTelemetry API that was active when the span began. */
   outer: unknown;
+}
 
-  constructor(
-    public name: string,
-    public kind: Kind,
-    public traceId: string,
-    public spanId: string,
-    public parentId: string,
-    public flags: number,
-    public startUs: number,
-  ) {}
+export function makeSpan(
+  name: string,
+  kind: Kind,
+  traceId: string,
+  spanId: string,
+  parentId: string,
+  flags: number,
+  startUs: number,
+): Span {
+  return {
+    name,
+    kind,
+    traceId,
+    spanId,
+    parentId,
+    flags,
+    startUs,
+    endUs: 0,
+    attributes: {},
+    events: undefined,
+    links: undefined,
+    status: Status.Unset,
+    statusMessage: "",
+    traceState: "",
+    isCall: false,
+    outer: undefined,
+  };
 }

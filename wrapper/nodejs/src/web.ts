@@ -22,7 +22,7 @@ function routeSpan(agent: Agent, name: string, attributes: Attributes): Span | u
 
 /** Tells the invocation's span, unless its trigger already knows a route that is more than "everything". */
 function noteRoute(agent: Agent, route: string): void {
-  const attributes = agent.recorder.root?.attributes;
+  const attributes = agent.root?.attributes;
   if (attributes?.["http.request.method"] === undefined) return;
   const known = attributes["http.route"];
   if (known === undefined || String(known).endsWith("+}")) attributes["http.route"] = route;

@@ -3,7 +3,7 @@
  * the extension may keep the trace all the same: because nobody has decided, or because the invocation fails.
  */
 
-import { type Attributes, Kind, MAX_EVENTS, Span, Status } from "./span";
+import { type Attributes, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "./span";
 
 /** The SDK's segment or subsegment. */
 export interface Entity {
@@ -38,7 +38,7 @@ interface Thrown {
 /** The ended subsegment as a span, where `stand` stood for it. */
 export function spanOf(subsegment: Entity, stand: Span): Span {
   const { name, id, start_time: start, end_time: end = start, annotations = {}, metadata = {} } = subsegment;
-  const span = new Span(name, Kind.Internal, stand.traceId, id, stand.parentId, stand.flags, start * 1e6);
+  const span = makeSpan(name, Kind.Internal, stand.traceId, id, stand.parentId, stand.flags, start * 1e6);
   span.endUs = Math.max(start, end) * 1e6;
   const attributes: Attributes = { ...annotations };
   const annotated = Object.keys(annotations);

@@ -65,7 +65,7 @@ class Join {
     private readonly sdk: Sdk,
   ) {
     const address = extensionAddress(process.env);
-    if (address !== undefined && agent.recorder.wire.connect() && isListening(...address)) this.sender = connect(...address);
+    if (address !== undefined && agent.wire.connect() && isListening(...address)) this.sender = connect(...address);
   }
 
   /** The innermost open subsegment of this context. */
@@ -104,7 +104,7 @@ class Join {
 
   closed(subsegment: Entity): void {
     const span = this.stands.get(subsegment);
-    if (span !== undefined) span.endUs = this.agent.recorder.now();
+    if (span !== undefined) span.endUs = this.agent.now();
     this.open.delete(subsegment.id);
   }
 
@@ -131,7 +131,7 @@ class Join {
     const original = facade?.resolveLambdaTraceData;
     if (facade === undefined || original === undefined) return;
     facade.resolveLambdaTraceData = () => {
-      const { root } = this.agent.recorder;
+      const { root } = this.agent;
       if (root === undefined) {
         original.call(facade);
         return;
