@@ -167,6 +167,11 @@ def beside(language: str) -> list[str]:
             f"ADOT's fast start adds at least {int(min(ratios))} times the CPU that otel-xray adds to a cold start, "
             f"in the {len(ratios)} of {len(cold)} rows where that is more than nothing."
         )
+    if "warm_from" in results[0]:
+        margin += (
+            f" Warm is from invocation {results[0]['warm_from']:,} on, when V8 has compiled what it will, in "
+            f"{results[0]['warm_runs']} of the runs."
+        )
     return [
         f"{language}: {results[0]['machine']}, n = {runs}; otel-xray {versions['otel-xray']}, ADOT {versions['adot']}, "
         f"upstream layer with {upstream}. {margin}",

@@ -175,7 +175,7 @@ try {
   const runs = await everyRun();
   const machine = `${os.type()} ${os.machine()}, ${os.availableParallelism()} cores`;
   const measured = { "otel-xray": options.version, ...(options.others && versions(options.others)) };
-  const results = { node: nodeVersion, runs: RUNS, warm_runs: Math.min(RUNS, WARM_RUNS), machine, versions: measured, forms: {} };
+  const results = { node: nodeVersion, runs: RUNS, warm_runs: Math.min(RUNS, WARM_RUNS), warm_from: WARM_UP + 2, machine, versions: measured, forms: {} };
   console.log(`Node.js ${nodeVersion}, n = ${RUNS}: CPU ms of init + first invocation, minimum (median), and what is added to "none"`);
   for (const form of forms) {
     results.forms[form] = {};
