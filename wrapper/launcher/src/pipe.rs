@@ -1,4 +1,4 @@
-//! The Node.js agent's pipe to the extension, claimed here: the same three calls take Node.js, cold, ten times as long.
+//! The Node.js agent's pipe to the extension, claimed here: Node.js would first have to compile what makes the same three calls.
 
 use crate::os;
 use crate::text::Text;

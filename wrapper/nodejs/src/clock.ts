@@ -9,6 +9,7 @@ let offsetUs = 0;
 
 /** Epoch microseconds, from the monotonic clock between one `setClock` and the next. */
 export function nowUs(): number {
+  if (offsetUs === 0) setClock();
   return monotonicUs() + offsetUs;
 }
 

@@ -5,12 +5,12 @@ import { watchChannels } from "./channels";
 import { chunk } from "./chunks";
 import { nowUs } from "./clock";
 import { watchConnections } from "./connections";
-import { offerOtelApi } from "./otel_global";
 import { makeInvocation } from "./invocation";
+import { isLogger } from "./log_ids";
 import { watchModules } from "./modules";
 import { watchNativeClient } from "./native_client";
+import { offerOtelApi } from "./otel_global";
 import { watchHttp } from "./outgoing";
-import { isLogger } from "./log_ids";
 import type { Recorder } from "./recorder";
 import { complain, makeWire } from "./wire";
 

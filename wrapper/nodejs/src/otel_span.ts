@@ -1,6 +1,6 @@
 /** A recorder's span, as the OpenTelemetry API knows spans. */
 
-import type { Agent } from "./agent";
+import { type Agent, guarded } from "./agent";
 import { type Attributes, Flag, MAX_ATTRIBUTES, type Span, Status } from "./span";
 
 export interface SpanContext {
@@ -99,10 +99,11 @@ export class BridgeSpan {
   }
 
   end(time?: TimeInput): void {
-    const { recorder } = this.agent;
+    const { agent, span } = this;
     // The handler's own span ends with the handler, and a library's with its call.
-    if (!this.isRecording() || this.span === this.agent.root || this.span.isCall) return;
-    this.span.endUs = microseconds(time) || this.agent.now();
-    recorder.endLocal(this.span);
+    if (!this.isRecording() || span === agent.root || span.isCall) return;
+    span.endUs = microseconds(time) || agent.now();
+    // Its values are the function's own, and may refuse to be read.
+    guarded(agent, "a span", () => agent.recorder.endLocal(span));
   }
 }
