@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import test from "node:test";
 import { listen, modules, TRACE, withFunction } from "./stage/function.mjs";
+import { Frame } from "./stage/pipe.mjs";
 
 const require = createRequire(path.join(modules, "x.js"));
 
@@ -97,8 +98,9 @@ test("a value that cannot be read costs its span, and nothing else", () =>
      const refusing = { get inner() { throw new Error("refused"); } };
      class Refusing { toString() { throw new Error("refused"); } }
      exports.handler = async () => {
-       for (const [name, value] of Object.entries({ first: 1, plain: { deep: [refusing] }, object: new Refusing(), last: "a" })) {
-         const span = trace.getTracer("t").startSpan(name, { kind: name === "object" ? 2 : 0 });
+       for (const [name, value] of Object.entries({ first: 1, plain: { deep: [refusing] }, object: new Refusing(), early: new Refusing(), last: "a" })) {
+         const attributes = name === "early" ? { value } : {};
+         const span = trace.getTracer("t").startSpan(name, { kind: value instanceof Refusing ? 2 : 0, attributes });
          span.setAttribute("value", value);
          span.end();
        }
@@ -109,6 +111,8 @@ test("a value that cannot be read costs its span, and nothing else", () =>
       for (const count of [1, 2]) {
         assert.equal((await run.invoke()).body, '"ran"');
         await run.frames.done(count);
+        // Counted, behind the outcome.
+        assert.equal(run.frames.all.filter(({ kind }) => kind === Frame.done).at(-1).payload.readUInt32LE(1), 3);
       }
       assert.deepEqual(run.frames.ended.map((span) => span.name), ["first", "last", "app.handler", "first", "last", "app.handler"]);
       assert.equal(run.output().match(/\[otel-xray\].*a span could not be recorded: Error: refused/g).length, 1);

@@ -73,8 +73,9 @@ function subscribe(agent: Agent, channels: Channels, name: string, { followed, o
 /** A library has made the channel. */
 export function made(agent: Agent, channels: Channels, name: string): void {
   const one = wanted.get(name);
-  if (one === undefined || !wanted.delete(name) || agent.disabled(one.library)) return;
-  subscribe(agent, channels, name, one);
+  if (one === undefined) return;
+  wanted.delete(name);
+  if (!agent.disabled(one.library)) subscribe(agent, channels, name, one);
 }
 
 /** Libraries may have made any channel. */

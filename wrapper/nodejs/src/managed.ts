@@ -150,7 +150,7 @@ function takeWorker(agent: Agent): void {
     guarded(agent, "the end of a worker", () => {
       wire.flush();
       // Its process lives on: without this, the end of file would be taken for a lost connection.
-      if (open.size > 0 && wire.connect()) wire.introduce(wire.hello.replace(/"pid":\d+/, '"pid":0'), wire.fd);
+      if (open.size > 0 && wire.connect()) wire.introduce(wire.hello.replace(/"pid":\d+/, '"pid":0'));
       // Node.js closes it too, but not while the runtime client still asks for the next event.
       wire.disconnect();
       wire.connect = () => false;

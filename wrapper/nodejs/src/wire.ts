@@ -44,7 +44,7 @@ export interface Wire {
   /** Whether there is a connection, after trying to have one. Without an extension there is nothing to claim. */
   connect: () => boolean;
   /** Says hello, and what runs. */
-  introduce: (hello: string, fd: number) => void;
+  introduce: (hello: string) => void;
   /** Says an invoke frame again: what follows is of that invocation. */
   again: (invocation: Uint8Array) => void;
   /** Announces an invocation and its open handler span. False when nobody listens. */
@@ -85,7 +85,7 @@ export function makeWire(path: string, hello: string): Wire {
 function adopt(this: Wire, fd: number): void {
   this.fd = fd;
   try {
-    this.introduce(this.hello, fd);
+    this.introduce(this.hello);
   } catch {
     this.disconnect();
   }
@@ -94,23 +94,20 @@ function adopt(this: Wire, fd: number): void {
 const connect = function (this: Wire): boolean {
   if (this.fd >= 0) return true;
   const { claimed } = this;
-  let fd = -1;
   try {
     // Whoever renames it has it alone, so that frames never mix and its end is the end of this process.
     fs.renameSync(this.path, claimed);
-    fd = fs.openSync(claimed, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+    this.fd = fs.openSync(claimed, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
     fs.unlinkSync(claimed);
-    this.introduce(this.hello, fd);
+    this.introduce(this.hello);
   } catch {
-    if (fd >= 0) fs.closeSync(fd);
-    return false;
+    this.disconnect();
   }
-  this.fd = fd;
-  return true;
+  return this.fd >= 0;
 };
 
-function introduce(this: Wire, text: string, fd: number): void {
-  const { invocation } = this;
+function introduce(this: Wire, text: string): void {
+  const { fd, invocation } = this;
   const start = writtenBytes();
   openFrame(Frame.Hello);
   raw(text);
@@ -134,18 +131,27 @@ function begin(this: Wire, requestId: string, traceHeader: string, deadlineMs: n
   return this.start(span);
 }
 
+/** Gives the bytes of its payload; less than none where a value of the function's own has refused to be read. */
+function spanFrame(kind: number, span: Span): number {
+  openFrame(kind);
+  try {
+    encode(span);
+  } catch (error) {
+    complain("a span", `a span could not be recorded: ${String(error)}`);
+    return -1;
+  }
+  return closeFrame();
+}
+
 function start(this: Wire, span: Span): boolean {
-  openFrame(Frame.Start);
-  encode(span);
-  closeFrame();
+  spanFrame(Frame.Start, span);
   return send(this);
 }
 
 function end(this: Wire, span: Span, now: boolean): void {
   const before = writtenBytes();
-  openFrame(Frame.End);
-  encode(span);
-  if (closeFrame() > MAX_PAYLOAD_BYTES) {
+  const payloadBytes = spanFrame(Frame.End, span);
+  if (payloadBytes < 0 || payloadBytes > MAX_PAYLOAD_BYTES) {
     clear(before);
     this.spansDropped++;
     return;
