@@ -14,7 +14,7 @@ import http from "node:http";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { Frames } from "../../tests/nodejs/stage/pipe.mjs";
+import { Frames } from "../../tests/nodejs/stage/frames.mjs";
 import { Collector } from "./collector.mjs";
 import { callsAws, FORMS, layForms } from "./forms.mjs";
 import { adotEnvironment, layOthers, upstreamEnvironment, versions } from "./others.mjs";
@@ -76,7 +76,7 @@ const variants = Object.keys(VARIANTS).filter((variant) => options.variant?.incl
 async function withFunction(form, variant, use) {
   const { wrapper, environment } = VARIANTS[variant](form);
   const name = `otel-xray-bench-${process.pid}-${Math.random().toString(36).slice(2)}`;
-  const frames = new Frames(`/tmp/.${name}`);
+  const frames = await new Frames().listen(name);
   const command = [options.node, options.client, "app.handler"];
   if (wrapper) command.unshift(path.join(wrapper, "otel-instrument"));
   const started = new FunctionProcess();

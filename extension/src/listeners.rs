@@ -5,7 +5,7 @@ use crate::export::Clients;
 use crate::log::{Level, Log};
 use crate::receive::otlp_intake::Intake;
 use crate::receive::telemetry_http::TelemetryListener;
-use crate::receive::{Received, agent_fifo, agent_socket, daemon_tcp, daemon_udp, otlp_grpc, otlp_http};
+use crate::receive::{Received, agent_socket, daemon_tcp, daemon_udp, otlp_grpc, otlp_http};
 use crate::settings::Settings;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,19 +36,6 @@ fn listen_to_agents(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log
             format_args!(
                 "the agent socket {:?} could not be opened ({error}): the function's own spans will be missing; set \
                  OTEL_XRAY_AGENT_SOCKET to another name",
-                settings.agent_socket
-            ),
-        ),
-    }
-    match agent_fifo::Fifo::lay(&settings.agent_socket) {
-        Ok(fifo) => {
-            tokio::spawn(agent_fifo::serve(fifo, out.clone(), log.clone()));
-        }
-        Err(error) => log.say(
-            Level::Warn,
-            format_args!(
-                "the agent pipe /tmp/.{} could not be laid ({error}): a Node.js function's own spans will be missing; \
-                 set OTEL_XRAY_AGENT_SOCKET to another name",
                 settings.agent_socket
             ),
         ),

@@ -13,5 +13,6 @@ mod sampling;
 mod sdk_documents;
 mod several_functions;
 mod survival;
+mod tmp_folder;
 mod triggers;
 mod xray_sdk;

@@ -5,10 +5,9 @@ import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import test from "node:test";
-import { listen, modules, TRACE, withFunction } from "./stage/function.mjs";
+import { TRACE, listen, major, modules, withFunction } from "./stage/function.mjs";
 
 const require = createRequire(path.join(modules, "x.js"));
-const major = Number(process.versions.node.split(".")[0]);
 // The SDK that is installed wants Node.js 20.
 const skip = major < 20 && "the AWS SDK does not start on this version";
 

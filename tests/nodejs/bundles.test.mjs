@@ -6,10 +6,9 @@ import test from "node:test";
 import * as brokers from "./stage/brokers.mjs";
 import * as databases from "./stage/databases.mjs";
 import { bundle, OLD } from "./stage/bundle.mjs";
-import { withFunction } from "./stage/function.mjs";
+import { major, withFunction } from "./stage/function.mjs";
 
 const servers = { ...databases, ...brokers };
-const major = Number(process.versions.node.split(".")[0]);
 
 /** Differences from the patched driver: attribute, or the message of an error -> what it is there and here, and why. */
 const PG = {

@@ -8,10 +8,9 @@ import path from "node:path";
 import test from "node:test";
 import * as brokers from "./stage/brokers.mjs";
 import * as databases from "./stage/databases.mjs";
-import { listen, modules, withFunction } from "./stage/function.mjs";
+import { listen, major, modules, node, withFunction } from "./stage/function.mjs";
 
 const servers = { ...brokers, ...databases };
-const major = Number(process.versions.node.split(".")[0]);
 
 /** Why the agent does not carry an attribute that the instrumentation carries. */
 const LEFT_OUT = {
@@ -130,7 +129,7 @@ function contrib({ source, kind = 3, made, instrumentations = {} }, port, writte
   );
   const env = { PATH: process.env.PATH, OTEL_SEMCONV_STABILITY_OPT_IN: "http,database" };
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, ["main.js"], { cwd: folder, env }, (error, stdout, stderr) => {
+    execFile(node, ["main.js"], { cwd: folder, env }, (error, stdout, stderr) => {
       fs.rmSync(folder, { recursive: true, force: true });
       written(stdout);
       if (error) reject(new Error(stderr || String(error)));

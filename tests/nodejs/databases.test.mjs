@@ -5,10 +5,9 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import test from "node:test";
 import * as servers from "./stage/databases.mjs";
-import { modules, withFunction } from "./stage/function.mjs";
+import { major, modules, withFunction } from "./stage/function.mjs";
 
 const require = createRequire(path.join(modules, "x.js"));
-const major = Number(process.versions.node.split(".")[0]);
 
 /** server, source, statements as (span name, whether it fails), what the first span must hold, first Node.js of the driver */
 const CASES = {

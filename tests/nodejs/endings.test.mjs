@@ -38,7 +38,7 @@ for (const runtime of ["native", "native3"]) {
       async (run) => {
         // The older client answers for the handler when there is nothing left to wait for.
         if (runtime === "native3") await run.frames.done(1);
-        else await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+        else await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
         assert.equal(run.frames.started.length, 1);
         assert.equal(run.frames.ended.length, runtime === "native3" ? 1 : 0);
       },
@@ -69,21 +69,21 @@ for (const waits of [true, false]) {
     ));
 }
 
-test("A-43: the pipe ends with the function's process, whatever that has started", () =>
+test("A-43: the connection ends with the function's process, whatever that has started", () =>
   withFunction(
     `exports.handler = () => {
        const left = require("child_process").spawn("sleep", ["60"], { detached: true, stdio: "ignore" });
-       console.log("left " + left.pid + ", pipe " + process.env.OTEL_XRAY_AGENT_PIPE);
+       console.log("left " + left.pid + ", file " + process.env.OTEL_XRAY_AGENT_FD);
        process.kill(process.pid, "SIGKILL");
      };`,
     {},
     async (run) => {
       run.put({});
       await run.exited;
-      const [, left, pipe] = /left (\d+), pipe (\w+)/.exec(run.output());
+      const [, left, file] = /left (\d+), file (\w+)/.exec(run.output());
       try {
-        assert.equal(pipe, "undefined");
-        await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+        assert.equal(file, "undefined");
+        await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
         assert.equal(run.frames.started.length, 1);
       } finally {
         process.kill(Number(left));
@@ -99,7 +99,7 @@ test("spans of the function's own that have ended are not lost with process.exit
     async (run) => {
       run.put({});
       assert.equal((await run.exited).code, 0);
-      await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+      await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
       assert.equal(run.frames.named("before").parentId, run.frames.started[0].spanId);
     },
   ));
@@ -124,7 +124,7 @@ test("a worker thread's calls are its own, and its end is not the function's", a
         await run.frames.done(1);
         const calls = run.frames.ended.filter((span) => span.name === "GET");
         assert.deepEqual(calls.map((span) => span.attributes["url.full"]), [`http://${address}/main`]);
-        assert.equal(run.frames.claims, 1);
+        assert.equal(run.frames.connections, 1);
       },
     );
     assert.deepEqual(paths.slice(2), [["/worker", false], ["/main", true]]);

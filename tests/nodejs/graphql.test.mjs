@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { withFunction } from "./stage/function.mjs";
+import { major, withFunction } from "./stage/function.mjs";
 
 const SCHEMA = `const schema = buildSchema("type Query { item(id: Int, name: String): String fails: String later: String } type Mutation { add(name: String): String }");
   const tick = () => new Promise((go) => setImmediate(go));
@@ -46,7 +46,7 @@ for (const [name, sources] of Object.entries(FORMS))
       assert.doesNotMatch(run.output(), /\[otel-xray\]/);
     }));
 
-test("operations through Apollo Server", { skip: Number(process.versions.node.split(".")[0]) < 20 }, () =>
+test("operations through Apollo Server", { skip: major < 20 }, () =>
   withFunction(
     `const { ApolloServer } = require("@apollo/server");
      const server = new ApolloServer({ typeDefs: "type Query { item: String fails: String }", resolvers: { Query: { item: () => "ok", fails: () => { throw new RangeError("out of stock"); } } } });

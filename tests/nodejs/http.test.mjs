@@ -4,9 +4,8 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import test from "node:test";
-import { listen, TRACE, withFunction } from "./stage/function.mjs";
+import { TRACE, listen, major, withFunction } from "./stage/function.mjs";
 
-const major = Number(process.versions.node.split(".")[0]);
 
 /** A server that answers by path and keeps the headers it was sent. */
 async function withServer(use) {

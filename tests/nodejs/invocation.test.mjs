@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Frame } from "./stage/pipe.mjs";
+import { Frame } from "./stage/frames.mjs";
 import { ARN, PARENT, RUNTIMES, TRACE, listen, withFunction } from "./stage/function.mjs";
 
 for (const runtime of Object.keys(RUNTIMES)) {
@@ -32,7 +32,7 @@ for (const runtime of Object.keys(RUNTIMES)) {
         run.frames.all.map((frame) => frame.kind),
         [Frame.hello, Frame.invoke, Frame.start, Frame.end, Frame.done, Frame.invoke, Frame.start, Frame.end, Frame.done],
       );
-      assert.equal(run.frames.claims, 1);
+      assert.equal(run.frames.connections, 1);
     }));
 }
 
@@ -198,11 +198,11 @@ for (const [runtime, inPieces] of [["fetch", false], ["socket", false], ["fetch"
     ));
 }
 
-test("process.exit in the handler ends the pipe with the span still open", () =>
+test("process.exit in the handler ends the connection with the span still open", () =>
   withFunction("exports.handler = () => { process.exit(3); };", {}, async (run) => {
     run.put({});
     assert.equal((await run.exited).code, 3);
-    await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+    await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
     assert.equal(run.frames.started.length, 1);
     assert.equal(run.frames.ended.length, 0);
     assert.equal(run.frames.of(Frame.done).length, 0);
@@ -215,7 +215,7 @@ test("an uncaught exception and an unhandled rejection leave as without the laye
         const answer = await run.invoke();
         const { code } = await run.exited;
         if (layer) {
-          await run.frames.until(() => run.frames.closed === 1, "the end of the pipe");
+          await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
           assert.equal(run.frames.ended.length, 1);
           assert.equal(run.frames.ended[0].status, 2);
         }
@@ -245,7 +245,7 @@ test("the function sees no sign of the agent, and its processes do not get it", 
       assert.deepEqual(seen.forked, []);
       assert.equal(seen.exit, 0);
       await run.frames.done(1);
-      assert.equal(run.frames.claims, 1, "the worker claims no pipe");
+      assert.equal(run.frames.connections, 1, "the worker has none");
     },
   ));
 

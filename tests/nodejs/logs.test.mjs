@@ -2,9 +2,8 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { withFunction } from "./stage/function.mjs";
+import { major, withFunction } from "./stage/function.mjs";
 
-const major = Number(process.versions.node.split(".")[0]);
 const ON = { OTEL_XRAY_LOG_TRACE_IDS: "true" };
 
 /** Runs the handler, gives the lines it wrote and its span. */

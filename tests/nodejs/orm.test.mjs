@@ -3,9 +3,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import * as servers from "./stage/databases.mjs";
-import { withFunction } from "./stage/function.mjs";
+import { major, withFunction } from "./stage/function.mjs";
 
-const major = Number(process.versions.node.split(".")[0]);
 
 /** server, source; each handler reads `items` once and fails once */
 const CASES = {

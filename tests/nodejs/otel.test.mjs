@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import test from "node:test";
 import { listen, modules, TRACE, withFunction } from "./stage/function.mjs";
-import { Frame } from "./stage/pipe.mjs";
+import { Frame } from "./stage/frames.mjs";
 
 const require = createRequire(path.join(modules, "x.js"));
 

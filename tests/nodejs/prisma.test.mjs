@@ -4,10 +4,9 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { bundle } from "./stage/bundle.mjs";
 import * as servers from "./stage/databases.mjs";
-import { withFunction } from "./stage/function.mjs";
+import { major, withFunction } from "./stage/function.mjs";
 import { CLIENT } from "./stage/prisma.mjs";
 
-const major = Number(process.versions.node.split(".")[0]);
 
 const SOURCE = `${CLIENT}
   export const handler = async ({ port }) => {

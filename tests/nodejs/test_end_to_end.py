@@ -183,3 +183,70 @@ def test_l_8_28_a_worker_thread_that_ends_takes_its_invocation_with_it(tmp_path:
     assert exception["type"] == "Runtime.ExitError"
     assert exception["message"] == "the runtime exited before this was finished"
     assert handler["end_time"] - handler["start_time"] < 1
+
+
+LOOK = """
+const { execFileSync } = require("node:child_process");
+const fs = require("node:fs");
+const path = require("node:path");
+const name = process.env.OTEL_XRAY_AGENT_SOCKET;
+const own = process.env.TMPDIR;
+
+// Environments of one machine share the real /tmp: there the name of the socket tells what is theirs.
+const entries = () => [
+  ...fs.readdirSync("/tmp").filter((entry) => entry.includes(name)).map((entry) => path.join("/tmp", entry)),
+  ...fs.readdirSync(own).map((entry) => path.join(own, entry)),
+];
+const kind = (entry) => {
+  const stat = fs.lstatSync(entry);
+  return stat.isFile() ? "file" : stat.isDirectory() ? "folder" : "something else";
+};
+const look = () => {
+  const found = entries().map((entry) => [path.basename(entry), kind(entry)]);
+  for (const entry of entries()) if (!fs.statSync(entry).isDirectory()) fs.readFileSync(entry);
+  return found;
+};
+const linkOf = (file) => {
+  try {
+    return fs.readlinkSync("/proc/self/fd/" + file);
+  } catch {
+    return undefined;
+  }
+};
+const atStart = look();
+
+exports.handler = async () => {
+  fs.writeFileSync(path.join(own, "own"), "the function's");
+  const child = String(execFileSync("sh", ["-c", `cat ${own}/* && ls -l /proc/self/fd`]));
+  const links = Array.from({ length: 13 }, (_, index) => linkOf(index + 3));
+  const left = links.filter((link) => link?.startsWith("socket:"));
+  return { name, atStart, now: look(), left: left.length, inherited: left.filter((link) => child.includes(link)) };
+};
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "managed"),
+    [(version, managed) for version in VERSIONS for managed in (False, True) if version >= 22 or not managed],
+)
+def test_p1_a_function_that_reads_all_of_tmp_finds_its_own_files_and_nothing_else(
+    version: int, managed: bool, tmp_path: Path
+) -> None:
+    function, scratch = tmp_path / "function", tmp_path / "scratch"
+    function.mkdir()
+    scratch.mkdir()
+    (function / "app.js").write_text(LOOK)
+    layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
+    variables = {"AWS_LAMBDA_NODEJS_WORKER_COUNT": "2"} if managed else {}
+    command = local_lambda.nodejs_command(layer, variables, [local_lambda.EVENT] * 3, function, scratch, version)
+    result = local_lambda.invoke_json([*command, "--timeout", "5", *(["--instances", "1"] if managed else [])])
+    for one in result["invocations"]:
+        seen = one["payload"]
+        name = seen.pop("name")
+        # The second worker of an instance starts when the first has had an invocation.
+        assert [entry for entry in seen.pop("atStart") if entry != ["own", "file"]] == []
+        # What the launcher has left is the function's process's alone; worker threads connect by themselves.
+        assert seen == {"now": [["own", "file"]], "left": 0 if managed else 1, "inherited": []}
+        assert list(Path("/tmp").glob(f"*{name}*")) == []
+    accounting = result["accounting"][-1]
+    assert accounting["received"] == accounting["sent"] == 3

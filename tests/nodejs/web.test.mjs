@@ -3,9 +3,8 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { HEADER, withFunction } from "./stage/function.mjs";
+import { HEADER, major, withFunction } from "./stage/function.mjs";
 
-const major = Number(process.versions.node.split(".")[0]);
 
 /** A request as an HTTP API sends it (payload 2.0); `routeKey` is the route that the API knows. */
 const request = (path, { method = "GET", routeKey = "$default" } = {}) => ({

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import BOUND_S
 from stage import LAUNCHER, WRAPPER
 
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], os.getpid(), dict(os.environ)]))"
@@ -93,45 +94,95 @@ def test_a_41_node_gets_the_agent_in_its_arguments(opt: Path) -> None:
 
 
 @pytest.fixture
-def pipe() -> Iterator[Path]:
-    path = Path(f"/tmp/.otel-xray-test-{os.getpid()}")
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    yield path
-    os.close(reader)
-    path.unlink(missing_ok=True)
+def extension() -> Iterator[socket.socket]:
+    """Listens in the extension's place."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(f"\0otel-xray-test-{os.getpid()}")
+        listener.listen()
+        listener.settimeout(BOUND_S)
+        yield listener
+
+
+def node_that_shows_its_files(opt: Path, name: str) -> list[str]:
+    """A command that prints the variable, and the numbers and targets of the open sockets behind it."""
+    agent = opt / "otel-xray" / "nodejs" / "main.js"
+    agent.parent.mkdir(parents=True)
+    agent.touch()
+    program = opt / name
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os\n"
+        "def is_socket(number):\n"
+        "    try:\n"
+        "        return os.readlink(f'/proc/self/fd/{number}').startswith('socket:')\n"
+        "    except FileNotFoundError:\n"
+        "        return False\n"
+        "sockets = {number: os.get_blocking(number) for number in range(3, 64) if is_socket(number)}\n"
+        "print(json.dumps([os.environ.get('OTEL_XRAY_AGENT_FD'), sockets]))\n"
+    )
+    program.chmod(0o755)
+    return [str(opt / "otel-instrument"), str(program)]
 
 
 @pytest.mark.parametrize(
-    ("name", "variables", "is_claimed"),
+    ("name", "variables", "is_connected"),
     [
         ("node", {}, True),
+        ("node", {"AWS_LAMBDA_MAX_CONCURRENCY": ""}, True),
         ("node", {"AWS_LAMBDA_MAX_CONCURRENCY": "8"}, False),
         ("node", {"OTEL_XRAY_ENABLED": "off"}, False),
         ("ruby", {}, False),
     ],
 )
-def test_a_43_node_gets_a_pipe_that_is_claimed(
-    opt: Path, pipe: Path, name: str, variables: dict[str, str], is_claimed: bool
+def test_a_43_node_is_left_a_connection_that_does_not_block(
+    opt: Path, extension: socket.socket, name: str, variables: dict[str, str], is_connected: bool
 ) -> None:
-    agent = opt / "otel-xray" / "nodejs" / "main.js"
-    agent.parent.mkdir(parents=True)
-    agent.touch()
-    program = opt / name
-    program.write_text('#!/bin/sh\nprintf "$OTEL_XRAY_AGENT_PIPE "; readlink "/proc/self/fd/$OTEL_XRAY_AGENT_PIPE"\n')
-    program.chmod(0o755)
-    claim = [str(opt / "otel-instrument"), str(program)]
-    seen = {"OTEL_XRAY_AGENT_SOCKET": pipe.name.removeprefix("."), "PATH": os.environ["PATH"], **variables}
-    process = subprocess.Popen(claim, env=seen, stdout=subprocess.PIPE, text=True)
-    shown = process.communicate(timeout=30)[0].split()
-    assert pipe.exists() is not is_claimed
-    if is_claimed:
-        assert 3 <= int(shown[0]) <= 15
-        assert shown[1:] == [f"{pipe}.{process.pid}", "(deleted)"]
-        # Where there is none to claim, the agent looks again later.
-        assert subprocess.run(claim, env=seen, capture_output=True, text=True, check=False).stdout.split() == []
+    command = node_that_shows_its_files(opt, name)
+    given = {"OTEL_XRAY_AGENT_SOCKET": extension.getsockname()[1:].decode(), **variables}
+    process = subprocess.Popen(command, env=given, stdout=subprocess.PIPE)
+    variable, sockets = json.loads(process.communicate(timeout=BOUND_S)[0])
+    extension.setblocking(is_connected)
+    if is_connected:
+        assert 3 <= int(variable) <= 15, "Node.js hides files of these numbers from the processes it starts"
+        assert sockets == {variable: False}
+        connection, _ = extension.accept()
+        with connection:
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            assert int.from_bytes(peer[:4], sys.byteorder) == process.pid
+            assert connection.recv(1) == b"", "nothing was said, and it ends with the process"
     else:
-        assert shown == []
+        assert (variable, sockets) == (None, {})
+        with pytest.raises(BlockingIOError):
+            extension.accept()
+
+
+def test_a_43_where_nobody_listens_node_gets_no_number_not_even_the_users(opt: Path) -> None:
+    command = node_that_shows_its_files(opt, "node")
+    given = {"OTEL_XRAY_AGENT_SOCKET": f"otel-xray-nobody-{os.getpid()}", "OTEL_XRAY_AGENT_FD": "1"}
+    for more in ({}, {"AWS_LAMBDA_MAX_CONCURRENCY": "8"}):
+        done = subprocess.run(command, env=given | more, capture_output=True, check=True)
+        assert json.loads(done.stdout) == [None, {}]
+
+
+def test_a_connection_that_node_would_not_hide_is_not_left(opt: Path, extension: socket.socket) -> None:
+    command = node_that_shows_its_files(opt, "node")
+    given = {"OTEL_XRAY_AGENT_SOCKET": extension.getsockname()[1:].decode()}
+    take = "import os, sys\nfor number in range(3, 16): os.dup2(0, number)\nos.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", take, *command], env=given, stdout=subprocess.PIPE, check=True)
+    assert json.loads(done.stdout) == [None, {}]
+
+
+def test_the_name_of_the_socket_makes_no_path(opt: Path) -> None:
+    folder = Path(f"/tmp/.otel-xray-test-{os.getpid()}")
+    folder.mkdir()
+    try:
+        (folder / "file").write_text("the user's")
+        command = node_that_shows_its_files(opt, "node")
+        given = {"OTEL_XRAY_AGENT_SOCKET": f"{folder.name[1:]}/file"}
+        subprocess.run(command, env=given, stdout=subprocess.DEVNULL, check=True)
+        assert [path.read_text() for path in folder.iterdir()] == ["the user's"]
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_program_without_a_path_is_searched(opt: Path) -> None:
@@ -181,7 +232,6 @@ LAMBDAS = {
         ({"OTEL_XRAY_DAEMON": "off"}, ""),
         ({"OTEL_XRAY_DAEMON": "off", **LAMBDAS}, "192.0.2.1:2000"),
         ({"OTEL_XRAY_DAEMON": "127.0.0.2:PORT"}, ""),
-        ({"OTEL_XRAY_DAEMON": "0.0.0.0:PORT"}, ""),
         ({"OTEL_XRAY_DAEMON": "[::1]:PORT"}, ""),
         ({"OTEL_XRAY_ENABLED": "False"}, ""),
     ],

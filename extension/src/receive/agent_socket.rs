@@ -46,8 +46,10 @@ pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Se
         let mut stream = stream;
         tokio::spawn(async move {
             let connection = Connection(number);
+            // Node.js' is that of the launcher, which has become Node.js.
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-            read_frames(&mut stream, connection, &out, &log).await;
+            let writer = read_frames(&mut stream, connection, &out, &log).await;
+            let pid = pid.filter(|_| writer == Writer::Process);
             let _ = out.send(Received::Closed(connection, Fate::of(pid))).await;
             drop(place);
         });
@@ -69,31 +71,43 @@ pub fn own_uid() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
 }
 
-/// Reads frames until the stream is at its end, and tells the process that has said hello. Not generic: one
-/// copy of it is enough for sockets and pipes.
-pub(super) async fn read_frames(
-    stream: &mut (dyn AsyncRead + Send + Unpin),
+/// Whose end the end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Process,
+    /// One that has said hello again without its process, which lives on (L-8.28).
+    Thread,
+}
+
+/// Reads frames until the stream is at its end, and tells who has written them.
+async fn read_frames(
+    stream: &mut (impl AsyncRead + Unpin),
     connection: Connection,
     out: &mpsc::Sender<Received>,
     log: &Log,
-) -> Option<i32> {
-    let mut pid = None;
+) -> Writer {
+    let mut writer = Writer::Process;
+    let mut has_said_hello = false;
     let mut decoder = Decoder::default();
     loop {
         decoder.buffer().reserve(READ_BYTES);
         match stream.read_buf(decoder.buffer()).await {
-            Ok(0) | Err(_) => return pid,
+            Ok(0) | Err(_) => return writer,
             Ok(_) => {}
         }
         while let Some(frame) = decoder.next_frame() {
             match &frame {
-                Ok(Frame::Hello(hello)) => pid = i32::try_from(hello.pid).ok().filter(|pid| *pid > 0),
+                Ok(Frame::Hello(hello)) => {
+                    let is_thread = has_said_hello && hello.pid == 0;
+                    writer = if is_thread { Writer::Thread } else { Writer::Process };
+                    has_said_hello = true;
+                }
                 Ok(_) => {}
                 Err(error) => log.once("agent-frame", Level::Warn, format_args!("from the agent: {error}")),
             }
             let received = Received::of_frame(connection, frame);
             if out.send(received).await.is_err() {
-                return pid;
+                return writer;
             }
         }
     }
@@ -138,7 +152,8 @@ mod tests {
     async fn l_8_28_a_thread_that_ends_says_hello_without_its_process() {
         let (out, mut received) = mpsc::channel(16);
         let own = format!("{{\"pid\":{}}}", std::process::id());
-        for (hellos, pid) in [(vec![&*own], Some(std::process::id())), (vec![&*own, "{\"pid\":0}"], None)] {
+        for (hellos, writer) in [(vec![&*own], Writer::Process), (vec![&*own, "{\"pid\":0}"], Writer::Thread)]
+        {
             let bytes: Vec<u8> = hellos
                 .iter()
                 .flat_map(|hello| {
@@ -147,11 +162,46 @@ mod tests {
                 .collect();
             let log = test_log::capture(Level::Debug).0;
             let told = read_frames(&mut &bytes[..], Connection(0), &out, &log).await;
-            assert_eq!(told.map(i32::cast_unsigned), pid);
+            assert_eq!(told, writer);
             for _ in hellos {
                 assert!(matches!(received.recv().await, Some(Received::Hello(..))));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_43_a_connection_without_a_word_holds_up_nobody() {
+        let name = format!("otel-xray-test-{}-silent", std::process::id());
+        let (out, mut received) = mpsc::channel(16);
+        let (log, lines) = test_log::capture(Level::Debug);
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let silent = connect(&name);
+        let mut agent = connect(&name);
+        agent.write_all(b"\x01\x02\0\0\0{}").await.unwrap();
+        assert!(matches!(received.recv().await, Some(Received::Hello(Connection(1), _))));
+        drop(silent);
+        assert!(matches!(received.recv().await, Some(Received::Closed(Connection(0), _))));
+        agent.write_all(b"\x01\x02\0\0\0{}").await.unwrap();
+        assert!(matches!(received.recv().await, Some(Received::Hello(Connection(1), _))));
+        assert!(lines.lock().unwrap().is_empty());
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn l_8_27_all_of_many_that_connect_at_once_are_read() {
+        let name = format!("otel-xray-test-{}-many", std::process::id());
+        let (out, mut received) = mpsc::channel(16);
+        let (log, lines) = test_log::capture(Level::Debug);
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let mut agents: Vec<UnixStream> = (0..MAX_CONNECTIONS).map(|_| connect(&name)).collect();
+        for agent in &mut agents {
+            agent.write_all(b"\x01\x02\0\0\0{}").await.unwrap();
+        }
+        for _ in 0..MAX_CONNECTIONS {
+            assert!(matches!(received.recv().await, Some(Received::Hello(..))));
+        }
+        assert!(lines.lock().unwrap().is_empty());
+        server.abort();
     }
 
     #[tokio::test]

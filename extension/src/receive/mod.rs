@@ -1,7 +1,6 @@
 //! What reaches the extension, turned into values: frames on the agent socket, OTLP over HTTP, datagrams of X-Ray SDKs,
 //! the platform's telemetry.
 
-pub mod agent_fifo;
 pub mod agent_socket;
 pub mod daemon_tcp;
 pub mod daemon_udp;

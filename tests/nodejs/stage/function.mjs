@@ -1,13 +1,13 @@
 // A function as Lambda would run it: a Runtime API, the runtime client, the layer, and a reader of frames.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import * as fs from "node:fs";
 import http from "node:http";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { Frames } from "./pipe.mjs";
+import { Frames } from "./frames.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
@@ -15,6 +15,11 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 export const tools = process.env.OTEL_XRAY_NODE_TEST;
 export const modules = path.join(tools, "node_modules");
 const agent = process.env.OTEL_XRAY_NODE_AGENT;
+
+/** The Node.js that functions run on. The tests themselves run on one that can listen on abstract sockets. */
+export const node = process.env.OTEL_XRAY_NODE;
+export const version = execFileSync(node, ["--version"], { encoding: "utf8" }).trim().slice(1);
+export const major = Number(version.split(".")[0]);
 
 export const TRACE = "5759e988bd862e3fe1be46a994272793";
 export const PARENT = "53995c3f42cd8ad8";
@@ -126,7 +131,7 @@ export async function withFunction(sources, options, use) {
   fs.cpSync(agent, path.join(opt, "otel-xray", "nodejs"), { recursive: true });
   fs.copyFileSync(process.env.OTEL_XRAY_LAUNCHER, path.join(opt, "otel-instrument"));
   const name = `otel-xray-test-${randomUUID()}`;
-  const frames = listening ? new Frames(`/tmp/.${name}`) : undefined;
+  const frames = listening ? await new Frames().listen(name) : undefined;
   const api = new RuntimeApi();
   api.inPieces = options.inPieces ?? false;
   const { address, close } = await listen((request, response) => api.handle(request, response));
@@ -139,7 +144,7 @@ export async function withFunction(sources, options, use) {
     AWS_REGION: "eu-west-1",
     AWS_ACCESS_KEY_ID: "AKIDEXAMPLE",
     AWS_SECRET_ACCESS_KEY: "secret",
-    AWS_EXECUTION_ENV: `AWS_Lambda_nodejs${process.versions.node.split(".")[0]}.x`,
+    AWS_EXECUTION_ENV: `AWS_Lambda_nodejs${major}.x`,
     AWS_LAMBDA_LOG_GROUP_NAME: "/aws/lambda/shop",
     AWS_LAMBDA_LOG_STREAM_NAME: "2026/01/01/[7]abc",
     LAMBDA_TASK_ROOT: task,
@@ -150,7 +155,7 @@ export async function withFunction(sources, options, use) {
     ...variables,
   };
   const client = runtime === "renamed" ? renamedClient(path.join(folder, "client")) : RUNTIMES[runtime];
-  const command = [process.execPath, ...(options.nodeArguments ?? []), client, handler, runtime];
+  const command = [node, ...(options.nodeArguments ?? []), client, handler, runtime];
   if (layer) command.unshift(path.join(opt, "otel-instrument"));
   const child = spawn(command[0], command.slice(1), { cwd: task, env: environment, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";

@@ -1,10 +1,10 @@
 //! Whether the extension stands in for the X-Ray daemon, so that an X-Ray SDK can be pointed at it.
 
 use crate::os;
+use crate::settings;
 use crate::text::Text;
 use core::ffi::CStr;
 use core::net::SocketAddrV4;
-use core::str::FromStr;
 
 /// `local_address` of a row in `/proc/net/udp` for `127.0.0.1:2000` is `0100007F:07D0`.
 const ROW_BYTES: usize = 13;
@@ -16,13 +16,8 @@ pub(crate) fn address() -> Option<Text> {
     if is_chosen_by_user() {
         return None;
     }
-    let setting = os::variable(c"OTEL_XRAY_DAEMON").unwrap_or(c"127.0.0.1:2000").to_bytes();
-    let text = match setting.strip_prefix(b"localhost") {
-        Some(port) => Text::of(&[b"127.0.0.1", port])?,
-        None => Text::of(&[setting])?,
-    };
-    let address = SocketAddrV4::from_str(str::from_utf8(text.as_c_str()?.to_bytes()).ok()?).ok()?;
-    (address.ip().is_loopback() && is_listening(address)).then_some(text)
+    let (text, address) = settings::daemon()?;
+    is_listening(address).then_some(text)
 }
 
 /// Whether the address is another one than that which Lambda has set.

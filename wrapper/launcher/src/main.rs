@@ -8,7 +8,8 @@
 
 mod daemon;
 mod os;
-mod pipe;
+mod settings;
+mod socket;
 mod text;
 
 use core::ffi::{CStr, c_char, c_int};
@@ -23,7 +24,7 @@ const PYTHON_HANDLER: &CStr = c"otel_xray.bootstrap.handler";
 extern "C" fn main(count: c_int, first: *const *const c_char) -> c_int {
     // SAFETY: these are what the C library was given.
     let arguments = unsafe { Arguments::new(count, first) };
-    if !is_disabled() {
+    if !settings::is_disabled() {
         let _ = launch(&arguments);
     }
     arguments.become_unchanged(1)
@@ -71,9 +72,7 @@ fn node(arguments: &Arguments, root: &[u8]) -> Option<()> {
     for index in 2..arguments.count() {
         command.push(arguments.get(index)?)?;
     }
-    if let Some(pipe) = pipe::claim() {
-        os::set_variable(c"OTEL_XRAY_AGENT_PIPE", pipe.as_c_str()?)?;
-    }
+    let _ = socket::leave_to_node();
     command.become_it()
 }
 
@@ -103,15 +102,6 @@ fn python(arguments: &Arguments, root: &[u8]) -> Option<()> {
         os::set_variable(c"PYTHONPATH", path.as_c_str()?)?;
     }
     command.become_it()
-}
-
-fn is_disabled() -> bool {
-    let says = |name: &CStr, words: &[&str]| {
-        os::variable(name).is_some_and(|value| {
-            words.iter().any(|word| value.to_bytes().eq_ignore_ascii_case(word.as_bytes()))
-        })
-    };
-    says(c"OTEL_XRAY_ENABLED", &["false", "0", "off", "no"]) || says(c"OTEL_SDK_DISABLED", &["true"])
 }
 
 /// The folder of a file, which is /opt on Lambda.

@@ -119,33 +119,39 @@ pub(crate) fn set_variable(name: &CStr, value: &CStr) -> Option<()> {
     (unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) } == 0).then_some(())
 }
 
+pub(crate) fn remove_variable(name: &CStr) {
+    // SAFETY: a C string. What points at the value still may: it is not freed.
+    unsafe { libc::unsetenv(name.as_ptr()) };
+}
+
 pub(crate) fn is_readable(path: &CStr) -> bool {
     // SAFETY: a C string.
     unsafe { libc::access(path.as_ptr(), libc::R_OK) == 0 }
 }
 
-pub(crate) fn process() -> u32 {
-    // SAFETY: always succeeds.
-    u32::try_from(unsafe { libc::getpid() }).unwrap_or(0)
-}
-
 /// Beyond the standard streams, Node.js hides files of these numbers from the processes it starts, as it does with those it opens.
 const HIDDEN: core::ops::RangeInclusive<u32> = 3..=15;
 
-/// Renames the pipe, opens it for writing, and removes its name. What it becomes inherits the file. None where nobody reads it.
-pub(crate) fn claim_pipe(path: &CStr, claimed: &CStr) -> Option<u32> {
-    // SAFETY: two C strings, and a file that nothing else here knows.
+/// Connects to the abstract socket of this name. What this process becomes inherits the connection, whose writes do not wait.
+/// None where nobody listens.
+pub(crate) fn connect(name: &[u8]) -> Option<u32> {
+    let family = libc::sa_family_t::try_from(libc::AF_UNIX).ok()?;
+    let mut address = libc::sockaddr_un { sun_family: family, sun_path: [0; 108] };
+    // The first byte stays zero: no file is named.
+    for (place, byte) in address.sun_path.iter_mut().skip(1).zip(name) {
+        *place = c_char::from_ne_bytes([*byte]);
+    }
+    let length =
+        core::mem::offset_of!(libc::sockaddr_un, sun_path).checked_add(1)?.checked_add(name.len())?;
+    let length = libc::socklen_t::try_from(length.min(size_of::<libc::sockaddr_un>())).ok()?;
+    // SAFETY: an address of that length, and a socket that nothing else here knows.
     unsafe {
-        if libc::rename(path.as_ptr(), claimed.as_ptr()) != 0 {
-            return None;
-        }
-        let file = libc::open(claimed.as_ptr(), libc::O_WRONLY | libc::O_NONBLOCK);
-        libc::unlink(claimed.as_ptr());
-        let number = u32::try_from(file).ok()?;
-        if HIDDEN.contains(&number) {
+        let socket = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0);
+        let number = u32::try_from(socket).ok()?;
+        if HIDDEN.contains(&number) && libc::connect(socket, (&raw const address).cast(), length) == 0 {
             return Some(number);
         }
-        libc::close(file);
+        libc::close(socket);
         None
     }
 }

@@ -37,8 +37,8 @@ function leaveArguments(): void {
 }
 
 function start(environ: NodeJS.ProcessEnv): void {
-  const pipe = environ.OTEL_XRAY_AGENT_PIPE;
-  delete environ.OTEL_XRAY_AGENT_PIPE;
+  const fd = environ.OTEL_XRAY_AGENT_FD;
+  delete environ.OTEL_XRAY_AGENT_FD;
   const env: NodeJS.ProcessEnv = {};
   for (const name of HELLO_VARIABLES) env[name] = environ[name];
   const hello = {
@@ -49,7 +49,7 @@ function start(environ: NodeJS.ProcessEnv): void {
     pid: process.pid,
     env,
   };
-  const wire = makeWire(`/tmp/.${environ.OTEL_XRAY_AGENT_SOCKET || "otel-xray"}`, JSON.stringify(hello));
+  const wire = makeWire(JSON.stringify(hello));
   const isChosen = CHOICES.some((name) => environ[name]);
   const chosen = isChosen ? chunk("instrumentations").chosen(environ) : { disabled: isLogger, named: [] };
   let recorder: Recorder | undefined;
@@ -67,9 +67,8 @@ function start(environ: NodeJS.ProcessEnv): void {
   };
   const invocation = makeInvocation(agent, environ);
   // During init, so that the extension knows before the first invocation that a done frame will come.
-  if (isManaged) chunk("managed").share(agent, invocation);
-  else if (pipe === undefined) wire.connect();
-  else wire.adopt(Number(pipe));
+  if (isManaged) chunk("managed").share(agent, invocation, environ);
+  else if (fd !== undefined) wire.adopt(Number(fd));
   // Where several run at once, a socket's bytes do not tell whose they are.
   const found = watchConnections(agent, isManaged ? undefined : invocation);
   watchNativeClient(agent, invocation, found);
@@ -85,7 +84,7 @@ function start(environ: NodeJS.ProcessEnv): void {
 const isMainThread = !("disabled" in process.abort);
 
 // A managed instance runs every invocation in one of the runtime client's worker threads, which get the arguments from the main thread.
-const isManaged = process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined;
+const isManaged = Boolean(process.env.AWS_LAMBDA_MAX_CONCURRENCY);
 
 if (process.env.AWS_LAMBDA_RUNTIME_API && (isMainThread || isManaged)) {
   try {

@@ -1,20 +1,21 @@
 /** Managed Instances: invocations run in worker threads of the runtime client, and several at once in each (L-8.26, L-8.27). */
 
 import async_hooks = require("node:async_hooks");
+import net = require("node:net");
 import worker_threads = require("node:worker_threads");
 import { type Agent, guarded } from "./agent";
 import type { Invocation } from "./invocation";
+import { agentSocket } from "./settings";
 import type { Span } from "./span";
 import type { Wire } from "./wire";
+
+export { agentSocket };
 
 /** In the environment that the main thread gives its workers: the process whose runtime client starts them. */
 const MARK = "OTEL_XRAY_RUNTIME_PID";
 
 /** Invocations at once whose frames would be said again on a new connection. */
 const MAX_OPEN = 256;
-
-/** How long a worker that starts waits for its turn to claim a pipe: the others start at the same time. */
-const CLAIM_TRIES = 50;
 
 /**
  * Whether this thread may run invocations. The workers that the runtime client starts from the main thread inherit the mark, and
@@ -58,7 +59,7 @@ function separate<T extends object, N extends keyof T & keyof Scope>(owner: T, n
 }
 
 /** Gives each invocation a state of its own, which the context carries from the runtime client's question for it to its answer. */
-export function share(agent: Agent, invocation: Invocation): void {
+export function share(agent: Agent, invocation: Invocation, environ: NodeJS.ProcessEnv): void {
   const { recorder } = agent;
   separate(agent, ["root", "header"]);
   separate(invocation, ["requestId", "trigger", "failure"]);
@@ -81,6 +82,7 @@ export function share(agent: Agent, invocation: Invocation): void {
   };
   inItsScope(invocation, ["begin", "end", "failing", "settle"]);
   shareWire(agent.wire);
+  connectByItself(agent.wire, agentSocket(environ));
   if (!worker_threads.isMainThread) takeWorker(agent);
 }
 
@@ -117,11 +119,32 @@ function shareWire(wire: Wire): void {
   };
   wire.start = (span) => {
     turn(wire, span);
-    return start.call(wire, span);
+    start.call(wire, span);
   };
   wire.end = (span, now) => {
     turn(wire, span);
     end.call(wire, span, now);
+  };
+}
+
+/** Makes the wire connect where it is asked to: each thread has a connection of its own, so that frames never mix (A-43). */
+function connectByItself(wire: Wire, name: string): void {
+  let socket: net.Socket | undefined;
+  wire.connect = () => {
+    if (wire.fd >= 0) return true;
+    // Connected when this returns, or refused: nothing is looked up, and nothing is waited for.
+    socket = net.connect({ path: `\0${name}` });
+    socket.on("error", () => undefined);
+    // Nothing comes from there. Node.js would also close it at its end, and another file could have its number then.
+    socket.pause();
+    socket.unref();
+    const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } };
+    wire.adopt(handle?.fd ?? -1);
+    if (wire.fd < 0) socket.destroy();
+    return wire.fd >= 0;
+  };
+  wire.close = () => {
+    socket?.destroy();
   };
 }
 
@@ -131,7 +154,9 @@ let said: Scope | undefined;
 /** Where several invocations of one trace run, the last invoke frame tells which of them what follows is of. */
 function turn(wire: Wire, span: Span): void {
   const scope = begun.get(span) ?? scopes.getStore();
-  if (scope?.invocation === undefined || scope === said || !open.has(scope)) return;
+  if (scope?.invocation === undefined || !open.has(scope)) return;
+  // While nothing is taken, the frame that was said may be lost.
+  if (scope === said && !wire.isStalled) return;
   const traceId = scope.header?.traceId;
   for (const other of open) {
     if (other === scope || other.header?.traceId !== traceId) continue;
@@ -143,9 +168,7 @@ function turn(wire: Wire, span: Span): void {
 
 function takeWorker(agent: Agent): void {
   const { wire } = agent;
-  wire.claimed += `.${worker_threads.threadId}`;
-  const pause = new Int32Array(new SharedArrayBuffer(4));
-  for (let tries = 0; !wire.connect() && tries < CLAIM_TRIES; tries++) Atomics.wait(pause, 0, 0, 1);
+  wire.connect();
   process.once("exit", () => {
     guarded(agent, "the end of a worker", () => {
       wire.flush();

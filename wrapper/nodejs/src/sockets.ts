@@ -19,7 +19,7 @@ export interface Watched {
 }
 
 /** Managed Instances run several invocations at once. */
-const SEVERAL = process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined;
+const SEVERAL = Boolean(process.env.AWS_LAMBDA_MAX_CONCURRENCY);
 
 type Part = "sockets_amqp" | "sockets_kafka" | "sockets_mongodb" | "sockets_mysql" | "sockets_postgres" | "sockets_redis";
 

@@ -1,15 +1,15 @@
-/** The local protocol: frames, and the pipe they go to. Writes are synchronous and never wait for an answer. */
+/** The local protocol: frames, and the socket they go to. Writes are synchronous and never wait for an answer. */
 
 import fs = require("node:fs");
-import { monotonicUs } from "./clock";
 import { append, byte, clear, closeFrame, encode, openFrame, raw, sized, uint32, uint64, written, writtenBytes } from "./encoder";
 import type { Span } from "./span";
 
 const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5 } as const;
 
 const MAX_PAYLOAD_BYTES = 1_048_576;
-/** The longest a write may hold the function. Past it the spans of the write are lost, and counted. */
-const WRITE_LIMIT_US = 50_000;
+/** How often a write that finds no room is tried again, a millisecond later. Behind that its spans are lost, and counted. */
+const WRITE_TRIES = 50;
+const HEAD_BYTES = 5;
 /** Local spans, and bytes of them, that wait for the next write. */
 const MAX_WAITING = 64;
 const MAX_WAITING_BYTES = 65_536;
@@ -27,21 +27,22 @@ export const complain = (key: string, message: string): void => {
   }
 };
 
-/** A pipe that is claimed when there is something to say, and another one after a failure. */
+/** A connection that does not block. The launcher has opened it, or this thread does. */
 export interface Wire {
-  readonly path: string;
   readonly hello: string;
-  /** What the pipe is called while it is being claimed. */
-  claimed: string;
   fd: number;
+  /** What is left of a frame that has been cut: it goes first. */
+  rest: Uint8Array | undefined;
+  /** The extension has taken nothing for a while: this invocation does not wait for it again. */
+  isStalled: boolean;
   /** Complete spans in the encoder's buffer, where they wait for the next write. */
   waiting: number;
   spansDropped: number;
   /** The invoke frame of the running invocation, said again on a new connection. */
   invocation: Uint8Array | undefined;
-  /** Takes over a pipe that has been claimed for this process. */
+  /** Takes over an open connection, and says hello. */
   adopt: (fd: number) => void;
-  /** Whether there is a connection, after trying to have one. Without an extension there is nothing to claim. */
+  /** Whether there is a connection, after trying to have one. */
   connect: () => boolean;
   /** Says hello, and what runs. */
   introduce: (hello: string) => void;
@@ -50,7 +51,7 @@ export interface Wire {
   /** Announces an invocation and its open handler span. False when nobody listens. */
   begin: (requestId: string, traceHeader: string, deadlineMs: number, span: Span) => boolean;
   /** Announces an open span. */
-  start: (span: Span) => boolean;
+  start: (span: Span) => void;
   /** Writes a complete span. A local one may wait for the next write. */
   end: (span: Span, now: boolean) => void;
   /** Writes the local spans that wait. */
@@ -58,14 +59,15 @@ export interface Wire {
   /** Says that the invocation is over and everything has been written. */
   done: (requestId: string, raised: boolean) => void;
   disconnect: () => void;
+  close: (fd: number) => void;
 }
 
-export function makeWire(path: string, hello: string): Wire {
+export function makeWire(hello: string): Wire {
   return {
-    path,
     hello,
-    claimed: `${path}.${process.pid}`,
     fd: -1,
+    rest: undefined,
+    isStalled: false,
     waiting: 0,
     spansDropped: 0,
     invocation: undefined,
@@ -79,6 +81,7 @@ export function makeWire(path: string, hello: string): Wire {
     flush,
     done,
     disconnect,
+    close: fs.closeSync,
   };
 }
 
@@ -91,36 +94,29 @@ function adopt(this: Wire, fd: number): void {
   }
 }
 
+/** One that is lost stays lost: the extension is gone, and Lambda ends the environment. */
 const connect = function (this: Wire): boolean {
-  if (this.fd >= 0) return true;
-  const { claimed } = this;
-  try {
-    // Whoever renames it has it alone, so that frames never mix and its end is the end of this process.
-    fs.renameSync(this.path, claimed);
-    this.fd = fs.openSync(claimed, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
-    fs.unlinkSync(claimed);
-    this.introduce(this.hello);
-  } catch {
-    this.disconnect();
-  }
   return this.fd >= 0;
 };
 
 function introduce(this: Wire, text: string): void {
-  const { fd, invocation } = this;
   const start = writtenBytes();
   openFrame(Frame.Hello);
   raw(text);
   closeFrame();
+  if (this.invocation !== undefined) append(this.invocation);
+  const data = written();
   const end = writtenBytes();
   clear(start);
-  write(fd, written(), start, end);
-  if (invocation !== undefined) write(fd, invocation, 0, invocation.length);
+  const at = write(this, data, start, end);
+  // Nothing that follows would be understood without it.
+  if (at < end) keep(this, data.slice(at, end));
 }
 
 function begin(this: Wire, requestId: string, traceHeader: string, deadlineMs: number, span: Span): boolean {
   this.invocation = undefined;
   if (this.fd < 0 && !this.connect()) return false;
+  this.isStalled = false;
   const start = writtenBytes();
   openFrame(Frame.Invoke);
   uint64(deadlineMs);
@@ -128,7 +124,10 @@ function begin(this: Wire, requestId: string, traceHeader: string, deadlineMs: n
   raw(traceHeader);
   closeFrame();
   this.invocation = written().slice(start, writtenBytes());
-  return this.start(span);
+  spanFrame(Frame.Start, span);
+  const isTold = send(this) > start;
+  if (!isTold) this.spansDropped++;
+  return isTold;
 }
 
 /** Gives the bytes of its payload; less than none where a value of the function's own has refused to be read. */
@@ -143,9 +142,9 @@ function spanFrame(kind: number, span: Span): number {
   return closeFrame();
 }
 
-function start(this: Wire, span: Span): boolean {
+function start(this: Wire, span: Span): void {
   spanFrame(Frame.Start, span);
-  return send(this);
+  send(this);
 }
 
 function end(this: Wire, span: Span, now: boolean): void {
@@ -165,56 +164,93 @@ const flush = function (this: Wire): void {
 };
 
 function done(this: Wire, requestId: string, raised: boolean): void {
+  const start = writtenBytes();
   openFrame(Frame.Done);
   byte(raised ? 1 : 0);
   uint32(Math.min(this.spansDropped, 0xffff_ffff));
   raw(requestId);
   closeFrame();
-  if (send(this)) this.spansDropped = 0;
+  const { spansDropped } = this;
+  if (send(this) > start) this.spansDropped -= spansDropped;
   this.invocation = undefined;
 }
 
-/** Writes what is in the encoder's buffer. A failure costs the connection, and counts. */
-function send(wire: Wire): boolean {
-  const { waiting } = wire;
+/** Writes what is in the encoder's buffer, and gives how much of it is on its way. */
+function send(wire: Wire): number {
+  const end = writtenBytes();
   wire.waiting = 0;
+  let at = 0;
   try {
     if (wire.fd < 0 && !wire.connect()) throw new Error("the extension is not listening");
-    write(wire.fd, written(), 0, writtenBytes());
-    return true;
+    at = write(wire, written(), 0, end);
+    if (at < end) lose(wire, at, end);
   } catch (error) {
-    wire.spansDropped += waiting;
     wire.disconnect();
-    complain("wire", `spans could not be handed to the extension and are lost: ${String(error)}`);
-    return false;
-  } finally {
-    clear();
+    at = 0;
+    lose(wire, at, end, error);
   }
+  clear();
+  return at;
 }
 
-function write(fd: number, data: Uint8Array, start: number, end: number): void {
+/** Gives where it has stopped: at the end, unless the extension takes no more. */
+function write(wire: Wire, data: Uint8Array, start: number, end: number): number {
+  if (wire.rest !== undefined && !isRestWritten(wire, wire.rest)) return start;
   let at = start;
-  let giveUpAt = 0;
+  let tries = 0;
   while (at < end) {
     try {
-      at += fs.writeSync(fd, data, at, end - at);
+      at += fs.writeSync(wire.fd, data, at, end - at);
     } catch (error) {
-      giveUpAt ||= monotonicUs() + WRITE_LIMIT_US;
-      waitForRoom(error as NodeJS.ErrnoException, giveUpAt);
+      if (!mayTryAgain(wire, error as NodeJS.ErrnoException, tries++)) return at;
     }
   }
+  wire.isStalled = false;
+  return at;
 }
 
-/** The pipe is full: the extension needs the processor for a moment. */
-const waitForRoom = (error: NodeJS.ErrnoException, giveUpAtUs: number): void => {
-  if (error.code !== "EAGAIN" || monotonicUs() >= giveUpAtUs) throw error;
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+const isRestWritten = (wire: Wire, rest: Uint8Array): boolean => {
+  wire.rest = undefined;
+  const at = write(wire, rest, 0, rest.length);
+  if (at < rest.length) wire.rest = rest.subarray(at);
+  return wire.rest === undefined;
+};
+
+/** Waits for a moment: the extension may need the processor. */
+const mayTryAgain = (wire: Wire, error: NodeJS.ErrnoException, tries: number): boolean => {
+  if (error.code !== "EAGAIN") throw error;
+  wire.isStalled ||= tries >= WRITE_TRIES;
+  if (!wire.isStalled) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  return !wire.isStalled;
+};
+
+/** Of the frames that have found no room the one that is cut goes on with the next write; the spans of the others are lost. */
+const lose = (wire: Wire, at: number, end: number, error?: unknown): void => {
+  const data = written();
+  let isLost = false;
+  for (let frame = 0, next = 0; frame < end; frame = next) {
+    next = frame + HEAD_BYTES + new DataView(data.buffer).getUint32(frame + 1, true);
+    if (frame >= at) {
+      isLost = true;
+      if (data[frame] === Frame.End) wire.spansDropped++;
+    } else if (next > at) {
+      keep(wire, data.slice(at, next));
+    }
+  }
+  const reason = error === undefined ? "it takes nothing" : String(error);
+  if (isLost) complain("wire", `spans could not be handed to the extension and are lost: ${reason}`);
+};
+
+const keep = (wire: Wire, rest: Uint8Array): void => {
+  wire.rest = wire.rest === undefined ? rest : Buffer.concat([wire.rest, rest]);
 };
 
 const disconnect = function (this: Wire): void {
+  this.rest = undefined;
+  this.isStalled = false;
   if (this.fd < 0) return;
   try {
-    fs.closeSync(this.fd);
+    this.close(this.fd);
   } catch {
     // It is gone either way.
   }

@@ -2,7 +2,7 @@ use super::*;
 use crate::invocation::Mode;
 use crate::invocation::recent::REMEMBERED;
 use crate::receive::frame::Hello;
-use crate::receive::process::Fate;
+use crate::receive::process::{Exit, Fate};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
@@ -138,6 +138,21 @@ fn the_end_of_a_child_process_is_not_the_end_of_the_invocation() {
     assert_eq!(machine.receive(Received::Closed(child, Fate::Unknown), 0), Signal::Nothing);
     assert_eq!(machine.take_batch().spans.len(), 1, "what the child had open is closed");
     assert_eq!(machine.receive(done("r1"), 0), Signal::Over);
+}
+
+#[test]
+fn a_43_the_end_of_a_connection_without_a_word_is_nobodys() {
+    for fate in [Fate::Unknown, Fate::Alive, Fate::Ended(Exit::Status(1))] {
+        let mut machine = with_agent();
+        machine.receive(Received::Closed(Connection(1), fate), 0);
+        machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
+        assert_eq!(machine.receive(Received::Closed(Connection(2), fate), 0), Signal::Nothing);
+        machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+        machine.receive(Received::Started(AGENT, span(1)), 0);
+        assert_eq!(machine.receive(Received::Closed(Connection(3), fate), 0), Signal::Nothing);
+        assert_eq!(machine.held_spans(), 1, "the handler's is open");
+        assert_eq!(machine.receive(done("r1"), 0), Signal::Over);
+    }
 }
 
 #[test]

@@ -1,7 +1,5 @@
-// A reader of frames in the extension's place, with a pipe for each process that claims one.
+// A reader of frames in the extension's place.
 
-import { execFileSync } from "node:child_process";
-import * as fs from "node:fs";
 import net from "node:net";
 import { span } from "./otlp.mjs";
 
@@ -9,33 +7,24 @@ export const Frame = { hello: 1, invoke: 2, start: 3, end: 4, done: 5 };
 
 export class Frames {
   all = [];
+  connections = 0;
   closed = 0;
-  claims = 0;
   #waiting = [];
-  #sockets = [];
-  #stopped = false;
+  #sockets = new Set();
+  #server = net.createServer((socket) => this.#accept(socket));
+  #isReading = true;
 
-  constructor(path) {
-    this.path = path;
-    this.#lay();
+  /** Listens on the abstract socket of that name. */
+  async listen(name) {
+    await new Promise((resolve, reject) => this.#server.on("error", reject).listen(`\0${name}`, resolve));
+    return this;
   }
 
-  #lay() {
-    // Open before it can be claimed.
-    const laid = `${this.path}.next`;
-    execFileSync("mkfifo", ["-m", "600", laid]);
-    const fd = fs.openSync(laid, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
-    fs.renameSync(laid, this.path);
-    const socket = new net.Socket({ fd, readable: true, writable: false });
-    this.#sockets.push(socket);
-    const connection = this.#sockets.length;
+  #accept(socket) {
+    const connection = ++this.connections;
+    this.#sockets.add(socket);
     let data = Buffer.alloc(0);
     socket.on("data", (chunk) => {
-      if (data !== undefined && socket.claimed === undefined) {
-        socket.claimed = true;
-        this.claims++;
-        this.#lay();
-      }
       data = Buffer.concat([data, chunk]);
       while (data.length >= 5 && data.length >= 5 + data.readUInt32LE(1)) {
         const length = data.readUInt32LE(1);
@@ -44,10 +33,29 @@ export class Frames {
       }
     });
     socket.on("close", () => {
-      if (socket.claimed && !this.#stopped) this.closed++;
+      if (this.#sockets.delete(socket)) this.closed++;
       this.#tell();
     });
     socket.on("error", () => undefined);
+    if (!this.#isReading) socket.pause();
+    this.#tell();
+  }
+
+  /** Takes nothing more, until `read`. What is on its way stays there. */
+  stall() {
+    this.#isReading = false;
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  read() {
+    this.#isReading = true;
+    for (const socket of this.#sockets) socket.resume();
+  }
+
+  /** As when the extension has died. */
+  die() {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   #received(connection, kind, payload) {
@@ -105,8 +113,9 @@ export class Frames {
   }
 
   stop() {
-    this.#stopped = true;
-    for (const socket of this.#sockets) socket.destroy();
-    fs.rmSync(this.path, { force: true });
+    this.#server.close();
+    const left = [...this.#sockets];
+    this.#sockets.clear();
+    for (const socket of left) socket.destroy();
   }
 }
