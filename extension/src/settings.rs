@@ -441,7 +441,8 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
         let limit_bytes = self.get(SPOOL_KB, in_range(64, 65_536)) * 1024;
         let max_age = Duration::from_secs(self.get(SPOOL_AGE_S, in_range(1, 86_400)));
         // Where several environments share a machine, each has a temporary directory of its own.
-        let own_tmp = (self.lookup)("TMPDIR").filter(|_| (self.lookup)(SPOOL).is_none());
+        let own_tmp =
+            (self.lookup)("TMPDIR").filter(|tmp| tmp.starts_with('/') && (self.lookup)(SPOOL).is_none());
         let directory = match own_tmp {
             Some(tmp) => PathBuf::from(tmp).join(".otel-xray-spool"),
             None => self.get(SPOOL, parse_spool)?,
@@ -450,8 +451,9 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
     }
 
     fn get<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
-        if let Some(value) = (self.lookup)(name).filter(|value| !value.trim().is_empty()) {
-            if let Some(parsed) = parse(value.trim()) {
+        // What is blank in ASCII, so that the agents and the launcher read the same.
+        if let Some(value) = (self.lookup)(name).filter(|value| !value.trim_ascii().is_empty()) {
+            if let Some(parsed) = parse(value.trim_ascii()) {
                 return parsed;
             }
             self.complaints.push(Complaint { name, value });
@@ -471,10 +473,10 @@ fn parse_bool(text: &str) -> Option<bool> {
 }
 
 fn parse_tracing_mode(text: &str) -> Option<TracingMode> {
-    match text.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
+    match text.to_ascii_lowercase().as_str() {
         "auto" => Some(TracingMode::Auto),
         "active" => Some(TracingMode::Active),
-        "passthrough" => Some(TracingMode::PassThrough),
+        "passthrough" | "pass-through" | "pass_through" => Some(TracingMode::PassThrough),
         _ => None,
     }
 }
@@ -641,5 +643,45 @@ mod tests {
         assert_eq!(settings.outlets, [OutletKind::Otlp, OutletKind::Xray]);
         assert_eq!(settings.agent_socket, "otel-xray-9001");
         assert_eq!(settings.log_format, Format::Json);
+    }
+
+    /// The launcher and the agents run the same table: tests/python, tests/nodejs.
+    #[test]
+    fn the_launcher_and_the_agents_read_what_the_extension_reads() {
+        use serde_json::Value;
+        fn text(value: &Value) -> &str {
+            value.as_str().unwrap_or_default()
+        }
+        let table: Value = serde_json::from_str(include_str!("../../tests/settings.json")).unwrap();
+        let check = |kind: &str, names: &[(&'static str, &str)], shown: fn(&Settings) -> Value| {
+            let cases = table[kind].as_array().unwrap();
+            assert!(cases.len() > 5, "{kind}");
+            for case in cases {
+                let given: Vec<(&str, &str)> =
+                    names.iter().map(|(name, field)| (*name, text(&case[*field]))).collect();
+                let (settings, complaints) = read(&given);
+                assert_eq!(shown(&settings), case["is"], "{case}");
+                assert_eq!(!complaints.is_empty(), case["complains"] == true, "{case}: {complaints:?}");
+            }
+        };
+        check("agent_socket", &[(AGENT_SOCKET, "value")], |settings| (&*settings.agent_socket).into());
+        check("enabled", &[(ENABLED, "value")], |settings| settings.enabled.into());
+        check("switch", &[(ADOPT, "value")], |settings| settings.adopt.into());
+        // An X-Ray SDK is not given an address of IPv6.
+        check("daemon", &[(DAEMON, "value")], |settings| {
+            settings.daemon.filter(SocketAddr::is_ipv4).map(|address| address.to_string()).into()
+        });
+        check("decides", &[(SAMPLING, "sampling"), (TRACING_MODE, "tracing_mode")], |settings| {
+            (settings.sampling == Sampling::Auto && settings.tracing_mode != TracingMode::Active).into()
+        });
+    }
+
+    #[test]
+    fn no_directory_is_made_of_what_names_none() {
+        let spool = |pairs: &[(&str, &str)]| read(pairs).0.spool.map(|spool| spool.directory);
+        assert_eq!(spool(&[("TMPDIR", "/scratch")]), Some("/scratch/.otel-xray-spool".into()));
+        for pairs in [[("TMPDIR", "scratch")], [("TMPDIR", "")], [(SPOOL, "a/b")], [(SPOOL, "~/spool")]] {
+            assert_eq!(spool(&pairs), Some("/tmp/.otel-xray-spool".into()), "{pairs:?}");
+        }
     }
 }

@@ -96,3 +96,14 @@ async fn p2_what_waits_for_the_next_extension_is_a_file_in_a_folder_of_its_own()
     assert!(left[0].file_type()?.is_file());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blanks_around_the_name_of_the_socket_are_not_its_own() -> Result<()> {
+    let mut stage = Stage::python("def handler(event, context):\n    return event\n").await?;
+    let name = format!("otel-xray-e2e-{}", std::process::id());
+    stage.set("OTEL_XRAY_AGENT_SOCKET", &format!(" {name}\n"));
+    let run = stage.run(&[json!({})]).await?;
+    assert_eq!(run.complaints(), Vec::<&String>::new());
+    assert_eq!(run.accounts()["sent"], json!(1), "the agent and the extension have met");
+    Ok(())
+}

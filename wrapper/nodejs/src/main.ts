@@ -51,7 +51,7 @@ function start(environ: NodeJS.ProcessEnv): void {
   };
   const wire = makeWire(JSON.stringify(hello));
   const isChosen = CHOICES.some((name) => environ[name]);
-  const chosen = isChosen ? chunk("instrumentations").chosen(environ) : { disabled: isLogger, named: [] };
+  const chosen = isChosen ? chunk("instrumentations").chosen(environ, complain) : { disabled: isLogger, named: [] };
   let recorder: Recorder | undefined;
   const agent: Agent = {
     wire,

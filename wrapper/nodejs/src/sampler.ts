@@ -1,6 +1,7 @@
 /** Decides where neither Lambda nor a caller has, so that what the function calls is told. */
 
 import { newId } from "./ids";
+import { word } from "./settings";
 import type { TraceHeader } from "./trace_header";
 
 /** The end of a trace id below which 5 % of all are (SMP-9). */
@@ -11,8 +12,7 @@ let lastSecond = 0;
 
 /** Whether the decision on an invocation that is not sampled is left to the function. */
 export function isOurs(header: TraceHeader, environ: NodeJS.ProcessEnv, othersDecide: boolean): boolean {
-  const word = (name: string): string => (environ[name] ?? "").trim().toLowerCase();
-  decides ??= !["respect", "off", "rules"].includes(word("OTEL_XRAY_SAMPLING")) && word("OTEL_XRAY_TRACING_MODE") !== "active";
+  decides ??= !["respect", "off", "rules"].includes(word(environ, "OTEL_XRAY_SAMPLING")) && word(environ, "OTEL_XRAY_TRACING_MODE") !== "active";
   return decides && !(header.sampled === "0" && othersDecide);
 }
 

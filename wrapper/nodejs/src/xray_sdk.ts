@@ -7,6 +7,7 @@
 import type { Socket } from "node:dgram";
 import fs = require("node:fs");
 import { type Agent, guarded } from "./agent";
+import { daemonAddress } from "./settings";
 import { Flag, Kind, type Span } from "./span";
 import { type Entity, spanOf } from "./xray_kept";
 
@@ -25,7 +26,6 @@ interface Sdk {
 }
 
 const HEADER = '{"format":"json","version":1}\n';
-const DEFAULT_ADDRESS = "127.0.0.1:2000";
 /** Documents that wait for the socket to be there. */
 const MAX_QUEUED = 64;
 
@@ -153,13 +153,12 @@ function traceId(span: Span): string {
 }
 
 /** Where the extension takes the SDK's documents, unless the function sends them elsewhere (ENV-2). */
-function extensionAddress(environ: NodeJS.ProcessEnv): [host: string, port: number] | undefined {
+export function extensionAddress(environ: NodeJS.ProcessEnv): [host: string, port: number] | undefined {
   const chosen = environ.AWS_XRAY_DAEMON_ADDRESS ?? "";
   const lambdas = `${environ._AWS_XRAY_DAEMON_ADDRESS}:${environ._AWS_XRAY_DAEMON_PORT}`;
-  const own = environ.OTEL_XRAY_DAEMON || DEFAULT_ADDRESS;
-  if (chosen !== "" && chosen !== lambdas && chosen !== own && !chosen.startsWith("169.254.")) return undefined;
-  const [, host, port] = /^(localhost|127\.\d+\.\d+\.\d+):(\d+)$/.exec(own) ?? [];
-  return host === undefined ? undefined : [host === "localhost" ? "127.0.0.1" : host, Number(port)];
+  const own = daemonAddress(environ);
+  const isOwn = ["", lambdas, own?.join(":")].includes(chosen) || chosen.startsWith("169.254.");
+  return isOwn ? own : undefined;
 }
 
 /** Whether a UDP socket is bound there, as the kernel lists them: no datagram would be answered. */

@@ -56,6 +56,10 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         }
         hello["env"]["_HANDLER"] = name
         socket_name = environ.get("OTEL_XRAY_AGENT_SOCKET") or "otel-xray"
+        if socket_name != "otel-xray":
+            from otel_xray import settings
+
+            socket_name = settings.agent_socket(socket_name)
         started = recorder.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()), environ)
         # During init, so that the extension knows before the first invocation that a done frame will come.
         started.wire.connect()
@@ -70,13 +74,18 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
 
 def _pause_collector(environ: Any) -> Any:
     """Holds the garbage collector back while the function loads: nothing that loads now becomes garbage soon."""
-    setting = environ.get("OTEL_XRAY_PYTHON_GC_FREEZE", "").lower()
-    if setting not in ("true", "false", ""):
+    setting = environ.get("OTEL_XRAY_PYTHON_GC_FREEZE")
+    if not setting:
+        return None
+    from otel_xray import settings
+
+    is_on = settings.is_on(setting)
+    if is_on is None:
         sys.stderr.write(
-            f"[otel-xray] WARN: OTEL_XRAY_PYTHON_GC_FREEZE={setting!r} is not understood: set it to true or false; "
-            "using the default (false)\n"
+            f"[otel-xray] WARN: OTEL_XRAY_PYTHON_GC_FREEZE={setting[:40]!r} is not understood: set it to true or "
+            "false; using the default (false)\n"
         )
-    if setting != "true":
+    if not is_on:
         return None
     import gc
 

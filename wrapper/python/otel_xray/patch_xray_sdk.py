@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from otel_xray import settings
 from otel_xray.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
 from otel_xray.wire import complain
 from otel_xray.xray_kept import is_kept, span_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from otel_xray.recorder import Recorder
 
 DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
-DEFAULT_ADDRESS = "127.0.0.1:2000"
 
 
 class OpenSubsegment(Span):
@@ -35,7 +35,7 @@ class OpenSubsegment(Span):
 
 def send_to_extension(module: ModuleType, recorder: Recorder) -> None:
     """Points the SDK at the extension, where that listens. Runs before the SDK looks where its daemon is."""
-    address = _address(os.environ.get("OTEL_XRAY_DAEMON") or DEFAULT_ADDRESS)
+    address = settings.daemon(os.environ.get("OTEL_XRAY_DAEMON", ""))
     if address and not _is_chosen_by_user(os.environ) and recorder.wire.connect() and _is_listening(*address):
         os.environ[DAEMON] = f"{address[0]}:{address[1]}"
 
@@ -45,14 +45,6 @@ def _is_chosen_by_user(environ: Any) -> bool:
     address = environ.get(DAEMON, "")
     lambdas = f"{environ.get('_AWS_XRAY_DAEMON_ADDRESS')}:{environ.get('_AWS_XRAY_DAEMON_PORT')}"
     return address not in ("", lambdas) and not address.startswith("169.254.")
-
-
-def _address(setting: str) -> tuple[str, int] | None:
-    """An IPv4 loopback address; the SDK cannot be given another."""
-    host, _, port = setting.rpartition(":")
-    if host == "localhost":
-        host = "127.0.0.1"
-    return (host, int(port)) if host.startswith("127.") and host.count(".") == 3 and port.isdecimal() else None
 
 
 def _is_listening(host: str, port: int) -> bool:

@@ -156,8 +156,9 @@ class Sampler:
     __slots__ = ("_decides", "_second", "_somebody_decides")
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        sampling = environ.get("OTEL_XRAY_SAMPLING", "").strip().lower()
-        mode = environ.get("OTEL_XRAY_TRACING_MODE", "").strip().lower()
+        blank = " \t\n\f\r"
+        sampling = environ.get("OTEL_XRAY_SAMPLING", "").strip(blank).lower()
+        mode = environ.get("OTEL_XRAY_TRACING_MODE", "").strip(blank).lower()
         self._decides = sampling not in ("respect", "off", "rules") and mode != "active"
         self._somebody_decides = False
         self._second = 0

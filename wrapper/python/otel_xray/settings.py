@@ -1,0 +1,51 @@
+"""Settings as the extension reads them (extension/src/settings.rs), with its defaults.
+
+Read where one of them is set. ``tests/settings.json`` holds the agent to the extension.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+BLANK = " \t\n\f\r"
+DEFAULT_SOCKET = "otel-xray"
+DEFAULT_DAEMON = "127.0.0.1:2000"
+
+
+def is_on(setting: str) -> bool | None:
+    """A switch that is off by default; None where it cannot be understood."""
+    said = setting.strip(BLANK).lower()
+    if said in ("true", "1", "yes", "on"):
+        return True
+    return False if said in ("", "false", "0", "no", "off") else None
+
+
+def agent_socket(setting: str) -> str:
+    """The name of the abstract socket. It never makes a path."""
+    name = setting.strip(BLANK)
+    letters = name.replace(".", "a").replace("_", "a").replace("-", "a")
+    return name if len(name) <= 100 and letters.isascii() and letters.isalnum() else DEFAULT_SOCKET
+
+
+def daemon(setting: str) -> tuple[str, int] | None:
+    """Where the extension stands in for the X-Ray daemon. None where it does not, and at an address of IPv6."""
+    said = setting.strip(BLANK)
+    if said.lower() == "off":
+        return None
+    host, _, port = said.rpartition(":")
+    if host == "localhost":
+        host = "127.0.0.1"
+    number = int(port.lstrip("0")[:6] or 0) if port.isascii() and port.isdecimal() else -1
+    packed = _packed(host) if 0 <= number <= 0xFFFF else b""
+    if packed == bytes(15) + b"\1":
+        return None
+    return (host, number) if packed.startswith(b"\x7f") else daemon(DEFAULT_DAEMON)
+
+
+def _packed(host: str) -> bytes:
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            return _socket.inet_pton(_socket.AF_INET6, host[1:-1])
+        return _socket.inet_pton(_socket.AF_INET, host)
+    except (OSError, ValueError):
+        return b""
