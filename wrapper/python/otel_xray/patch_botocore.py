@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from otel_xray.propagation import may_tell
+from otel_xray.recorder import TraceHeader
 from otel_xray.wire import complain
 
 TYPE_CHECKING = False
@@ -54,22 +58,39 @@ def patch_client(module: ModuleType, recorder: Recorder) -> None:
 
 
 def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
-    """Behind the signature and behind botocore's own trace header, which names the wrong parent."""
-    original = module.Endpoint.prepare_request
+    """In front of the signature, which leaves X-Ray's header out. Any other would have to be signed: a ``traceparent``
+    that something on the way then writes anew would cost the call."""
+    original = module.Endpoint.create_request
 
-    def prepare_request(self: Any, request: Any) -> Any:
+    def create_request(self: Any, params: Any, *arguments: Any, **options: Any) -> Any:
         try:
             span = recorder.current()
-            if span is not None:
-                for name, value in recorder.headers(span).items():
-                    if name in request.headers:
-                        del request.headers[name]
-                    request.headers[name] = value
+            if span is not None and may_tell(str(params["url"])):
+                _put_header(params["headers"], recorder, span)
         except Exception as error:  # the call comes first
             complain("botocore", f"the trace header could not be set on an AWS call: {error!r}")
-        return original(self, request)
+        return original(self, params, *arguments, **options)
 
-    module.Endpoint.prepare_request = prepare_request
+    module.Endpoint.create_request = create_request
+
+
+def _put_header(headers: Any, recorder: Recorder, span: Span) -> None:
+    """In place of botocore's own, which names the wrong parent, and of that of an attempt before; the user's stays."""
+    for key in [key for key in headers if str(key).lower() == "x-amzn-trace-id"]:
+        if not (_is_lambdas(str(headers[key])) or f"Parent={span.span_id.hex()}" in str(headers[key])):
+            return
+        del headers[key]
+    traced = recorder.headers(span)
+    if traced:
+        headers["X-Amzn-Trace-Id"] = traced["X-Amzn-Trace-Id"]
+
+
+def _is_lambdas(value: str) -> bool:
+    """Whether botocore has copied it from the environment, where Lambda's own header is."""
+    copied = os.environ.get("_X_AMZN_TRACE_ID", "")
+    one, other = TraceHeader(value), TraceHeader(copied)
+    same = one.trace_id == other.trace_id and one.parent_id == other.parent_id
+    return value == copied or (same and one.trace_id != b"")
 
 
 def _describe(span: Span, client: Any, operation: str, parameters: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_xray.patch_urllib3 import describe, with_trace
+from otel_xray.patch_urllib3 import describe
 from otel_xray.wire import complain
 
 TYPE_CHECKING = False
@@ -29,8 +29,12 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         try:
             begun = recorder.call(str(method), "http.client")
             if begun is not None:
+                from otel_xray.propagation import with_trace
+
                 scheme = "https" if secure and isinstance(self, secure) else "http"
-                describe(begun[0], method, scheme, self.host, self.port, str(url))
+                # Behind a proxy, where the tunnel leads.
+                host, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
+                describe(begun[0], method, scheme, host, port, str(url))
                 sent = with_trace(sent, recorder, begun[0])
                 recorder.announce(begun[0])
         except Exception as error:  # the call comes first

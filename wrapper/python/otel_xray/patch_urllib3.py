@@ -24,6 +24,8 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             # Retries and redirects come through here again, inside the first call's span.
             begun = recorder.call(str(method), "urllib3")
             if begun is not None:
+                from otel_xray.propagation import with_trace
+
                 describe(begun[0], method, self.scheme, self.host, self.port, str(url))
                 sent = with_trace(self.headers if headers is None else headers, recorder, begun[0])
                 recorder.announce(begun[0])
@@ -52,7 +54,7 @@ def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, 
     span.attributes["http.request.method"] = str(method).upper()
     span.attributes["server.address"] = host
     span.attributes["server.port"] = port
-    if "://" not in target:
+    if target.startswith("/") or "://" not in target:
         shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
         default = {"http": 80, "https": 443}.get(scheme)
         target = f"{scheme}://{shown}{'' if port in (None, default) else f':{port}'}{target}"
@@ -61,13 +63,3 @@ def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, 
         authority, slash, path = after.partition("/")
         target = f"{before}://{authority.rpartition('@')[2]}{slash}{path}"
     span.attributes["url.full"] = target
-
-
-def with_trace(headers: Any, recorder: Recorder, span: Span) -> Any:
-    """The headers with the trace in them; those the user has set stay."""
-    copied = headers.copy() if hasattr(headers, "copy") else dict(headers or {})
-    present = {(key.decode("latin-1") if isinstance(key, bytes) else str(key)).lower() for key in copied}
-    for name, value in recorder.headers(span).items():
-        if name.lower() not in present:
-            copied[name] = value
-    return copied
