@@ -25,6 +25,25 @@ export function isSigned(authorization: string): boolean {
   return authorization.startsWith("AWS4-");
 }
 
+/** Whether a signature stands for the request as it is, in its headers or in its URL. */
+export function isSignedAnyhow(path: string, get: Get): boolean {
+  const query = path.indexOf("?");
+  return (
+    /^aws|signature|signedheaders/i.test(get("authorization")) ||
+    get("signature") !== "" ||
+    get("signature-input") !== "" ||
+    (query >= 0 && /signature=/i.test(path.slice(query)))
+  );
+}
+
+/** Whether the signature is for this header as well. */
+export function covers(authorization: string, header: string): boolean {
+  const [, listed = ""] = /SignedHeaders=([^,\s]*)/i.exec(authorization) ?? [];
+  return listed === "" || listed.toLowerCase().split(";").includes(header);
+}
+
+export const defaultPort = (protocol = ""): number => (protocol.startsWith("https") ? 443 : 80);
+
 export function describeAwsRequest(span: Span, path: string, get: Get): void {
   const [, region = "", scope = ""] = SCOPE.exec(get("authorization")) ?? [];
   if (scope === "") return;

@@ -2,6 +2,7 @@
 
 import { type Agent, guarded } from "./agent";
 import { describeCall, describeOutcome } from "./aws_calls";
+import { defaultPort } from "./aws_request";
 import type { Span } from "./span";
 
 interface Response {
@@ -16,6 +17,7 @@ interface Request {
   service: { api: { serviceId?: string; abbreviation?: string }; config: { region?: string } };
   operation: string;
   params: unknown;
+  httpRequest: { headers: Record<string, string>; endpoint: { hostname: string; port?: number; protocol?: string } };
   on: (event: string, listener: (response: Response) => void, prepend?: boolean) => unknown;
 }
 
@@ -43,6 +45,17 @@ function begin(agent: Agent, request: Request): Span | undefined {
   const name = request.operation;
   describeCall(span, api.serviceId ?? api.abbreviation ?? "AWS", name.charAt(0).toUpperCase() + name.slice(1), request.params);
   span.attributes["cloud.region"] = config.region;
+  // Of every attempt, in front of the signature and behind all that the function has set.
+  request.on(
+    "sign",
+    () => {
+      guarded(agent, "a trace header", () => {
+        const { headers, endpoint } = request.httpRequest;
+        agent.recorder.putHeader(span, headers, endpoint.hostname, endpoint.port ?? defaultPort(endpoint.protocol));
+      });
+    },
+    true,
+  );
   // First among the listeners: those of the function run when the span is over.
   request.on(
     "complete",

@@ -2,6 +2,7 @@
 
 import { type Agent, guarded } from "./agent";
 import { describeCall, describeOutcome } from "./aws_calls";
+import { defaultPort } from "./aws_request";
 import type { Span } from "./span";
 
 interface Client {
@@ -10,7 +11,7 @@ interface Client {
 
 /** What a middleware is given, whatever protocol the client speaks. */
 interface Arguments {
-  request?: { headers?: Record<string, string> };
+  request?: { headers?: Record<string, string>; hostname?: string; port?: number; protocol?: string };
 }
 
 type Next = (args: Arguments) => unknown;
@@ -36,7 +37,7 @@ export function patch(agent: Agent, exports: unknown): void {
   client.prototype.send = function (command, ...rest) {
     const span = guarded(agent, "an AWS call", () => begin(agent, this, command));
     if (span === undefined) return original.call(this, command, ...rest);
-    guarded(agent, "a trace header", () => addHeaders(agent, span, command));
+    guarded(agent, "a trace header", () => addHeader(agent, span, command));
     const { recorder } = agent;
     const last = rest.length - 1;
     const callback = rest[last];
@@ -65,22 +66,20 @@ export function patch(agent: Agent, exports: unknown): void {
 }
 
 /**
- * Names the call in its requests, each attempt of it, behind the signature: that alone makes them known as this call's, and spares
- * a function that calls nothing else the cost of contexts, which some versions of Node.js put on every promise.
+ * Names the call in its requests, in front of the signature: that alone makes them known as this call's, and spares a function that
+ * calls nothing else the cost of contexts, which some versions of Node.js put on every promise. Where it may not be named, its context tells.
  */
-function addHeaders(agent: Agent, span: Span, command: Command): void {
+function addHeader(agent: Agent, span: Span, command: Command): void {
   const { recorder } = agent;
   if (command.middlewareStack === undefined) return;
   const middleware = (next: Next): Next => (args) => {
-    const headers = args.request?.headers;
-    if (headers !== undefined && span.endUs === 0) {
-      // The SDK's own X-Ray header names the wrong parent; any other header the function has set itself.
-      delete headers["x-amzn-trace-id"];
-      for (const [name, value] of recorder.headers(span)) if (name !== "traceparent" || headers[name] === undefined) headers[name] = value;
-    }
-    return next(args);
+    const { headers, hostname = "", port, protocol } = args.request ?? {};
+    if (headers === undefined || span.endUs !== 0) return next(args);
+    const named = guarded(agent, "a trace header", () => recorder.putHeader(span, headers, hostname, port ?? defaultPort(protocol)));
+    return named === true ? next(args) : recorder.run(span, () => next(args));
   };
-  command.middlewareStack.add(middleware, { step: "deserialize", priority: "low", name: "otelXrayTraceHeaders", override: true });
+  // Behind the SDK's own header, which it puts there for the whole call as well.
+  command.middlewareStack.add(middleware, { step: "build", priority: "low", name: "otelXrayTraceHeader", override: true });
   recorder.name(span);
 }
 

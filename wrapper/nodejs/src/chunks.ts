@@ -14,6 +14,7 @@ import type * as managed from "./managed";
 import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as packages from "./packages";
+import type * as propagation from "./propagation";
 import type * as recorder from "./recorder";
 import type * as runtimeHttp from "./runtime_http";
 import type * as runtimeSocket from "./runtime_socket";
@@ -46,6 +47,7 @@ export interface Chunks {
   messaging: typeof messaging;
   otel_bridge: typeof otelBridge;
   packages: typeof packages;
+  propagation: typeof propagation;
   recorder: typeof recorder;
   runtime_http: typeof runtimeHttp;
   runtime_socket: typeof runtimeSocket;

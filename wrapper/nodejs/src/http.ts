@@ -2,8 +2,9 @@
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
-import { describeAwsRequest, describeAwsResponse, isSigned } from "./aws_request";
+import { covers, defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "./aws_request";
 import { type Span, Status } from "./span";
+import { X_RAY } from "./trace_header";
 
 type Emit = (event: string | symbol, ...args: unknown[]) => boolean;
 
@@ -18,14 +19,14 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   const get = reader(request, headers);
   const signed = isSigned(get("authorization"));
   const elsewhere = recorder.xraySdk?.records(get("x-amzn-trace-id"));
-  if (current.isCall) return withTrace(agent, request, headers, current, signed);
+  if (current.isCall) return withTrace(agent, request, headers, current, false);
   if (elsewhere === true) return headers;
   if (isExport(request, get("host"))) return headers;
   const span = recorder.call(request.method);
   if (span === undefined) return headers;
   describe(span, request, get("host"));
   if (signed) describeAwsRequest(span, request.path, get);
-  const sent = guarded(agent, "a trace header", () => withTrace(agent, request, headers, span, signed || elsewhere === false)) ?? headers;
+  const sent = guarded(agent, "a trace header", () => withTrace(agent, request, headers, span, elsewhere === false)) ?? headers;
   follow(agent, span, request, signed);
   recorder.announce(span);
   return sent;
@@ -47,20 +48,38 @@ function isExport(request: ClientRequest, host: string): boolean {
 }
 
 function describe(span: Span, request: ClientRequest, hostHeader: string): void {
-  const secure = request.protocol === "https:";
-  const port = /:(\d+)$/.exec(hostHeader)?.[1];
   const { attributes } = span;
   attributes["http.request.method"] = request.method;
   attributes["server.address"] = request.host || hostHeader;
-  attributes["server.port"] = port === undefined ? (secure ? 443 : 80) : Number(port);
+  attributes["server.port"] = portOf(request, hostHeader);
   const authority = hostHeader || request.host;
-  attributes["url.full"] = /^https?:/.test(request.path) ? request.path : `${request.protocol}//${authority}${request.path}`;
+  attributes["url.full"] = isWhole(request) ? request.path : `${request.protocol}//${authority}${request.path}`;
 }
 
-/** The headers with the trace in them. Those the user has set stay; the AWS SDK's own names the wrong parent (A-20). */
+/** As it is sent to a proxy. */
+const isWhole = (request: ClientRequest): boolean => /^https?:/.test(request.path);
+
+function portOf(request: ClientRequest, hostHeader: string): number {
+  const port = /:(\d+)$/.exec(hostHeader)?.[1];
+  return port === undefined ? defaultPort(request.protocol) : Number(port);
+}
+
+function mayTell(agent: Agent, request: ClientRequest, hostHeader: string): boolean {
+  if (!isWhole(request)) return agent.recorder.mayTell(request.host || hostHeader, portOf(request, hostHeader));
+  const { hostname, port, protocol } = new URL(request.path);
+  return agent.recorder.mayTell(hostname, Number(port) || defaultPort(protocol));
+}
+
+/** The headers with the trace in them. Those the user has set stay, unless they are the X-Ray SDK's of a call that it does not record. */
 function withTrace(agent: Agent, request: ClientRequest, headers: Headers, span: Span, replace: boolean): Headers {
   const get = reader(request, headers);
-  const added = agent.recorder.headers(span).filter(([name]) => replace || get(name.toLowerCase()) === "");
+  if (!mayTell(agent, request, get("host"))) return headers;
+  const isOurs = isSignedAnyhow(request.path, get)
+    ? // Nothing is added to what is signed. An AWS SDK's copy of Lambda's header, which no signature covers, is put right (A-20).
+      (name: string) => name === X_RAY && !covers(get("authorization"), "x-amzn-trace-id") && agent.recorder.isLambdas(get("x-amzn-trace-id"))
+    : (name: string) => replace || get(name.toLowerCase()) === "";
+  const added = agent.recorder.headers(span).filter(([name]) => isOurs(name));
+  if (added.length === 0) return headers;
   if (!Array.isArray(headers)) {
     for (const [name, value] of added) request.setHeader(name, value);
     return headers;

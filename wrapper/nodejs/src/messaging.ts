@@ -26,7 +26,8 @@ export function sendSpan(agent: Agent, name: string, attributes: Attributes): Sp
 
 /** The headers with the trace in them; those that the function has set stay. The function's own object is left alone. */
 function withTrace(agent: Agent, span: Span, headers: unknown): Headers {
-  return { ...Object.fromEntries(agent.recorder.headers(span)), ...(headers as Headers | undefined) };
+  const { recorder } = agent;
+  return { ...(recorder.mayTellAnybody ? Object.fromEntries(recorder.headers(span)) : {}), ...(headers as Headers | undefined) };
 }
 
 function producerOf(headers: Headers = {}): TraceHeader {

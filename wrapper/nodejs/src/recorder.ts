@@ -4,8 +4,9 @@ import type { AsyncLocalStorage } from "node:async_hooks";
 import type { Agent } from "./agent";
 import { chunk } from "./chunks";
 import { newId } from "./ids";
+import type { Destinations } from "./propagation";
 import { type Attributes, Flag, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "./span";
-import { outgoing } from "./trace_header";
+import { outgoing, parseTraceHeader, X_RAY } from "./trace_header";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
 export type Held = Span | { readonly spanOf: () => Span | undefined };
@@ -21,11 +22,13 @@ export interface XraySdk {
 /** In front of the id in an X-Ray header. */
 const PARENT = "Parent=";
 const MAX_NAMED = 1024;
+const EVERYBODY: Destinations = { none: false, has: () => true };
 
 export class Recorder {
   xraySdk: XraySdk | undefined;
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
   private flushesAtExit = false;
+  private destinations: Destinations | undefined;
   /** Ids of open calls that their requests name in the trace header. */
   private readonly named = new Set<string>();
 
@@ -144,12 +147,49 @@ export class Recorder {
     this.agent.wire.end(span, now);
   }
 
+  /** Whether what is sent there may carry the trace. The setting is read with the first call. */
+  mayTell(host: string, port: number): boolean {
+    return this.told().has(host, port);
+  }
+
+  /** Whether anything may carry the trace. */
+  get mayTellAnybody(): boolean {
+    return !this.told().none;
+  }
+
+  private told(): Destinations {
+    const setting = process.env.OTEL_XRAY_PROPAGATE || "all";
+    return (this.destinations ??= setting === "all" ? EVERYBODY : chunk("propagation").destinations(setting, this.agent.complain));
+  }
+
+  /** Whether an AWS SDK has put this X-Ray header into the call: it copies Lambda's own, which names the wrong parent (A-20). */
+  isLambdas(value: string): boolean {
+    const { root } = this.agent;
+    if (value === process.env._X_AMZN_TRACE_ID) return true;
+    const { traceId, parentId } = parseTraceHeader(value);
+    return root !== undefined && traceId !== "" && traceId === root.traceId && parentId === root.parentId;
+  }
+
+  /**
+   * Puts X-Ray's header into what an AWS SDK is about to sign, which leaves it out of the signature. Any other would have to be signed:
+   * a `traceparent` that something on the way then writes anew would cost the call. False where the header is not the span's.
+   */
+  putHeader(span: Span, headers: Record<string, string>, host: string, port: number): boolean {
+    if (!this.mayTell(host, port)) return false;
+    const names = Object.keys(headers).filter((name) => name.toLowerCase() === "x-amzn-trace-id");
+    const isOurs = (value: string): boolean => this.isLambdas(value) || value.includes(PARENT + span.spanId);
+    if (!names.every((name) => isOurs(String(headers[name])))) return false;
+    for (const name of names) delete headers[name];
+    for (const [name, value] of this.headers(span)) if (name === X_RAY) headers[name] = value;
+    return true;
+  }
+
   /** What a call made by the span carries on: header name and value, one after the other. */
   headers(span: Span): [string, string][] {
     if (this.agent.header === undefined) return [];
     const flags = span.flags & Flag.Sampled ? "01" : "00";
     return [
-      ["X-Amzn-Trace-Id", outgoing(this.agent.header, span)],
+      [X_RAY, outgoing(this.agent.header, span)],
       ["traceparent", `00-${span.traceId}-${span.spanId}-${flags}`],
     ];
   }

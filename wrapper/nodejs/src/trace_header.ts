@@ -2,6 +2,8 @@
 
 import type { Span } from "./span";
 
+export const X_RAY = "X-Amzn-Trace-Id";
+
 /** X-Ray's header, as far as it can be understood. Without a trace id it says nothing. */
 export interface TraceHeader {
   traceId: string;

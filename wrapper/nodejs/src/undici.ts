@@ -1,7 +1,7 @@
 /** Calls through `fetch` and undici, by their diagnostics channels. */
 
 import type { Agent } from "./agent";
-import { describeAwsRequest, describeAwsResponse, isSigned } from "./aws_request";
+import { defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "./aws_request";
 import { type Span, Status } from "./span";
 
 /** undici's request, of version 5 or later. */
@@ -43,23 +43,25 @@ function begin(agent: Agent, request: Request): void {
   if (current === undefined) return;
   const headers = headersOf(request);
   if (recorder.isNamed(headers.get("x-amzn-trace-id"))) return;
-  const signed = isSigned(headers.get("authorization") ?? "");
+  const get = (name: string): string => headers.get(name) ?? "";
+  const signed = isSigned(get("authorization"));
   const inner = current.isCall;
-  if (!inner && recorder.xraySdk?.records(headers.get("x-amzn-trace-id") ?? "") === true) return;
+  if (!inner && recorder.xraySdk?.records(get("x-amzn-trace-id")) === true) return;
   const url = new URL(request.path, request.origin);
   const span = inner ? current : recorder.call(request.method);
   if (span === undefined) return;
+  const port = Number(url.port) || defaultPort(url.protocol);
   if (!inner) {
     const { attributes } = span;
     attributes["http.request.method"] = request.method;
     attributes["server.address"] = url.hostname;
-    attributes["server.port"] = url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port);
+    attributes["server.port"] = port;
     attributes["url.full"] = url.href;
     attributes["user_agent.original"] = headers.get("user-agent");
-    if (signed) describeAwsRequest(span, request.path, (name) => headers.get(name) ?? "");
+    if (signed) describeAwsRequest(span, request.path, get);
   }
-  for (const [name, value] of recorder.headers(span)) {
-    if (!headers.has(name.toLowerCase())) request.addHeader(name, value);
+  if (recorder.mayTell(url.hostname, port) && !isSignedAnyhow(request.path, get)) {
+    for (const [name, value] of recorder.headers(span)) if (!headers.has(name.toLowerCase())) request.addHeader(name, value);
   }
   if (inner) return;
   calls.set(request, span);
