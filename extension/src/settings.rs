@@ -276,6 +276,15 @@ pub const SETTINGS: &[Setting] = &[
                OpenTelemetry instrumentation among the function's packages, which is loaded and joins the trace.",
     },
     Setting {
+        name: "OTEL_XRAY_PROPAGATE",
+        values: "`all`, `none`, or hosts such as `*.example.com`, comma separated",
+        default: "all",
+        reader: Reader::Agent,
+        help: "Whom the agents tell of the trace, in the headers `X-Amzn-Trace-Id` and `traceparent` of HTTP calls. `*` stands \
+               for any characters; a port may follow the host. AWS is a host like any other: name `*.amazonaws.com` for \
+               traces to go on in Lambda, SNS, SQS and API Gateway. `none` is for Kafka's and RabbitMQ's messages too.",
+    },
+    Setting {
         name: "OTEL_XRAY_LOG_TRACE_IDS",
         values: "`true`, `false`",
         default: "false",
