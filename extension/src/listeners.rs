@@ -1,7 +1,7 @@
 //! The sockets that are open before the extension registers. One that is taken costs its spans and a line, never the
 //! function (B-8, T-9).
 
-use crate::export::Clients;
+use crate::export::{Clients, OwnAddresses, Transport};
 use crate::log::{Level, Log};
 use crate::receive::otlp_intake::Intake;
 use crate::receive::telemetry_http::TelemetryListener;
@@ -20,9 +20,9 @@ pub fn open(
     log: &Log,
 ) -> Option<String> {
     listen_to_agents(settings, out, log);
-    listen_to_sdks(settings, out, log);
+    listen_to_sdks(settings, out, clients.own(), log);
     stand_in_for_daemon(settings, clients, log);
-    settings.platform_events.then(|| listen_to_platform(out, log)).flatten()
+    settings.platform_events.then(|| listen_to_platform(out, clients.own(), log)).flatten()
 }
 
 fn listen_to_agents(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
@@ -43,17 +43,20 @@ fn listen_to_agents(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log
 }
 
 /// The sockets of what the function brings along: OpenTelemetry SDKs, and X-Ray's.
-fn listen_to_sdks(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
+fn listen_to_sdks(settings: &Settings, out: &mpsc::Sender<Received>, own: &OwnAddresses, log: &Log) {
     let intake = Intake::new(out.clone());
     if let Some(listener) = open_otlp(settings.otlp_http, "OTLP", "OTEL_XRAY_OTLP_HTTP", log) {
+        note(own, Transport::Tcp, listener.local_addr());
         tokio::spawn(otlp_http::serve(listener, intake.clone(), log.clone()));
     }
     if let Some(listener) = open_otlp(settings.otlp_grpc, "OTLP over gRPC", "OTEL_XRAY_OTLP_GRPC", log) {
+        note(own, Transport::Tcp, listener.local_addr());
         tokio::spawn(otlp_grpc::serve(listener, intake, log.clone()));
     }
     if let Some(address) = settings.daemon {
         match daemon_udp::bind(address) {
             Ok(socket) => {
+                note(own, Transport::Udp, socket.local_addr());
                 tokio::spawn(daemon_udp::serve(socket, out.clone(), log.clone()));
             }
             Err(error) => log.say(
@@ -72,6 +75,7 @@ fn stand_in_for_daemon(settings: &Settings, clients: &Arc<Clients>, log: &Log) {
     let Some(address) = settings.daemon else { return };
     match daemon_tcp::bind(address) {
         Ok(listener) => {
+            note(clients.own(), Transport::Tcp, listener.local_addr());
             let clients = Arc::clone(clients);
             let forward = daemon_tcp::forward(move |path, body| {
                 let clients = Arc::clone(&clients);
@@ -108,10 +112,19 @@ fn open_otlp(address: Option<SocketAddr>, what: &str, setting: &str, log: &Log) 
     bound.ok()
 }
 
+/// Remembers where a receiver really listens: nothing is to be sent there.
+fn note(own: &OwnAddresses, transport: Transport, address: std::io::Result<SocketAddr>) {
+    // A bound socket has one.
+    if let Ok(address) = address {
+        own.add(transport, address);
+    }
+}
+
 /// Opens the listener for the platform's own records, and gives its address.
-fn listen_to_platform(out: &mpsc::Sender<Received>, log: &Log) -> Option<String> {
+fn listen_to_platform(out: &mpsc::Sender<Received>, own: &OwnAddresses, log: &Log) -> Option<String> {
     match TelemetryListener::bind() {
         Ok(listener) => {
+            note(own, Transport::Tcp, listener.local_addr());
             let uri = listener.uri();
             tokio::spawn(listener.serve(out.clone(), log.clone()));
             Some(uri)

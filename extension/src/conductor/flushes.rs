@@ -160,7 +160,6 @@ impl Conductor {
             outlets: self.settings.outlets.clone(),
             buffer_bytes: self.settings.buffer_bytes,
             daemon: self.daemon.clone(),
-            own_otlp: self.settings.otlp_http,
         };
         Outlets::new(config, Arc::clone(&self.clients), self.log.clone())
     }

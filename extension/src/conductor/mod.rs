@@ -84,7 +84,7 @@ impl Conductor {
         let spool_to_read = settings.spool.clone();
         let books = Books::new(&settings.outlets, log.clone());
         let relays = Relays::new(settings.outlets.contains(&OutletKind::Otlp), log.clone());
-        let daemon = DaemonAddress::other_than(settings.daemon);
+        let daemon = DaemonAddress::other_than(clients.own().clone());
         let mut conductor = Self {
             settings,
             machine,

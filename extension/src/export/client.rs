@@ -2,6 +2,7 @@
 
 use super::connector::Connections;
 use super::credentials::Provider;
+use super::own::OwnAddresses;
 use crate::log::{Level, Log};
 use crate::settings::OutletKind;
 use aws_config::retry::RetryConfig;
@@ -26,6 +27,7 @@ pub(super) struct Session {
 pub struct Clients {
     lookup: Lookup,
     log: Option<Log>,
+    own: OwnAddresses,
     connections: OnceLock<Option<Connections>>,
     provider: OnceLock<Option<Arc<Provider>>>,
     session: OnceLock<Option<Session>>,
@@ -43,6 +45,7 @@ impl Clients {
         Self {
             lookup: Box::new(lookup),
             log: None,
+            own: OwnAddresses::default(),
             connections: OnceLock::new(),
             provider: OnceLock::new(),
             session: OnceLock::new(),
@@ -53,6 +56,11 @@ impl Clients {
     #[must_use]
     pub fn with_log(self, log: Log) -> Self {
         Self { log: Some(log), ..self }
+    }
+
+    /// Where this extension itself listens, as far as it does by now: its receivers add to it.
+    pub fn own(&self) -> &OwnAddresses {
+        &self.own
     }
 
     /// Builds now what these outlets use, so that the first flush need not.
@@ -82,9 +90,9 @@ impl Clients {
                     log.say(Level::Error, message);
                 }
             };
-            let connections = Connections::new(bundle.as_deref()).or_else(|error| {
+            let connections = Connections::new(bundle.as_deref(), self.own.clone()).or_else(|error| {
                 say(&format_args!("{error}; using the built-in certificates"));
-                Connections::new(None)
+                Connections::new(None, self.own.clone())
             });
             connections.map_err(|error| say(&error)).ok()
         };

@@ -3,6 +3,9 @@
 //! The SDK's own client brings certificate discovery on disk, which costs milliseconds at the first request (B-7),
 //! and pools this extension has no use for.
 
+use super::names::Names;
+use super::own::{OwnAddresses, Transport};
+use super::trust::{TlsError, client_config};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
     SharedHttpConnector,
@@ -11,33 +14,20 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use http::Uri;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::error::Error;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use tokio::net::TcpStream;
 
 const MAX_IDLE: usize = 4;
-
-/// Why the TLS settings of the environment could not be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
-    #[error(
-        "the CA bundle {path} could not be read ({cause}): correct AWS_CA_BUNDLE, SSL_CERT_FILE or OTEL_EXPORTER_OTLP_CERTIFICATE, or unset it"
-    )]
-    Bundle { path: String, cause: rustls_pki_types::pem::Error },
-    #[error(
-        "the CA bundle {path} holds no certificate: correct AWS_CA_BUNDLE, SSL_CERT_FILE or OTEL_EXPORTER_OTLP_CERTIFICATE, or unset it"
-    )]
-    Empty { path: String },
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
-}
 
 /// One pool of connections, shared by everything that goes out over HTTP.
 #[derive(Debug, Clone)]
@@ -45,22 +35,20 @@ pub(super) struct Connections(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    https: HttpsConnector<TcpConnector>,
-    client: Mutex<Client<HttpsConnector<TcpConnector>, SdkBody>>,
+    https: HttpsConnector<Outward>,
+    client: Mutex<Client<HttpsConnector<Outward>, SdkBody>>,
 }
 
 impl Connections {
-    /// `ca_bundle` replaces the built-in roots.
-    pub(super) fn new(ca_bundle: Option<&Path>) -> Result<Self, TlsError> {
-        let roots = match ca_bundle {
-            Some(path) => roots_of(path)?,
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        };
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    /// `ca_bundle` replaces the built-in roots. To the `own` addresses nothing is connected.
+    pub(super) fn new(ca_bundle: Option<&Path>, own: OwnAddresses) -> Result<Self, TlsError> {
+        let mut tcp = TcpConnector::new_with_resolver(Names::of_the_system());
+        tcp.enforce_http(false);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(client_config(ca_bundle)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Outward { tcp, own });
         let client = Mutex::new(pool(https.clone()));
         Ok(Self(Arc::new(Inner { https, client })))
     }
@@ -84,25 +72,42 @@ impl Connections {
         SharedHttpClient::new(self.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Client<HttpsConnector<TcpConnector>, SdkBody>> {
+    fn lock(&self) -> MutexGuard<'_, Client<HttpsConnector<Outward>, SdkBody>> {
         self.0.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn pool(https: HttpsConnector<TcpConnector>) -> Client<HttpsConnector<TcpConnector>, SdkBody> {
+fn pool(https: HttpsConnector<Outward>) -> Client<HttpsConnector<Outward>, SdkBody> {
     Client::builder(TokioExecutor::new()).pool_max_idle_per_host(MAX_IDLE).build(https)
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
-    let shown = path.display().to_string();
-    let bundle = |cause| TlsError::Bundle { path: shown.clone(), cause };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(bundle)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(bundle)?;
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 { Err(TlsError::Empty { path: shown }) } else { Ok(roots) }
+/// TCP, and never back to this extension: told by where a connection has come to, before anything is written to it.
+#[derive(Debug, Clone)]
+struct Outward {
+    tcp: TcpConnector<Names>,
+    own: OwnAddresses,
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl tower_service::Service<Uri> for Outward {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, own) = (self.tcp.call(uri), self.own.clone());
+        Box::pin(async move {
+            let stream = connecting.await?;
+            let (peer, local) = (stream.inner().peer_addr()?, stream.inner().local_addr()?);
+            own.check(Transport::Tcp, peer, local)?;
+            Ok(stream)
+        })
+    }
 }
 
 impl HttpClient for Connections {
@@ -130,10 +135,13 @@ mod tests {
 
     #[test]
     fn b_7_a_bad_bundle_is_an_error_that_says_what_to_do() {
-        let missing = Connections::new(Some(Path::new("/nowhere/ca.pem"))).unwrap_err().to_string();
+        let missing = Connections::new(Some(Path::new("/nowhere/ca.pem")), OwnAddresses::default())
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("/nowhere/ca.pem") && missing.contains("AWS_CA_BUNDLE"), "{missing}");
-        let empty = Connections::new(Some(Path::new("/dev/null"))).unwrap_err().to_string();
+        let empty =
+            Connections::new(Some(Path::new("/dev/null")), OwnAddresses::default()).unwrap_err().to_string();
         assert!(empty.contains("holds no certificate"), "{empty}");
-        assert!(Connections::new(None).is_ok());
+        assert!(Connections::new(None, OwnAddresses::default()).is_ok());
     }
 }

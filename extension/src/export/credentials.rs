@@ -223,7 +223,10 @@ mod tests {
             let variable = move |name: &str| {
                 pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
             };
-            Provider::new(variable, Connections::new(None).unwrap())
+            Provider::new(
+                variable,
+                Connections::new(None, super::super::own::OwnAddresses::default()).unwrap(),
+            )
         };
         let both = of(&[
             ("AWS_ACCESS_KEY_ID", "AKID"),

@@ -5,6 +5,7 @@ use super::buffer::{Buffer, Waits as _};
 use super::clocks::{Moment, Window};
 use super::complaints::Complaints;
 use super::outgoing::Outgoing;
+use super::own::{OwnAddresses, Transport};
 use crate::accounts::{Accounts, Reason, Trim};
 use crate::log::{Level, Log};
 use crate::translate::TranslatedDocument;
@@ -31,13 +32,13 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, Default)]
 pub struct DaemonAddress {
     learned: Arc<OnceLock<SocketAddr>>,
-    /// Where this extension takes the daemon's place: nothing is sent there.
-    own: Option<SocketAddr>,
+    /// Where this extension listens itself: nothing is sent there.
+    own: OwnAddresses,
 }
 
 impl DaemonAddress {
-    /// Any but the one at which this extension listens itself.
-    pub fn other_than(own: Option<SocketAddr>) -> Self {
+    /// Any but those at which this extension listens itself, in the daemon's place.
+    pub fn other_than(own: OwnAddresses) -> Self {
         Self { own, ..Self::default() }
     }
 
@@ -61,7 +62,7 @@ impl DaemonAddress {
     }
 
     fn udp(&self, text: &str) -> Option<SocketAddr> {
-        udp_address(text).filter(|address| Some(*address) != self.own)
+        udp_address(text).filter(|address| !self.own.include(Transport::Udp, *address))
     }
 }
 
@@ -161,6 +162,8 @@ impl Daemon {
             };
             let socket = UdpSocket::bind(from).await?;
             socket.connect(to).await?;
+            let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
+            self.address.own.check(Transport::Udp, peer, local).map_err(io::Error::other)?;
             self.socket = Some(socket);
         }
         let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
@@ -243,8 +246,13 @@ mod tests {
     #[test]
     fn env_2_where_this_extension_stands_in_for_the_daemon_nothing_is_sent() {
         let own = "127.0.0.1:2000";
-        let address = DaemonAddress::other_than(Some(own.parse().unwrap()));
-        assert_eq!(address.get(Some(own)), DEFAULT);
+        let addresses = OwnAddresses::default();
+        addresses.add(Transport::Udp, own.parse().unwrap());
+        let address = DaemonAddress::other_than(addresses);
+        for spelled in [own, "localhost:2000", "0.0.0.0:2000", "[::ffff:127.0.0.1]:2000", "udp:0.0.0.0:2000"]
+        {
+            assert_eq!(address.get(Some(spelled)), DEFAULT, "{spelled}");
+        }
         address.learn(&BTreeMap::from([
             ("AWS_XRAY_DAEMON_ADDRESS".to_owned(), own.to_owned()),
             ("_AWS_XRAY_DAEMON_ADDRESS".to_owned(), "169.254.100.1".to_owned()),

@@ -6,6 +6,7 @@ mod answer;
 mod backoff;
 mod batch;
 mod buffer;
+mod certificate;
 mod client;
 mod clocks;
 mod complaints;
@@ -13,8 +14,10 @@ mod connector;
 mod credentials;
 mod daemon;
 mod delivery;
+mod names;
 mod otlp;
 mod outgoing;
+mod own;
 mod patience;
 mod repair;
 mod rest;
@@ -25,11 +28,13 @@ mod spool;
 mod survival;
 mod telemetry;
 mod trouble;
+mod trust;
 mod xray;
 
 pub use client::Clients;
 pub use clocks::{Moment, Window};
 pub use daemon::DaemonAddress;
+pub use own::{OwnAddresses, Transport};
 pub use rest::RestError;
 pub use spool::Spool;
 
@@ -41,7 +46,6 @@ use crate::settings::OutletKind;
 use crate::translate::{Function, Translated, Translator};
 use daemon::Daemon;
 use otlp::Otlp;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
 use xray::Xray;
@@ -53,8 +57,6 @@ pub struct Config {
     /// How many bytes each outlet keeps while its other side can't be reached.
     pub buffer_bytes: usize,
     pub daemon: DaemonAddress,
-    /// Where this extension itself takes OTLP in: nothing is sent there.
-    pub own_otlp: Option<SocketAddr>,
 }
 
 /// All outlets that are on.
@@ -102,7 +104,6 @@ impl Outlets {
             ))),
             OutletKind::Otlp => Outlet::Otlp(Box::new(Otlp::new(
                 Arc::clone(&self.clients),
-                self.config.own_otlp,
                 self.config.buffer_bytes,
                 seed,
                 self.log.clone(),

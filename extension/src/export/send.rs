@@ -3,6 +3,7 @@
 use super::answer::Refusal;
 use super::backoff::{Jitter, MAX_TRIES, retry_after};
 use super::client::Session;
+use super::own::LeadsHere;
 use super::trouble::{Trouble, Troubles, causes};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_xray::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
@@ -141,6 +142,9 @@ fn after(error: &SdkError<PutTraceSegmentsError>) -> Next {
                 at_least: None,
             },
             None => match error {
+                _ if let Some(circle) = LeadsHere::behind(error) => {
+                    Next::GiveUp(Outcome::Denied(told_of(circle)))
+                }
                 SdkError::ConstructionFailure(_) => Next::GiveUp(Outcome::Denied(format!(
                     "the request to X-Ray could not be made, check the function's region: {}",
                     text()
@@ -170,6 +174,13 @@ fn trouble(error: &SdkError<PutTraceSegmentsError>) -> Trouble {
         Some(answer) => Trouble::of_status(answer.status().as_u16()),
         None => Trouble::of_error(error),
     }
+}
+
+fn told_of(circle: LeadsHere) -> String {
+    format!(
+        "AWS_ENDPOINT_URL_XRAY (or AWS_ENDPOINT_URL) names no X-Ray, {circle}; set it to X-Ray's address, or unset it: \
+         until then spans are kept"
+    )
 }
 
 fn denied(code: &str, message: &str) -> String {

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,6 +54,11 @@ impl TelemetryListener {
             .map_or_else(|| local_http::bind((Ipv4Addr::LOCALHOST, 0).into()), Ok)?;
         let port = listener.local_addr()?.port();
         Ok(Self { listener, path: secret_path()?, port })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
     /// Where the platform is to send its records.

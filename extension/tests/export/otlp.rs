@@ -241,14 +241,11 @@ async fn nobody_there_keeps_the_spans_and_an_outlet_without_an_endpoint_says_so_
     stage.flush(batch(1, 5)).await;
     assert_eq!((stage.carried(), stage.said("Connection refused")), (5, 1));
 
-    for own in ["", "http://localhost:4318"] {
-        let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", own.to_owned())];
-        let mut stage = Stage::with(&[OutletKind::Otlp, OutletKind::Xray], &endpoint, 1 << 20).await;
-        stage.flush(batch(1, 5)).await;
-        stage.flush(batch(2, 5)).await;
-        assert_eq!(stage.accounts("otlp")["dropped"], json!({"outlet_failed": 10}));
-        assert_eq!((stage.said("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), stage.sent()), (1, 10));
-    }
+    let mut stage = Stage::with(&[OutletKind::Otlp, OutletKind::Xray], &[], 1 << 20).await;
+    stage.flush(batch(1, 5)).await;
+    stage.flush(batch(2, 5)).await;
+    assert_eq!(stage.accounts("otlp")["dropped"], json!({"outlet_failed": 10}));
+    assert_eq!((stage.said("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), stage.sent()), (1, 10));
 }
 
 #[tokio::test]

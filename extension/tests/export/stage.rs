@@ -3,7 +3,9 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::accounts::Accounts;
-use otel_xray::export::{Clients, Config, DaemonAddress, Flushed, Moment, Outlets, Spool, Window};
+use otel_xray::export::{
+    Clients, Config, DaemonAddress, Flushed, Moment, Outlets, OwnAddresses, Spool, Window,
+};
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
 use otel_xray::log::{Format, Level, Log};
@@ -23,6 +25,8 @@ pub(crate) struct Stage {
     pub(crate) xray: Endpoint,
     pub(crate) outlets: Outlets,
     pub(crate) daemon: DaemonAddress,
+    /// Where this extension itself listens.
+    pub(crate) own: OwnAddresses,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Added to the wall clock of the flushes to come: the environment was frozen.
     pub(crate) frozen: Duration,
@@ -108,18 +112,14 @@ impl Stage {
         let sink = Arc::clone(&lines);
         let log = Log::to(Level::Debug, Format::Text, move |line| sink.lock().unwrap().push(line.to_owned()));
         let clients = Arc::new(Clients::new(move |name| all.get(name).cloned()).with_log(log.clone()));
-        let daemon = DaemonAddress::default();
+        let own = clients.own().clone();
+        let daemon = DaemonAddress::other_than(own.clone());
         let outlets = Outlets::new(
-            Config {
-                outlets: kinds.to_vec(),
-                buffer_bytes,
-                daemon: daemon.clone(),
-                own_otlp: Some(([127, 0, 0, 1], 4318).into()),
-            },
+            Config { outlets: kinds.to_vec(), buffer_bytes, daemon: daemon.clone() },
             clients,
             log,
         );
-        Self { xray, outlets, daemon, lines, frozen: Duration::ZERO, ledgers: HashMap::new() }
+        Self { xray, outlets, daemon, own, lines, frozen: Duration::ZERO, ledgers: HashMap::new() }
     }
 
     pub(crate) async fn flush(&mut self, batch: Batch) {

@@ -23,7 +23,6 @@ use request::{Answer, Body, encode, send};
 use select::{OutgoingSpan, restored, select};
 use settings::OtlpSettings;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -45,8 +44,6 @@ const CONNECTIONS_LAST: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Otlp {
     clients: Arc<Clients>,
-    /// Where this extension takes OTLP in.
-    own: Option<SocketAddr>,
     /// Looked up at the first flush; what does not work is said then.
     endpoint: Option<Result<Arc<Endpoint>, String>>,
     buffer: Buffer<OutgoingSpan>,
@@ -67,16 +64,9 @@ struct Endpoint {
 
 impl Otlp {
     /// At most `limit_bytes` of spans are kept while the other side can't be reached.
-    pub(super) fn new(
-        clients: Arc<Clients>,
-        own: Option<SocketAddr>,
-        limit_bytes: usize,
-        seed: u64,
-        log: Log,
-    ) -> Self {
+    pub(super) fn new(clients: Arc<Clients>, limit_bytes: usize, seed: u64, log: Log) -> Self {
         Self {
             clients,
-            own,
             endpoint: None,
             buffer: Buffer::new(limit_bytes),
             relay: Relay::new(limit_bytes, log.clone()),
@@ -131,7 +121,7 @@ impl Otlp {
     pub(super) async fn flush(&mut self, batch: &Batch, function: &Function, window: Window) -> Accounts {
         let accounts = self.flush_spans(batch, function, window).await;
         let clients = Arc::clone(&self.clients);
-        self.relay.flush(&clients, self.own, window.until).await;
+        self.relay.flush(&clients, window.until).await;
         accounts
     }
 
@@ -211,6 +201,13 @@ impl Otlp {
                     accounts.reject(&status.to_string(), count);
                     self.refused(endpoint, status, &message, now);
                 }
+                Answer::Circle(circle) => {
+                    let message = endpoint.settings.told_of(circle);
+                    self.complaints.log().once("otlp", Level::Error, &message);
+                    self.endpoint = Some(Err(message));
+                    let rest = requests.drain(..).map(|spans| spans.len() as u64);
+                    accounts.drop(Reason::OutletFailed, count.saturating_add(rest.sum()));
+                }
                 Answer::Later { message, .. } | Answer::Silence(message) | Answer::NoCredentials(message) => {
                     self.complain(
                         "unreachable",
@@ -236,7 +233,7 @@ impl Otlp {
             let credentials = endpoint.credentials.as_ref();
             let answer = send(&endpoint.settings, &endpoint.connections, credentials, &body).await;
             let at_least = match &answer {
-                Answer::Taken { .. } | Answer::Refused { .. } => return answer,
+                Answer::Taken { .. } | Answer::Refused { .. } | Answer::Circle(_) => return answer,
                 Answer::Silence(_) if !reconnected => {
                     reconnected = true;
                     endpoint.connections.renew();
@@ -283,16 +280,18 @@ impl Otlp {
     }
 
     fn endpoint(&mut self) -> Result<Arc<Endpoint>, String> {
-        let (clients, own) = (&self.clients, self.own);
-        self.endpoint.get_or_insert_with(|| open(OtlpSignal::Traces, clients, own).map(Arc::new)).clone()
+        let clients = &self.clients;
+        self.endpoint.get_or_insert_with(|| open(OtlpSignal::Traces, clients).map(Arc::new)).clone()
     }
 }
 
-fn open(signal: OtlpSignal, clients: &Clients, own: Option<SocketAddr>) -> Result<Endpoint, String> {
+fn open(signal: OtlpSignal, clients: &Clients) -> Result<Endpoint, String> {
     let settings =
-        OtlpSettings::read(signal, |name| clients.variable(name), own).map_err(|error| error.to_string())?;
+        OtlpSettings::read(signal, |name| clients.variable(name)).map_err(|error| error.to_string())?;
     let connections = match &settings.certificate {
-        Some(path) => Connections::new(Some(path)).map_err(|error| error.to_string())?,
+        Some(path) => {
+            Connections::new(Some(path), clients.own().clone()).map_err(|error| error.to_string())?
+        }
         None => clients.connections().ok_or("there is no TLS to be had")?,
     };
     let credentials = settings.sign_for.as_ref().and_then(|_| clients.credentials());

@@ -7,7 +7,6 @@ use crate::export::client::Clients;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -70,11 +69,10 @@ impl Relay {
     }
 
     /// Sends one after the other until the time is up, or one can't be sent now.
-    pub(super) async fn flush(&mut self, clients: &Clients, own: Option<SocketAddr>, until: Instant) {
-        for _ in 0..self.waiting.len() {
-            let Some(request) = self.take() else { return };
+    pub(super) async fn flush(&mut self, clients: &Clients, until: Instant) {
+        while let Some(request) = self.take() {
             let signal = request.signal;
-            let endpoint = match self.endpoint(signal, clients, own) {
+            let endpoint = match self.endpoint(signal, clients) {
                 Ok(endpoint) => endpoint,
                 Err(message) => {
                     self.log.once(
@@ -100,6 +98,11 @@ impl Relay {
                     );
                     self.count(signal, |accounts| accounts.reject(&status.to_string(), 1));
                 }
+                Answer::Circle(circle) => {
+                    self.close(signal, endpoint.settings.told_of(circle));
+                    self.bytes += request.body.len();
+                    self.waiting.push_front(request);
+                }
                 Answer::Later { .. } | Answer::Silence(_) | Answer::NoCredentials(_) => {
                     endpoint.connections.renew();
                     self.bytes += request.body.len();
@@ -110,18 +113,20 @@ impl Relay {
         }
     }
 
-    fn endpoint(
-        &mut self,
-        signal: OtlpSignal,
-        clients: &Clients,
-        own: Option<SocketAddr>,
-    ) -> Result<Arc<Endpoint>, String> {
+    fn endpoint(&mut self, signal: OtlpSignal, clients: &Clients) -> Result<Arc<Endpoint>, String> {
         if let Some((_, endpoint)) = self.endpoints.iter().find(|(known, _)| *known == signal) {
             return endpoint.clone();
         }
-        let endpoint = open(signal, clients, own).map(Arc::new);
+        let endpoint = open(signal, clients).map(Arc::new);
         self.endpoints.push((signal, endpoint.clone()));
         endpoint
+    }
+
+    /// Sends nothing more there.
+    fn close(&mut self, signal: OtlpSignal, message: String) {
+        if let Some((_, endpoint)) = self.endpoints.iter_mut().find(|(known, _)| *known == signal) {
+            *endpoint = Err(message);
+        }
     }
 }
 

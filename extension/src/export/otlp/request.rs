@@ -4,6 +4,7 @@ use super::select::OutgoingSpan;
 use super::settings::OtlpSettings;
 use crate::export::backoff::retry_after;
 use crate::export::connector::Connections;
+use crate::export::own::LeadsHere;
 use crate::export::sign::sign;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::body::SdkBody;
@@ -34,6 +35,8 @@ pub(super) enum Answer {
     Later { message: String, at_least: Option<Duration> },
     /// Nobody answered: another connection may do.
     Silence(String),
+    /// It would have come back to this extension.
+    Circle(LeadsHere),
     /// It could not be signed.
     NoCredentials(String),
 }
@@ -95,14 +98,14 @@ pub(super) async fn send(
         return Answer::NoCredentials(error.to_string());
     }
     let answered = tokio::time::timeout(settings.timeout, async {
-        let answer = connections.request(request).await.map_err(|error| chain(&error))?;
+        let answer = connections.request(request).await.map_err(|error| unanswered(&error))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
         Ok((head, body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
     });
     match answered.await {
         Ok(Ok((head, body))) => read(head.status, &head.headers, &body),
-        Ok(Err(message)) => Answer::Silence(message),
+        Ok(Err(unanswered)) => unanswered,
         Err(_) => Answer::Later {
             message: format!("no answer within {} ms", settings.timeout.as_millis()),
             at_least: None,
@@ -130,6 +133,10 @@ fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer {
         }
         status => Answer::Refused { status, message },
     }
+}
+
+fn unanswered(error: &(dyn Error + 'static)) -> Answer {
+    LeadsHere::behind(error).map_or_else(|| Answer::Silence(chain(error)), Answer::Circle)
 }
 
 /// An error and its causes, in one line.

@@ -1,11 +1,12 @@
 //! Where OTLP goes: the standard `OTEL_EXPORTER_OTLP_*` variables.
 
+use crate::export::own::LeadsHere;
 use crate::receive::OtlpSignal;
 use http::{HeaderName, HeaderValue, Uri};
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const PATH: &str = "/v1/traces";
 /// Where the partitions have their endpoints, with and without dual-stack.
 const AWS_DOMAINS: &[&str] = &[
@@ -25,6 +26,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OtlpSettings {
     pub(super) url: Uri,
+    /// The variable that the URL is from.
+    pub(super) named_by: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// For one request.
     pub(super) timeout: Duration,
@@ -45,11 +48,6 @@ pub(super) enum Misconfigured {
     #[error("the OTLP endpoint {0:?} is not a URL: it has to begin with http:// or https://")]
     NotAUrl(String),
     #[error(
-        "the OTLP endpoint {0} is where this extension itself listens, spans would go in circles: set \
-         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to another host"
-    )]
-    Itself(Uri),
-    #[error(
         "OTEL_EXPORTER_OTLP_PROTOCOL={0}: the otlp outlet speaks http/protobuf, set that and its endpoint"
     )]
     Protocol(String),
@@ -58,11 +56,10 @@ pub(super) enum Misconfigured {
 }
 
 impl OtlpSettings {
-    /// Reads the variables. `own` is where this extension takes OTLP in.
+    /// Reads the variables.
     pub(super) fn read(
         signal: OtlpSignal,
         variable: impl Fn(&str) -> Option<String>,
-        own: Option<SocketAddr>,
     ) -> Result<Self, Misconfigured> {
         let either = |name: &str| {
             variable(&format!("OTEL_EXPORTER_OTLP_{}_{name}", signal.name().to_ascii_uppercase()))
@@ -72,21 +69,20 @@ impl OtlpSettings {
         };
         // The general endpoint is a base, the other is used as it is.
         let own_endpoint = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.name().to_ascii_uppercase());
-        let endpoint = variable(&own_endpoint)
-            .or_else(|| {
-                let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT")?;
-                Some(format!("{}/v1/{}", base.trim().trim_end_matches('/'), signal.name()))
-            })
-            .ok_or(Misconfigured::NoEndpoint(signal))?;
+        let (named_by, endpoint) = match (variable(&own_endpoint), variable(ENDPOINT)) {
+            (Some(whole), _) => (own_endpoint, whole),
+            (None, Some(base)) => {
+                let whole = format!("{}/v1/{}", base.trim().trim_end_matches('/'), signal.name());
+                (ENDPOINT.to_owned(), whole)
+            }
+            (None, None) => return Err(Misconfigured::NoEndpoint(signal)),
+        };
         let url: Uri = endpoint.trim().parse().map_err(|_| Misconfigured::NotAUrl(endpoint.clone()))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
             return Err(Misconfigured::NotAUrl(endpoint));
         }
         if let Some(protocol) = either("PROTOCOL").filter(|protocol| protocol != "http/protobuf") {
             return Err(Misconfigured::Protocol(protocol));
-        }
-        if own.is_some_and(|own| is_own(&url, own)) {
-            return Err(Misconfigured::Itself(url));
         }
         let wants_signature = match variable("OTEL_XRAY_OTLP_SIGN").as_deref() {
             _ if signal != OtlpSignal::Traces => false,
@@ -109,7 +105,18 @@ impl OtlpSettings {
             certificate: either("CERTIFICATE").map(PathBuf::from),
             sign_for,
             url,
+            named_by,
         })
+    }
+}
+
+impl OtlpSettings {
+    /// What to do where the endpoint is this extension itself.
+    pub(super) fn told_of(&self, circle: LeadsHere) -> String {
+        let named_by = &self.named_by;
+        format!(
+            "{named_by} names no collector, {circle}; set it to another host, or take otlp out of OTEL_XRAY_OUTLETS"
+        )
     }
 }
 
@@ -123,13 +130,6 @@ fn region_of(url: &Uri) -> Option<String> {
     let (region, domain) = rest.split_once('.')?;
     let is_aws = AWS_DOMAINS.contains(&domain);
     is_aws.then(|| region.to_owned())
-}
-
-fn is_own(url: &Uri, own: SocketAddr) -> bool {
-    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
-    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    is_here && port == own.port()
 }
 
 /// `key=value` pairs, separated by commas, the values percent-encoded. What is no header is left out.
@@ -161,15 +161,11 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<OtlpSettings, Misconfigured> {
-        let own = Some(([127, 0, 0, 1], 4318).into());
-        OtlpSettings::read(
-            OtlpSignal::Traces,
-            |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()),
-            own,
-        )
+        OtlpSettings::read(OtlpSignal::Traces, |name| {
+            pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+        })
     }
 
-    const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
     const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
     #[test]
@@ -227,8 +223,6 @@ mod tests {
             (vec![], "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
             (vec![(TRACES, "collector:4317")], "http://"),
             (vec![(TRACES, "grpc://collector:4317")], "http://"),
-            (vec![(ENDPOINT, "http://localhost:4318")], "circles"),
-            (vec![(ENDPOINT, "http://127.0.0.1:4318/")], "circles"),
             (vec![(ENDPOINT, "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "http/protobuf"),
             (vec![(TRACES, "https://vpce/v1/traces"), ("OTEL_XRAY_OTLP_SIGN", "true")], "AWS_REGION"),
         ] {
