@@ -26,6 +26,7 @@ pub mod losses;
 pub mod receive;
 pub mod sampling;
 pub mod settings;
+mod shown;
 
 pub use otel_xray_translate as translate;
 pub use otel_xray_translate::accounts;

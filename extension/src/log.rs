@@ -1,5 +1,6 @@
 //! The extension's own log lines: few, one line each, on standard output, where Lambda collects them.
 
+use crate::shown;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::Write as _;
@@ -84,10 +85,11 @@ impl Log {
         level <= self.0.level
     }
 
-    /// Writes one line. Line breaks in `message` become spaces, so that one event stays one line.
+    /// Writes one line. Line breaks in `message` become spaces, so that one event stays one line, and URLs are shown
+    /// without what may be secret in them.
     pub fn say(&self, level: Level, message: impl fmt::Display) {
         if self.enabled(level) {
-            let message = message.to_string().replace(['\n', '\r'], " ");
+            let message = shown::line(&message.to_string()).replace(['\n', '\r'], " ");
             let line = match self.0.format {
                 Format::Text => format!("[otel-xray] {}: {message}", level.name()),
                 Format::Json => {
@@ -138,6 +140,13 @@ mod tests {
         log.say(Level::Info, "quiet");
         log.say(Level::Warn, "two\nlines");
         assert_eq!(*lines.lock().unwrap(), ["[otel-xray] WARN: two lines"]);
+    }
+
+    #[test]
+    fn no_line_has_a_url_with_its_secrets() {
+        let (log, lines) = test_log::capture(Level::Debug);
+        log.say(Level::Debug, "http://user:SECRET@host:1/v1/traces?key=SECRET is not there");
+        assert_eq!(*lines.lock().unwrap(), ["[otel-xray] DEBUG: http://host:1/v1/traces is not there"]);
     }
 
     #[test]

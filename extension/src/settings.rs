@@ -395,15 +395,26 @@ impl fmt::Display for Complaint {
         let Some(setting) = SETTINGS.iter().find(|s| s.name == self.name) else {
             return write!(f, "{} is not understood", self.name);
         };
-        let shown: String = self.value.chars().take(40).collect();
+        f.write_str(self.name)?;
+        if is_showable(&self.value) && !ADDRESSES.contains(&self.name) {
+            write!(f, "={:?}", self.value)?;
+        }
         write!(
             f,
-            "{}={shown:?} is not understood: set it to {}; using the default ({})",
-            self.name,
+            " is not understood: set it to {}; using the default ({})",
             setting.values,
             if setting.default.is_empty() { "none" } else { setting.default }
         )
     }
+}
+
+/// Settings into which an endpoint with its secrets is easily put.
+const ADDRESSES: &[&str] = &[OTLP_HTTP, OTLP_GRPC, DAEMON, SPOOL, AGENT_SOCKET];
+const MAX_SHOWN: usize = 40;
+
+/// A word or two: what is longer, or looks like an address or a pair of name and value, may be secret.
+fn is_showable(value: &str) -> bool {
+    value.len() <= MAX_SHOWN && !value.contains(['@', '=', '/', '?'])
 }
 
 impl Settings {
@@ -623,6 +634,22 @@ mod tests {
             text,
             "OTEL_XRAY_ENABLED=\"perhaps\" is not understood: set it to `true`, `false`; using the default (true)"
         );
+    }
+
+    #[test]
+    fn a_value_that_may_be_secret_is_not_said() {
+        for (name, value) in [
+            (OTLP_HTTP, "SECRET"),
+            (DAEMON, "user:SECRET@host:1"),
+            (SPOOL, "SECRET"),
+            (ENABLED, "https://user:SECRET@host"),
+            (LOG_LEVEL, "token=SECRET"),
+            (OUTLETS, "SECRETSECRETSECRETSECRETSECRETSECRETSECRET"),
+        ] {
+            let text = read(&[(name, value)]).1[0].to_string();
+            assert!(text.starts_with(&format!("{name} is not understood")), "{text}");
+            assert!(!text.contains("SECRET"), "{text}");
+        }
     }
 
     #[test]

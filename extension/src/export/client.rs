@@ -5,14 +5,22 @@ use super::credentials::Provider;
 use super::own::OwnAddresses;
 use crate::log::{Level, Log};
 use crate::settings::OutletKind;
+use crate::shown;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_xray::Client;
 use aws_sdk_xray::config::IdentityCache;
+use aws_sdk_xray::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+use http::Uri;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+/// The service's own before the general one.
+const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_XRAY", "AWS_ENDPOINT_URL"];
 
 type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -21,6 +29,16 @@ type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) connections: Connections,
+    pub(super) credentials: Arc<Provider>,
+    /// Where X-Ray is, as the log shows it, or why that is not known.
+    pub(super) endpoint: Result<String, String>,
+}
+
+impl Session {
+    /// Where X-Ray is, as the log shows it.
+    pub(super) fn at(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or("X-Ray")
+    }
 }
 
 /// Builds the client when it is first asked for.
@@ -111,11 +129,9 @@ impl Clients {
     }
 
     /// The function's credentials.
-    pub(super) fn credentials(&self) -> Option<SharedCredentialsProvider> {
+    pub(super) fn credentials(&self) -> Option<Arc<Provider>> {
         let build = || Some(Arc::new(Provider::new(|name| self.variable(name), self.connections()?)));
-        let provider = self.provider.get_or_init(build).clone()?;
-        let provider: Arc<dyn ProvideCredentials> = provider;
-        Some(SharedCredentialsProvider::new(provider))
+        self.provider.get_or_init(build).clone()
     }
 
     /// A variable of the environment that is not empty.
@@ -124,23 +140,54 @@ impl Clients {
     }
 
     fn build(&self) -> Option<Session> {
-        let connections = self.connections()?;
+        let (connections, credentials) = (self.connections()?, self.credentials()?);
+        let provider: Arc<dyn ProvideCredentials> = Arc::clone(&credentials) as _;
         let mut config = aws_sdk_xray::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .http_client(connections.for_sdk())
-            .credentials_provider(self.credentials()?)
+            .credentials_provider(SharedCredentialsProvider::new(provider))
             // The provider remembers by itself, and refreshes earlier.
             .identity_cache(IdentityCache::no_cache())
             .use_fips(self.is_true("AWS_USE_FIPS_ENDPOINT"))
             .use_dual_stack(self.is_true("AWS_USE_DUALSTACK_ENDPOINT"));
         config.set_endpoint_url(self.endpoint_url());
         config.set_region(self.region().map(Region::new));
-        Some(Session { client: Client::from_conf(config.build()), connections })
+        let endpoint = self.endpoint().map(|url| shown::line(&url));
+        Some(Session { client: Client::from_conf(config.build()), connections, credentials, endpoint })
     }
 
-    pub(super) fn endpoint_url(&self) -> Option<String> {
-        self.variable("AWS_ENDPOINT_URL_XRAY").or_else(|| self.variable("AWS_ENDPOINT_URL"))
+    fn endpoint_url(&self) -> Option<String> {
+        ENDPOINTS.iter().find_map(|name| self.variable(name))
+    }
+
+    /// Where X-Ray is, by the rules and variables that the SDK goes by, or what to do. Says no value: it may have a
+    /// password in it.
+    pub(super) fn endpoint(&self) -> Result<String, String> {
+        if let Some((name, url)) = ENDPOINTS.iter().find_map(|name| Some((name, self.variable(name)?))) {
+            return if is_url(&url) {
+                Ok(url)
+            } else {
+                Err(format!(
+                    "{name} is not a URL, so spans are kept: set it to one that begins with https:// or http://, or \
+                     unset it"
+                ))
+            };
+        }
+        let region = || "X-Ray's address is not known, so spans are kept: set AWS_REGION".to_owned();
+        let params = Params::builder()
+            .set_region(self.region())
+            .use_fips(self.is_true("AWS_USE_FIPS_ENDPOINT"))
+            .use_dual_stack(self.is_true("AWS_USE_DUALSTACK_ENDPOINT"))
+            .build()
+            .map_err(|_| region())?;
+        let resolver = DefaultResolver::new();
+        let mut resolved = pin!(resolver.resolve_endpoint(&params));
+        // The rules are compiled in: there is nothing to wait for.
+        match resolved.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(endpoint)) => Ok(endpoint.url().to_owned()),
+            Poll::Ready(Err(_)) | Poll::Pending => Err(region()),
+        }
     }
 
     pub(super) fn region(&self) -> Option<String> {
@@ -150,6 +197,11 @@ impl Clients {
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
+}
+
+fn is_url(text: &str) -> bool {
+    let parsed: Option<Uri> = text.parse().ok();
+    parsed.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some())
 }
 
 #[cfg(test)]

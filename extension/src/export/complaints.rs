@@ -1,7 +1,7 @@
 //! Log lines that repeat: each kind at most once a minute, because a log line costs the user money (BET-31).
 
 use crate::log::{Level, Log};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ pub(super) struct Complaints {
     log: Log,
     /// When each kind was last said, as time since 1970: that clock goes on while the environment is frozen.
     said: HashMap<String, Duration>,
+    /// What was said once and for all.
+    lasting: HashSet<String>,
 }
 
 impl Complaints {
     pub(super) fn new(log: Log) -> Self {
-        Self { log, said: HashMap::new() }
+        Self { log, said: HashMap::new(), lasting: HashSet::new() }
     }
 
     /// The log itself, for what is said once in the life of an environment.
@@ -36,6 +38,17 @@ impl Complaints {
         }
         self.said.insert(kind.to_owned(), unix);
         self.log.say(level, message);
+    }
+}
+
+impl Complaints {
+    /// Says it the first time, which is of something that lasts until somebody puts it right: told by the words before
+    /// the first colon.
+    pub(super) fn once(&mut self, level: Level, message: &str) {
+        let what = message.split(": ").next().unwrap_or_default();
+        if self.lasting.len() < MAX_KINDS && self.lasting.insert(what.to_owned()) {
+            self.log.say(level, message);
+        }
     }
 }
 
@@ -59,6 +72,16 @@ mod tests {
         let said = lines.lock().unwrap();
         let ends: Vec<_> = said.iter().map(|line| line.rsplit(": ").next().unwrap()).collect();
         assert_eq!(ends, ["A at 100", "B at 101", "A at 160", "A at 20"]);
+    }
+
+    #[test]
+    fn bet_36_what_lasts_is_said_once_and_another_such_thing_too() {
+        let (log, lines) = test_log::capture(Level::Warn);
+        let mut complaints = Complaints::new(log);
+        for message in ["no permission: 1", "expired", "no permission: 2"] {
+            complaints.once(Level::Error, message);
+        }
+        assert_eq!(lines.lock().unwrap().len(), 2);
     }
 
     #[test]

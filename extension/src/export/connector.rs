@@ -14,7 +14,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use http::Uri;
+use http::{StatusCode, Uri};
+use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -28,6 +29,10 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
 const MAX_IDLE: usize = 4;
+/// What the SDK is for answers with an entry for each of 50 refused documents at most.
+const MAX_SDK_ANSWER_BYTES: usize = 256 * 1024;
+/// The head of an answer, and what is read of a body at a time.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// One pool of connections, shared by everything that goes out over HTTP.
 #[derive(Debug, Clone)]
@@ -78,8 +83,16 @@ impl Connections {
 }
 
 fn pool(https: HttpsConnector<Outward>) -> Client<HttpsConnector<Outward>, SdkBody> {
-    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(MAX_IDLE).build(https)
+    Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(MAX_IDLE)
+        .http1_max_buf_size(MAX_HEAD_BYTES)
+        .build(https)
 }
+
+/// A success that none of X-Ray's operations ends with: somebody else's.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it answered {0}")]
+pub(super) struct OddSuccess(pub(super) u16);
 
 /// TCP, and never back to this extension: told by where a connection has come to, before anything is written to it.
 #[derive(Debug, Clone)]
@@ -123,8 +136,12 @@ impl HttpConnector for Connections {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let response =
                 connections.request(request).await.map_err(|error| ConnectorError::io(error.into()))?;
-            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
-                .map_err(|error| ConnectorError::other(error.into(), None))
+            if response.status().is_success() && response.status() != StatusCode::OK {
+                return Err(ConnectorError::other(OddSuccess(response.status().as_u16()).into(), None));
+            }
+            let bounded =
+                response.map(|body| SdkBody::from_body_1_x(Limited::new(body, MAX_SDK_ANSWER_BYTES)));
+            HttpResponse::try_from(bounded).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }

@@ -19,6 +19,7 @@ mod otlp;
 mod outgoing;
 mod own;
 mod patience;
+mod quoted;
 mod repair;
 mod rest;
 mod sampling;
@@ -29,6 +30,7 @@ mod survival;
 mod telemetry;
 mod trouble;
 mod trust;
+mod verdict;
 mod xray;
 
 pub use client::Clients;

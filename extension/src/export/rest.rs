@@ -2,8 +2,7 @@
 
 use super::client::Clients;
 use super::sign::sign;
-use super::trouble::causes;
-use aws_sdk_xray::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+use super::trouble::told;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -11,12 +10,13 @@ use http_body_util::{BodyExt as _, Limited};
 use std::error::Error;
 use std::time::Duration;
 
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// A page of sampling rules: 600 of the longest, where an account has 25 unless its quota was raised.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Why X-Ray could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    #[error("X-Ray's address is not known ({0}): set AWS_REGION or AWS_ENDPOINT_URL_XRAY")]
+    #[error("{0}")]
     Endpoint(String),
     #[error("the request could not be signed ({0}): give the function a role")]
     Credentials(String),
@@ -38,36 +38,20 @@ impl Clients {
     }
 
     async fn post_now(&self, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), RestError> {
-        let endpoint = self.endpoint().await.map_err(|error| RestError::Endpoint(shown(&*error)))?;
+        let endpoint = self.endpoint().map_err(RestError::Endpoint)?;
         let unsigned = Request::post(format!("{}{path}", endpoint.trim_end_matches('/')))
             .header("content-type", "application/json")
             .body(SdkBody::from(body.clone()));
-        let mut request = unsigned.map_err(|error| RestError::Endpoint(error.to_string()))?;
+        let mut request = unsigned.map_err(|error| RestError::Endpoint(told(&error)))?;
         let nothing = || RestError::Unreachable("there is no TLS to be had".to_owned());
         let (connections, credentials) = self.connections().zip(self.credentials()).ok_or_else(nothing)?;
         let region = self.region().unwrap_or_default();
         let signed = sign(&mut request, &body, &region, &credentials).await;
-        signed.map_err(|error| RestError::Credentials(shown(&*error)))?;
-        let unreachable = |error: &(dyn Error + 'static)| RestError::Unreachable(shown(error));
+        signed.map_err(|error| RestError::Credentials(told(&*error)))?;
+        let unreachable = |error: &(dyn Error + 'static)| RestError::Unreachable(told(error));
         let answer = connections.request(request).await.map_err(|error| unreachable(&error))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
         Ok((head.status, body.map_err(|error| unreachable(&*error))?.to_bytes()))
     }
-
-    /// Where X-Ray is, by the rules and variables that the SDK goes by.
-    async fn endpoint(&self) -> Result<String, Box<dyn Error + Send + Sync>> {
-        let params = Params::builder()
-            .set_region(self.region())
-            .use_fips(self.is_true("AWS_USE_FIPS_ENDPOINT"))
-            .use_dual_stack(self.is_true("AWS_USE_DUALSTACK_ENDPOINT"))
-            .set_endpoint(self.endpoint_url())
-            .build()?;
-        Ok(DefaultResolver::new().resolve_endpoint(&params).await?.url().to_owned())
-    }
-}
-
-fn shown(error: &(dyn Error + 'static)) -> String {
-    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
-    causes.join(": ")
 }

@@ -1,6 +1,7 @@
 //! Fetches the account's sampling rules, and reports what they have decided.
 
 use super::client::Clients;
+use super::quoted;
 use crate::log::{Level, Log};
 use crate::sampling::{Due, Learned};
 use bytes::Bytes;
@@ -10,6 +11,8 @@ use tokio::time::Instant;
 
 /// Pages of rules that are asked for; an account has at most a few.
 const MAX_PAGES: usize = 10;
+/// Rules that are kept of all pages, many times as many as an account has: 25 unless its quota was raised.
+const MAX_RULES: usize = 1000;
 
 impl Clients {
     /// Asks and tells X-Ray what is due, until then at most. What fails is said once: the default rule decides then.
@@ -49,8 +52,11 @@ impl Clients {
             if let Some(records) = page["SamplingRuleRecords"].as_array_mut() {
                 rules.append(records);
             }
+            rules.truncate(MAX_RULES);
             match page["NextToken"].take() {
-                Value::String(token) if !token.is_empty() => body = json!({"NextToken": token}),
+                Value::String(token) if !token.is_empty() && rules.len() < MAX_RULES => {
+                    body = json!({"NextToken": token})
+                }
                 _ => break,
             }
         }
@@ -61,11 +67,17 @@ impl Clients {
         let left = until.saturating_duration_since(Instant::now());
         let answer = self.post(path, Bytes::from(body.to_string()), left).await;
         match answer.map_err(|error| error.to_string())? {
-            (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(|error| error.to_string()),
-            (status, body) => {
-                let said: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-                Err(format!("{status}: {said}"))
-            }
+            (StatusCode::OK, body) => serde_json::from_slice(&body)
+                .ok()
+                .filter(Value::is_object)
+                .ok_or_else(|| "something answers in X-Ray's place".to_owned()),
+            (status, body) => Err(format!("{status} {}", named(&body))),
         }
     }
+}
+
+/// The name of X-Ray's error; the rest of an answer is not for the log.
+fn named(body: &[u8]) -> String {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    quoted::aws_code(answer["__type"].as_str().or_else(|| answer["code"].as_str()).unwrap_or_default())
 }

@@ -3,29 +3,22 @@
 use super::answer::Refusal;
 use super::backoff::{Jitter, MAX_TRIES, retry_after};
 use super::client::Session;
+use super::connector::OddSuccess;
 use super::own::LeadsHere;
-use super::trouble::{Trouble, Troubles, causes};
+use super::quoted::{Quoted, aws_code, code};
+use super::trouble::{Trouble, Troubles, causes, told};
+use super::verdict::{Answered, somebody_else, verdict};
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_xray::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
-use aws_sdk_xray::operation::put_trace_segments::PutTraceSegmentsError;
+use aws_sdk_xray::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_xray::operation::put_trace_segments::{PutTraceSegmentsError, PutTraceSegmentsOutput};
+use aws_sdk_xray::types::UnprocessedTraceSegment;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use http_body_util::LengthLimitError;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-
-/// Codes behind which a wrong clock may be. The SDK has taken down X-Ray's time with the answer, so the same request
-/// is signed with that the next time (PTS-6).
-const CLOCK_CODES: &[&str] = &[
-    "InvalidSignatureException",
-    "SignatureDoesNotMatch",
-    "AuthFailure",
-    "RequestTimeTooSkewed",
-    "RequestExpired",
-    "AccessDeniedException",
-];
-/// From here on a difference of the clocks explains a refused signature; AWS allows five minutes.
-const CLOCKS_DIFFER: Duration = Duration::from_mins(4);
 
 /// What became of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +34,15 @@ pub(super) enum Outcome {
 }
 
 /// What a failed try asks for.
-enum Next {
+#[derive(Debug)]
+pub(super) enum Next {
     GiveUp(Outcome),
     /// Another connection may do.
     Reconnect(String),
     /// A signature with X-Ray's time may do.
     Resign(Outcome),
+    /// Other credentials may do.
+    Renew(Outcome),
     /// `at_least` is what X-Ray asked for.
     BackOff {
         message: String,
@@ -62,29 +58,34 @@ pub(super) async fn send(
     mut jitter: Jitter,
 ) -> (Outcome, Troubles) {
     let mut troubles = Troubles::default();
-    let (mut reconnected, mut resigned) = (false, false);
+    if let Err(trouble) = &session.endpoint {
+        return (Outcome::Denied(trouble.clone()), troubles);
+    }
+    let (mut reconnected, mut resigned, mut renewed) = (false, false, false);
     let mut tries = 0;
     loop {
         let request =
             session.client.put_trace_segments().set_trace_segment_documents(Some(documents.to_vec()));
         let error = match request.send().await {
-            Ok(answer) => {
-                let refusals = answer.unprocessed_trace_segments().iter().map(|segment| Refusal {
-                    id: segment.id().map(str::to_owned),
-                    code: segment.error_code().unwrap_or("Unknown").to_owned(),
-                    message: segment.message().unwrap_or_default().to_owned(),
-                });
-                return (Outcome::Accepted { refusals: refusals.collect() }, troubles);
-            }
+            Ok(answer) => match refusals(&answer, documents) {
+                Some(refusals) => return (Outcome::Accepted { refusals }, troubles),
+                None => return (Outcome::Denied(somebody_else(200, session.at(), None)), troubles),
+            },
             Err(error) => error,
         };
         troubles.count(trouble(&error));
-        let (message, at_least) = match after(&error) {
+        let (message, at_least) = match after(&error, session, documents) {
             Next::Resign(_) if !resigned => {
                 resigned = true;
                 continue;
             }
-            Next::GiveUp(outcome) | Next::Resign(outcome) => return (outcome, troubles),
+            Next::Renew(_) if !renewed && session.credentials.renew() => {
+                renewed = true;
+                continue;
+            }
+            Next::GiveUp(outcome) | Next::Resign(outcome) | Next::Renew(outcome) => {
+                return (outcome, troubles);
+            }
             Next::Reconnect(_) if !reconnected => {
                 reconnected = true;
                 // The other idle connections are as old as the one that failed.
@@ -103,70 +104,84 @@ pub(super) async fn send(
     }
 }
 
-fn after(error: &SdkError<PutTraceSegmentsError>) -> Next {
-    let text = || short(&DisplayErrorContext(error).to_string());
-    let status = error.raw_response().map(|answer| answer.status().as_u16());
-    match error {
-        SdkError::ServiceError(answer) => {
-            let code = answer.err().code().unwrap_or("Unknown").to_owned();
-            let message = short(answer.err().message().unwrap_or_default());
-            match status.unwrap_or_default() {
-                429 | 500..=599 => Next::BackOff {
-                    message: format!("X-Ray answered {} {code}", status.unwrap_or_default()),
-                    at_least: retry_after(answer.raw().headers().get("retry-after")),
-                },
-                401 | 403 => {
-                    let outcome = Outcome::Denied(denied(&code, &message));
-                    let clock_is_wrong = is_far_off(answer.raw().headers().get("date"), SystemTime::now());
-                    if clock_is_wrong && CLOCK_CODES.contains(&code.as_str()) {
-                        Next::Resign(outcome)
-                    } else {
-                        Next::GiveUp(outcome)
-                    }
-                }
-                // The gateway before X-Ray answers without a code.
-                413 => Next::GiveUp(Outcome::Refused { code: "RequestTooLarge".to_owned(), message }),
-                _ => Next::GiveUp(Outcome::Refused { code, message }),
-            }
+/// What X-Ray has refused; `None` where the answer is not X-Ray's, which always lists it (PTS-3).
+fn refusals(answer: &PutTraceSegmentsOutput, documents: &[String]) -> Option<Vec<Refusal>> {
+    let refused = answer.unprocessed_trace_segments.as_ref()?;
+    let messages = refused.iter().filter_map(UnprocessedTraceSegment::message);
+    let quoted = quoted(messages, documents);
+    let refusal = |segment: &UnprocessedTraceSegment| Refusal {
+        id: segment.id().map(str::to_owned),
+        code: code(segment.error_code().unwrap_or_default()),
+        message: quoted.out_of(segment.message().unwrap_or_default()),
+    };
+    Some(refused.iter().map(refusal).collect())
+}
+
+fn quoted<'a>(messages: impl IntoIterator<Item = &'a str>, documents: &[String]) -> Quoted {
+    Quoted::find(messages, |out| {
+        documents.iter().try_for_each(|document| {
+            out.write_str(document)?;
+            out.write_char(' ')
+        })
+    })
+}
+
+fn after(error: &SdkError<PutTraceSegmentsError>, session: &Session, documents: &[String]) -> Next {
+    let text = || told(error);
+    if let Some(raw) = error.raw_response() {
+        let is_broken_off = matches!(error, SdkError::ResponseError(_)) && !is_too_long(error);
+        if is_broken_off && raw.status().is_success() {
+            return Next::BackOff { message: format!("{}: {}", session.at(), text()), at_least: None };
         }
-        _ => match causes(error).find_map(<dyn Error>::downcast_ref::<CredentialsError>) {
-            Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => {
-                Next::GiveUp(Outcome::Denied(format!(
-                    "there are no AWS credentials to use, spans are kept: give the function an execution role that \
-                     allows xray:PutTraceSegments ({})",
-                    text()
-                )))
-            }
-            Some(_) => Next::BackOff {
-                message: format!("the credentials could not be had: {}", text()),
-                at_least: None,
-            },
-            None => match error {
-                _ if let Some(circle) = LeadsHere::behind(error) => {
-                    Next::GiveUp(Outcome::Denied(told_of(circle)))
-                }
-                SdkError::ConstructionFailure(_) => Next::GiveUp(Outcome::Denied(format!(
-                    "the request to X-Ray could not be made, check the function's region: {}",
-                    text()
-                ))),
-                // A failure before the answer began: a kept connection may have died while the environment was frozen.
-                SdkError::DispatchFailure(_) => Next::Reconnect(text()),
-                _ => Next::BackOff { message: text(), at_least: None },
-            },
+        return verdict(answered(error, raw, documents), session.at(), SystemTime::now());
+    }
+    if let Some(OddSuccess(status)) = causes(error).find_map(<dyn Error>::downcast_ref) {
+        return verdict(Answered { status: *status, ..Answered::default() }, session.at(), SystemTime::now());
+    }
+    if let Some(circle) = LeadsHere::behind(error) {
+        return Next::GiveUp(Outcome::Denied(told_of(circle)));
+    }
+    match causes(error).find_map(<dyn Error>::downcast_ref::<CredentialsError>) {
+        Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => {
+            Next::GiveUp(Outcome::Denied(format!(
+                "there are no AWS credentials to use, spans are kept: give the function an execution role that \
+                 allows xray:PutTraceSegments ({})",
+                text()
+            )))
+        }
+        Some(_) => {
+            Next::BackOff { message: format!("the credentials could not be had: {}", text()), at_least: None }
+        }
+        None => match error {
+            SdkError::ConstructionFailure(_) => Next::GiveUp(Outcome::Denied(format!(
+                "the request to X-Ray could not be made, check the function's region: {}",
+                text()
+            ))),
+            // A failure before the answer began: a kept connection may have died while the environment was frozen.
+            SdkError::DispatchFailure(_) => Next::Reconnect(text()),
+            _ => Next::BackOff { message: text(), at_least: None },
         },
     }
 }
 
-/// Whether a `Date` header is far from the time here.
-fn is_far_off(date: Option<&str>, now: SystemTime) -> bool {
-    let Some(theirs) = date
-        .and_then(|date| DateTime::from_str(date, Format::HttpDate).ok())
-        .and_then(|date| SystemTime::try_from(date).ok())
-    else {
-        return false;
-    };
-    let difference = theirs.duration_since(now).unwrap_or_else(|earlier| earlier.duration());
-    difference > CLOCKS_DIFFER
+fn answered(error: &SdkError<PutTraceSegmentsError>, raw: &HttpResponse, documents: &[String]) -> Answered {
+    let header = |name: &str| raw.headers().get(name);
+    let named = header("x-amzn-errortype").or_else(|| error.code());
+    let date = header("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+    let message = error.message().unwrap_or_default();
+    Answered {
+        status: raw.status().as_u16(),
+        code: named.map(aws_code),
+        message: quoted([message], documents).out_of(message),
+        asked: retry_after(header("retry-after")),
+        date: date.and_then(|date| SystemTime::try_from(date).ok()),
+        location: header("location").map(str::to_owned),
+    }
+}
+
+/// Whether an answer was longer than any of X-Ray's.
+fn is_too_long(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(<dyn Error>::is::<LengthLimitError>)
 }
 
 fn trouble(error: &SdkError<PutTraceSegmentsError>) -> Trouble {
@@ -181,15 +196,4 @@ fn told_of(circle: LeadsHere) -> String {
         "AWS_ENDPOINT_URL_XRAY (or AWS_ENDPOINT_URL) names no X-Ray, {circle}; set it to X-Ray's address, or unset it: \
          until then spans are kept"
     )
-}
-
-fn denied(code: &str, message: &str) -> String {
-    format!(
-        "X-Ray refused the function's role ({code}: {message}): allow xray:PutTraceSegments, for example with the managed \
-         policy AWSXRayDaemonWriteAccess"
-    )
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(300).collect()
 }

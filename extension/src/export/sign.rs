@@ -1,6 +1,7 @@
 //! SigV4 for the requests that no AWS SDK makes.
 
-use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use super::credentials::Provider;
+use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign as signature,
 };
@@ -16,7 +17,7 @@ pub(super) async fn sign(
     request: &mut Request<SdkBody>,
     body: &[u8],
     region: &str,
-    credentials: &SharedCredentialsProvider,
+    credentials: &Provider,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let identity: Identity = credentials.provide_credentials().await?.into();
     let mut settings = SigningSettings::default();

@@ -2,9 +2,8 @@
 
 use super::client::Session;
 use super::clocks::Moment;
-use super::trouble::Troubles;
+use super::trouble::{Troubles, told};
 use crate::accounts::{Accounts, Reason};
-use aws_sdk_xray::error::DisplayErrorContext;
 use aws_sdk_xray::types::{BackendConnectionErrors, TelemetryRecord};
 use aws_smithy_types::DateTime;
 
@@ -44,8 +43,9 @@ pub(super) async fn send(
     now: Moment,
 ) -> Result<(), String> {
     let Some(record) = record(accounts, troubles, now) else { return Ok(()) };
+    session.endpoint.clone()?;
     let sent = session.client.put_telemetry_records().telemetry_records(record).send().await;
-    sent.map(drop).map_err(|error| DisplayErrorContext(error).to_string().chars().take(300).collect())
+    sent.map(drop).map_err(|error| told(&error))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What goes wrong between here and X-Ray, counted as `PutTelemetryRecords` wants it (xray.md section 6).
 
+use crate::shown;
 use std::error::Error;
 use std::io;
+
+const MAX_TOLD: usize = 300;
 
 /// One failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,14 @@ pub(super) fn causes<'a>(
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let source = |error: &&'a (dyn Error + 'static)| (*error).source();
     std::iter::successors(Some(error), source)
+}
+
+/// An error and its causes in one line that the log can have.
+pub(super) fn told(error: &(dyn Error + 'static)) -> String {
+    let mut told: Vec<String> = causes(error).map(ToString::to_string).collect();
+    // Some say again what is behind them.
+    told.dedup_by(|behind, before| before.contains(behind.as_str()));
+    shown::line(&told.join(": ")).chars().take(MAX_TOLD).collect()
 }
 
 impl Trouble {

@@ -158,7 +158,7 @@ impl Xray {
             ),
             Remark::Denied(message) => {
                 self.denied_at = Some(now);
-                self.complaints.log().once("denied", Level::Error, message);
+                self.complaints.once(Level::Error, &message);
             }
             Remark::Late => self.complaints.say(
                 "late",

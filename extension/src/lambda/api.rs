@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_MESSAGE: usize = 200;
 const ID_HEADER: &str = "Lambda-Extension-Identifier";
 
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +24,7 @@ pub(super) enum ApiError {
     Request(#[from] http::Error),
     #[error("the answer could not be read: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("Lambda answered {status}: {message}")]
+    #[error("Lambda answered {status}{}{message}", if message.is_empty() { "" } else { ": " })]
     Refused { status: StatusCode, message: String },
     #[error("Lambda's answer has no {ID_HEADER}")]
     NoId,
@@ -106,8 +108,7 @@ impl Api {
         if head.status.is_success() {
             return Ok(http::Response::from_parts(head, body));
         }
-        let message = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
-        Err(ApiError::Refused { status: head.status, message })
+        Err(ApiError::Refused { status: head.status, message: message(&body) })
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ApiError> {
@@ -115,8 +116,17 @@ impl Api {
         let stream = TcpStream::connect(address)
             .await
             .map_err(|source| ApiError::Connect { address: address.clone(), source })?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut http = http1::Builder::new();
+        let (sender, connection) = http.max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+/// The two fields of Lambda's errors. A body that has none is not for the log.
+fn message(body: &[u8]) -> String {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let fields = ["errorType", "errorMessage"].map(|field| answer[field].as_str().unwrap_or_default());
+    let message = fields.join(" ");
+    message.trim().chars().take(MAX_MESSAGE).collect()
 }

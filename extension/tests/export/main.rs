@@ -9,4 +9,5 @@ mod faults;
 mod otlp;
 mod requests;
 mod stage;
+mod strangers;
 mod survival;

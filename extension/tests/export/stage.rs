@@ -27,6 +27,8 @@ pub(crate) struct Stage {
     pub(crate) daemon: DaemonAddress,
     /// Where this extension itself listens.
     pub(crate) own: OwnAddresses,
+    /// Where everything leads, in tests with another than the local X-Ray.
+    pub(crate) at: String,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Added to the wall clock of the flushes to come: the environment was frozen.
     pub(crate) frozen: Duration,
@@ -119,7 +121,16 @@ impl Stage {
             clients,
             log,
         );
-        Self { xray, outlets, daemon, own, lines, frozen: Duration::ZERO, ledgers: HashMap::new() }
+        Self {
+            xray,
+            outlets,
+            daemon,
+            own,
+            at: String::new(),
+            lines,
+            frozen: Duration::ZERO,
+            ledgers: HashMap::new(),
+        }
     }
 
     pub(crate) async fn flush(&mut self, batch: Batch) {

@@ -1,5 +1,6 @@
 //! The outlet to an OpenTelemetry collector, or to X-Ray's own OTLP endpoint (xray.md section 19).
 
+mod answer;
 mod relay;
 mod request;
 mod select;
@@ -11,18 +12,22 @@ use super::client::Clients;
 use super::clocks::{Moment, Window};
 use super::complaints::Complaints;
 use super::connector::Connections;
+use super::credentials::Provider;
 use super::patience::Patience;
+use super::quoted::Quoted;
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Batch;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed, otlp_decode};
+use crate::shown;
 use crate::translate::Function;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use answer::Answer;
 use relay::Relay;
-use request::{Answer, Body, encode, send};
+use request::{Body, encode, send};
 use select::{OutgoingSpan, restored, select};
 use settings::OtlpSettings;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,6 +42,8 @@ const MAX_XRAY_SPAN_BYTES: usize = 200_000;
 /// And a whole request for a span that began before or after this (OEP-3).
 const XRAY_PAST: Duration = Duration::from_hours(14 * 24);
 const XRAY_FUTURE: Duration = Duration::from_hours(2);
+/// How long nothing is tried after an answer that asks for something to be put right (BET-36).
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_mins(1);
 /// After this long without a flush the connections are likely dead (BET-34).
 const CONNECTIONS_LAST: Duration = Duration::from_secs(20);
 
@@ -50,6 +57,8 @@ pub(super) struct Otlp {
     /// Metrics and logs.
     relay: Relay,
     patience: Patience,
+    /// When something had to be put right before it takes spans.
+    kept_at: Option<Moment>,
     last_flush: Option<Moment>,
     jitter: Jitter,
     complaints: Complaints,
@@ -59,7 +68,7 @@ pub(super) struct Otlp {
 struct Endpoint {
     settings: OtlpSettings,
     connections: Connections,
-    credentials: Option<SharedCredentialsProvider>,
+    credentials: Option<Arc<Provider>>,
 }
 
 impl Otlp {
@@ -71,6 +80,7 @@ impl Otlp {
             buffer: Buffer::new(limit_bytes),
             relay: Relay::new(limit_bytes, log.clone()),
             patience: Patience::default(),
+            kept_at: None,
             last_flush: None,
             jitter: Jitter::new(seed),
             complaints: Complaints::new(log),
@@ -121,7 +131,7 @@ impl Otlp {
     pub(super) async fn flush(&mut self, batch: &Batch, function: &Function, window: Window) -> Accounts {
         let accounts = self.flush_spans(batch, function, window).await;
         let clients = Arc::clone(&self.clients);
-        self.relay.flush(&clients, window.until).await;
+        self.relay.flush(&clients, window).await;
         accounts
     }
 
@@ -154,7 +164,8 @@ impl Otlp {
                 None => true,
             });
         }
-        if spans.is_empty() || !self.patience.allows(window) {
+        let is_paused = self.kept_at.is_some_and(|kept| now.since(kept) < PAUSE_AFTER_REFUSAL);
+        if spans.is_empty() || is_paused || !self.patience.allows(window) {
             accounts.drop(Reason::BufferFull, self.buffer.keep(spans));
             return accounts;
         }
@@ -188,6 +199,7 @@ impl Otlp {
                     accounts.send(count - rejected);
                     accounts.reject("partial_success", rejected);
                     if rejected > 0 {
+                        let message = without_spans(&message, &spans);
                         self.complain("partial", now, format_args!("refused {rejected} spans: {message}"));
                     }
                 }
@@ -199,7 +211,20 @@ impl Otlp {
                 }
                 Answer::Refused { status, message } => {
                     accounts.reject(&status.to_string(), count);
-                    self.refused(endpoint, status, &message, now);
+                    self.refused(endpoint, status, &without_spans(&message, &spans), now);
+                }
+                Answer::Kept { status, trouble, .. } => {
+                    self.kept_at = Some(now);
+                    self.complain(
+                        &format!("kept {status}"),
+                        now,
+                        format_args!(
+                            "{} {trouble}; spans are kept and tried again",
+                            shown::uri(&endpoint.settings.url)
+                        ),
+                    );
+                    requests.push_front(spans);
+                    break;
                 }
                 Answer::Circle(circle) => {
                     let message = endpoint.settings.told_of(circle);
@@ -227,13 +252,21 @@ impl Otlp {
     async fn send(&mut self, endpoint: &Endpoint, spans: &[OutgoingSpan], until: Instant) -> Answer {
         let is_gzip = endpoint.settings.gzip;
         let body = Body { bytes: encode(spans, is_gzip), is_json: false, is_gzip };
-        let mut reconnected = false;
+        let (mut reconnected, mut renewed) = (false, false);
         let mut tries = 0;
         loop {
-            let credentials = endpoint.credentials.as_ref();
+            let credentials = endpoint.credentials.as_deref();
             let answer = send(&endpoint.settings, &endpoint.connections, credentials, &body).await;
             let at_least = match &answer {
-                Answer::Taken { .. } | Answer::Refused { .. } | Answer::Circle(_) => return answer,
+                Answer::Kept { may_renew: true, .. }
+                    if !renewed && credentials.is_some_and(Provider::renew) =>
+                {
+                    renewed = true;
+                    continue;
+                }
+                Answer::Taken { .. } | Answer::Refused { .. } | Answer::Kept { .. } | Answer::Circle(_) => {
+                    return answer;
+                }
                 Answer::Silence(_) if !reconnected => {
                     reconnected = true;
                     endpoint.connections.renew();
@@ -252,26 +285,19 @@ impl Otlp {
     }
 
     fn refused(&mut self, endpoint: &Endpoint, status: u16, message: &str, now: Moment) {
-        let is_xray = endpoint.settings.sign_for.is_some();
-        let advice = match status {
-            400 if is_xray => {
-                "; is Transaction Search on in this account and region (trace segment destination CloudWatchLogs)?"
-            }
-            401 | 403 if is_xray => "; allow the function's role xray:PutSpans and xray:PutSpansForIndexing",
-            401 | 403 => "; check OTEL_EXPORTER_OTLP_HEADERS",
-            404 => "; check the path, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is",
-            _ => "",
-        };
         // What is set up wrongly is so for the life of the environment (OEP-5).
-        if advice.is_empty() {
-            self.complain(&status.to_string(), now, format_args!("refused spans: {message}"));
-        } else {
-            let url = &endpoint.settings.url;
+        if status == 400 && endpoint.settings.sign_for.is_some() {
+            let url = shown::uri(&endpoint.settings.url);
             self.complaints.log().once(
                 "otlp",
                 Level::Error,
-                format_args!("{url} refused spans: {message}{advice}"),
+                format_args!(
+                    "{url} refused spans: {message}; is Transaction Search on in this account and region (trace segment \
+                     destination CloudWatchLogs)?"
+                ),
             );
+        } else {
+            self.complain(&status.to_string(), now, format_args!("refused spans: {message}"));
         }
     }
 
@@ -280,14 +306,17 @@ impl Otlp {
     }
 
     fn endpoint(&mut self) -> Result<Arc<Endpoint>, String> {
-        let clients = &self.clients;
-        self.endpoint.get_or_insert_with(|| open(OtlpSignal::Traces, clients).map(Arc::new)).clone()
+        let (clients, log) = (&self.clients, self.complaints.log());
+        self.endpoint.get_or_insert_with(|| open(OtlpSignal::Traces, clients, log).map(Arc::new)).clone()
     }
 }
 
-fn open(signal: OtlpSignal, clients: &Clients) -> Result<Endpoint, String> {
+fn open(signal: OtlpSignal, clients: &Clients, log: &Log) -> Result<Endpoint, String> {
     let settings =
         OtlpSettings::read(signal, |name| clients.variable(name)).map_err(|error| error.to_string())?;
+    for complaint in &settings.complaints {
+        log.say(Level::Warn, complaint);
+    }
     let connections = match &settings.certificate {
         Some(path) => {
             Connections::new(Some(path), clients.own().clone()).map_err(|error| error.to_string())?
@@ -296,6 +325,12 @@ fn open(signal: OtlpSignal, clients: &Clients) -> Result<Endpoint, String> {
     };
     let credentials = settings.sign_for.as_ref().and_then(|_| clients.credentials());
     Ok(Endpoint { settings, connections, credentials })
+}
+
+/// A message of the other side without what it repeats of the spans.
+fn without_spans(message: &str, spans: &[OutgoingSpan]) -> String {
+    let write = |out: &mut dyn fmt::Write| spans.iter().try_for_each(|span| write!(out, "{:?} ", span.span));
+    Quoted::find([message], write).out_of(message)
 }
 
 /// In the spans' order, each within the limits of one request.

@@ -1,14 +1,17 @@
 //! Metrics and logs, sent on as they came: what is in them is the other side's business.
 
-use super::request::{Answer, Body, send};
-use super::{Endpoint, open};
+use super::answer::Answer;
+use super::request::{Body, send};
+use super::{Endpoint, PAUSE_AFTER_REFUSAL, open};
 use crate::accounts::{Accounts, Reason};
 use crate::export::client::Clients;
+use crate::export::clocks::{Moment, Window};
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
+use crate::shown;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 /// What waits to be sent on.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Relay {
     /// Looked up when first needed.
     endpoints: Vec<(OtlpSignal, Result<Arc<Endpoint>, String>)>,
     accounts: Vec<(OtlpSignal, Accounts)>,
+    /// When something had to be put right before the other side takes them.
+    kept_at: Option<Moment>,
     log: Log,
 }
 
@@ -30,6 +35,7 @@ impl Relay {
             limit_bytes,
             endpoints: Vec::new(),
             accounts: Vec::new(),
+            kept_at: None,
             log,
         }
     }
@@ -69,7 +75,10 @@ impl Relay {
     }
 
     /// Sends one after the other until the time is up, or one can't be sent now.
-    pub(super) async fn flush(&mut self, clients: &Clients, until: Instant) {
+    pub(super) async fn flush(&mut self, clients: &Clients, window: Window) {
+        if self.kept_at.is_some_and(|kept| window.now.since(kept) < PAUSE_AFTER_REFUSAL) {
+            return;
+        }
         while let Some(request) = self.take() {
             let signal = request.signal;
             let endpoint = match self.endpoint(signal, clients) {
@@ -86,17 +95,25 @@ impl Relay {
             };
             let Relayed { is_json, is_gzip, body, .. } = &request;
             let body = Body { bytes: body.clone(), is_json: *is_json, is_gzip: *is_gzip };
-            let sent = timeout_at(until, send(&endpoint.settings, &endpoint.connections, None, &body)).await;
+            let sent =
+                timeout_at(window.until, send(&endpoint.settings, &endpoint.connections, None, &body)).await;
             match sent.unwrap_or_else(|_| Answer::Silence("no answer in the time allowed".to_owned())) {
                 Answer::Taken { .. } => self.count(signal, |accounts| accounts.send(1)),
-                Answer::Refused { status, message } => {
-                    let url = &endpoint.settings.url;
-                    self.log.once(
-                        key(signal),
-                        Level::Warn,
-                        format_args!("{url} refused {}: {message}", signal.name()),
-                    );
+                // The message may quote what was sent, which is not known here.
+                Answer::Refused { status, .. } => {
+                    self.complain(signal, &endpoint, format_args!("refused {} with {status}", signal.name()));
                     self.count(signal, |accounts| accounts.reject(&status.to_string(), 1));
+                }
+                Answer::Kept { trouble, .. } => {
+                    self.complain(
+                        signal,
+                        &endpoint,
+                        format_args!("{trouble}; {} are kept and tried again", signal.name()),
+                    );
+                    self.kept_at = Some(window.now);
+                    self.bytes += request.body.len();
+                    self.waiting.push_front(request);
+                    return;
                 }
                 Answer::Circle(circle) => {
                     self.close(signal, endpoint.settings.told_of(circle));
@@ -117,9 +134,14 @@ impl Relay {
         if let Some((_, endpoint)) = self.endpoints.iter().find(|(known, _)| *known == signal) {
             return endpoint.clone();
         }
-        let endpoint = open(signal, clients).map(Arc::new);
+        let endpoint = open(signal, clients, &self.log).map(Arc::new);
         self.endpoints.push((signal, endpoint.clone()));
         endpoint
+    }
+
+    fn complain(&self, signal: OtlpSignal, endpoint: &Endpoint, what: std::fmt::Arguments<'_>) {
+        let url = shown::uri(&endpoint.settings.url);
+        self.log.once(key(signal), Level::Warn, format_args!("{url} {what}"));
     }
 
     /// Sends nothing more there.

@@ -1,45 +1,26 @@
 //! One OTLP/HTTP request: how it is made, signed and answered.
 
+use super::answer::{Answer, Content, read};
 use super::select::OutgoingSpan;
 use super::settings::OtlpSettings;
-use crate::export::backoff::retry_after;
 use crate::export::connector::Connections;
+use crate::export::credentials::Provider;
 use crate::export::own::LeadsHere;
 use crate::export::sign::sign;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use crate::export::trouble::told;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use http::Request;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use prost::Message as _;
 use std::error::Error;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// What the other side said.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It took all spans but so many.
-    Taken { rejected: u64, message: String },
-    /// The same request would be refused again.
-    Refused { status: u16, message: String },
-    /// It may be sent again, after a pause the other side may have named.
-    Later { message: String, at_least: Option<Duration> },
-    /// Nobody answered: another connection may do.
-    Silence(String),
-    /// It would have come back to this extension.
-    Circle(LeadsHere),
-    /// It could not be signed.
-    NoCredentials(String),
-}
 
 /// A request's body.
 #[derive(Debug, Clone)]
@@ -75,7 +56,7 @@ pub(super) fn encode(spans: &[OutgoingSpan], gzip: bool) -> Bytes {
 pub(super) async fn send(
     settings: &OtlpSettings,
     connections: &Connections,
-    credentials: Option<&SharedCredentialsProvider>,
+    credentials: Option<&Provider>,
     body: &Body,
 ) -> Answer {
     let content_type = if body.is_json { "application/json" } else { "application/x-protobuf" };
@@ -87,7 +68,7 @@ pub(super) async fn send(
     }
     let mut request = match request.body(SdkBody::from(body.bytes.clone())) {
         Ok(request) => request,
-        Err(error) => return Answer::Refused { status: 0, message: error.to_string() },
+        Err(error) => return Answer::Refused { status: 0, message: told(&error) },
     };
     for (name, value) in &settings.headers {
         request.headers_mut().insert(name, value.clone());
@@ -95,16 +76,23 @@ pub(super) async fn send(
     if let Some((region, credentials)) = settings.sign_for.as_deref().zip(credentials)
         && let Err(error) = sign(&mut request, &body.bytes, region, credentials).await
     {
-        return Answer::NoCredentials(error.to_string());
+        return Answer::NoCredentials(told(&*error));
     }
     let answered = tokio::time::timeout(settings.timeout, async {
         let answer = connections.request(request).await.map_err(|error| unanswered(&error))?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-        Ok((head, body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
+        match Limited::new(body, MAX_ANSWER_BYTES).collect().await {
+            Ok(body) => Ok((head, Some(body.to_bytes()))),
+            Err(error) if error.is::<LengthLimitError>() => Ok((head, None)),
+            Err(error) => Err(Answer::Silence(told(&*error))),
+        }
     });
     match answered.await {
-        Ok(Ok((head, body))) => read(head.status, &head.headers, &body),
+        Ok(Ok((head, body))) => {
+            let content = body.as_deref().map_or(Content::TooLong, Content::Whole);
+            let is_xray = settings.sign_for.is_some();
+            read(head.status, &head.headers, &content, &settings.named_by, is_xray)
+        }
         Ok(Err(unanswered)) => unanswered,
         Err(_) => Answer::Later {
             message: format!("no answer within {} ms", settings.timeout.as_millis()),
@@ -113,38 +101,6 @@ pub(super) async fn send(
     }
 }
 
-fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer {
-    if status.is_success() {
-        let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
-        let partial = partial.unwrap_or_default();
-        let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
-        return Answer::Taken { rejected, message: short(&partial.error_message) };
-    }
-    // A Status message or JSON: what can be read of it helps whoever sets this up.
-    let readable: String = String::from_utf8_lossy(body)
-        .chars()
-        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { ' ' } else { c })
-        .collect();
-    let message = format!("{status}: {}", short(readable.trim()));
-    match status.as_u16() {
-        429 | 502 | 503 | 504 => {
-            let header = headers.get("retry-after").and_then(|value| value.to_str().ok());
-            Answer::Later { message, at_least: retry_after(header) }
-        }
-        status => Answer::Refused { status, message },
-    }
-}
-
 fn unanswered(error: &(dyn Error + 'static)) -> Answer {
-    LeadsHere::behind(error).map_or_else(|| Answer::Silence(chain(error)), Answer::Circle)
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes: Vec<String> = crate::export::trouble::causes(error).map(ToString::to_string).collect();
-    short(&causes.join(": "))
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(300).collect()
+    LeadsHere::behind(error).map_or_else(|| Answer::Silence(told(error)), Answer::Circle)
 }

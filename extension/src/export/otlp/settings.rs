@@ -2,6 +2,7 @@
 
 use crate::export::own::LeadsHere;
 use crate::receive::OtlpSignal;
+use crate::shown;
 use http::{HeaderName, HeaderValue, Uri};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(super) struct OtlpSettings {
     /// The variable that the URL is from.
     pub(super) named_by: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What could not be used, by the names of the variables: their values may be secret.
+    pub(super) complaints: Vec<String>,
     /// For one request.
     pub(super) timeout: Duration,
     pub(super) gzip: bool,
@@ -45,13 +48,15 @@ pub(super) enum Misconfigured {
          https://collector.example:4318/v1/{}", .0.name().to_ascii_uppercase(), .0.name()
     )]
     NoEndpoint(OtlpSignal),
-    #[error("the OTLP endpoint {0:?} is not a URL: it has to begin with http:// or https://")]
+    /// By its variable: what is no URL may have anything in it.
+    #[error("{0} is not a URL: set it to one that begins with http:// or https://")]
     NotAUrl(String),
     #[error(
-        "OTEL_EXPORTER_OTLP_PROTOCOL={0}: the otlp outlet speaks http/protobuf, set that and its endpoint"
+        "OTEL_EXPORTER_OTLP_PROTOCOL is another than http/protobuf, which is all that the otlp outlet speaks: set that \
+         and its endpoint"
     )]
-    Protocol(String),
-    #[error("the OTLP endpoint {0} is X-Ray's, and no region to sign for is known: set AWS_REGION")]
+    Protocol,
+    #[error("the OTLP endpoint {} is X-Ray's, and no region to sign for is known: set AWS_REGION", shown::uri(.0))]
     NoRegion(Uri),
 }
 
@@ -77,12 +82,12 @@ impl OtlpSettings {
             }
             (None, None) => return Err(Misconfigured::NoEndpoint(signal)),
         };
-        let url: Uri = endpoint.trim().parse().map_err(|_| Misconfigured::NotAUrl(endpoint.clone()))?;
+        let url: Uri = endpoint.trim().parse().map_err(|_| Misconfigured::NotAUrl(named_by.clone()))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
-            return Err(Misconfigured::NotAUrl(endpoint));
+            return Err(Misconfigured::NotAUrl(named_by));
         }
-        if let Some(protocol) = either("PROTOCOL").filter(|protocol| protocol != "http/protobuf") {
-            return Err(Misconfigured::Protocol(protocol));
+        if either("PROTOCOL").is_some_and(|protocol| protocol != "http/protobuf") {
+            return Err(Misconfigured::Protocol);
         }
         let wants_signature = match variable("OTEL_XRAY_OTLP_SIGN").as_deref() {
             _ if signal != OtlpSignal::Traces => false,
@@ -95,12 +100,23 @@ impl OtlpSettings {
             Some(region) => region,
             None => None,
         };
+        let mut complaints = Vec::new();
+        let (headers, unusable) = either("HEADERS").as_deref().map(headers).unwrap_or_default();
+        if unusable > 0 {
+            complaints.push(format!(
+                "OTEL_EXPORTER_OTLP_HEADERS has {unusable} parts that are no header, which are left out: write it as \
+                 name=value,name=value, with the values percent-encoded"
+            ));
+        }
+        let timeout = either("TIMEOUT").map(|value| value.parse().ok().filter(|ms| *ms > 0));
+        if timeout == Some(None) {
+            complaints
+                .push("OTEL_EXPORTER_OTLP_TIMEOUT is no number of milliseconds: using 10000".to_owned());
+        }
         Ok(Self {
-            headers: either("HEADERS").as_deref().map(headers).unwrap_or_default(),
-            timeout: either("TIMEOUT")
-                .and_then(|value| value.parse().ok())
-                .filter(|ms| *ms > 0)
-                .map_or(DEFAULT_TIMEOUT, Duration::from_millis),
+            headers,
+            complaints,
+            timeout: timeout.flatten().map_or(DEFAULT_TIMEOUT, Duration::from_millis),
             gzip: either("COMPRESSION").is_some_and(|value| value.eq_ignore_ascii_case("gzip")),
             certificate: either("CERTIFICATE").map(PathBuf::from),
             sign_for,
@@ -132,8 +148,8 @@ fn region_of(url: &Uri) -> Option<String> {
     is_aws.then(|| region.to_owned())
 }
 
-/// `key=value` pairs, separated by commas, the values percent-encoded. What is no header is left out.
-fn headers(text: &str) -> Vec<(HeaderName, HeaderValue)> {
+/// `key=value` pairs, separated by commas, the values percent-encoded; and how many parts are no such pairs.
+fn headers(text: &str) -> (Vec<(HeaderName, HeaderValue)>, usize) {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
         let name: HeaderName = name.trim().to_ascii_lowercase().parse().ok()?;
@@ -141,7 +157,10 @@ fn headers(text: &str) -> Vec<(HeaderName, HeaderValue)> {
         value.set_sensitive(true);
         Some((name, value))
     };
-    text.split(',').filter_map(pair).collect()
+    let parts: Vec<&str> = text.split(',').filter(|part| !part.trim().is_empty()).collect();
+    let headers: Vec<_> = parts.iter().filter_map(|part| pair(part)).collect();
+    let unusable = parts.len() - headers.len();
+    (headers, unusable)
 }
 
 fn percent_decoded(text: &str) -> Vec<u8> {
@@ -194,10 +213,13 @@ mod tests {
             settings.headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
         assert_eq!(headers, [("api-key", "a=b%2"), ("x-tenant", "shop")]);
         assert!(!format!("{settings:?}").contains("a=b"), "headers hold secrets");
+        assert_eq!(settings.complaints.len(), 1);
+        assert!(settings.complaints[0].starts_with("OTEL_EXPORTER_OTLP_HEADERS has 2 parts"));
         assert_eq!((settings.timeout, settings.gzip), (Duration::from_millis(2500), true));
         assert_eq!(settings.certificate, Some("/opt/ca.pem".into()));
         let plain = read(&[(TRACES, "https://c/v1/traces"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")]).unwrap();
         assert_eq!((plain.timeout, plain.gzip, plain.sign_for), (DEFAULT_TIMEOUT, false, None));
+        assert!(plain.complaints[0].starts_with("OTEL_EXPORTER_OTLP_TIMEOUT "));
     }
 
     #[test]
@@ -225,8 +247,16 @@ mod tests {
             (vec![(TRACES, "grpc://collector:4317")], "http://"),
             (vec![(ENDPOINT, "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "http/protobuf"),
             (vec![(TRACES, "https://vpce/v1/traces"), ("OTEL_XRAY_OTLP_SIGN", "true")], "AWS_REGION"),
+            (vec![(TRACES, "SECRET")], TRACES),
+            (vec![(ENDPOINT, "https://user:SEC RET@h")], ENDPOINT),
+            (vec![(ENDPOINT, "http://c"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "SECRET")], "http/protobuf"),
+            (
+                vec![(TRACES, "https://u:SECRET@vpce/v1?SECRET"), ("OTEL_XRAY_OTLP_SIGN", "true")],
+                "the OTLP endpoint https://vpce/v1 is",
+            ),
         ] {
             let message = read(&pairs).unwrap_err().to_string();
+            assert!(!message.contains("SEC"), "{message}");
             assert!(message.contains(part), "{message}");
         }
         assert!(read(&[(ENDPOINT, "http://localhost:4319")]).is_ok());

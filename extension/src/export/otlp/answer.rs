@@ -1,0 +1,261 @@
+//! What the other side of an OTLP request has said. Pure.
+//!
+//! Only a collector's own word counts as taken or refused. Whatever else answers in its place, such as a proxy, says
+//! nothing of the spans: they are kept.
+
+use crate::export::backoff::retry_after;
+use crate::export::own::LeadsHere;
+use crate::export::quoted;
+use crate::export::verdict::{caller_trouble, may_renew};
+use crate::shown;
+use http::{HeaderMap, StatusCode};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message as _;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What the other side said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It took all spans but so many. The message is its own.
+    Taken { rejected: u64, message: String },
+    /// The same request would be refused again. The message is its own.
+    Refused { status: u16, message: String },
+    /// Nothing was taken, and that lasts until something is put right: what was said, and what to do.
+    Kept { status: u16, trouble: String, may_renew: bool },
+    /// It may be sent again, after a pause the other side may have named.
+    Later { message: String, at_least: Option<Duration> },
+    /// Nobody answered: another connection may do.
+    Silence(String),
+    /// It would have come back to this extension.
+    Circle(LeadsHere),
+    /// It could not be signed.
+    NoCredentials(String),
+}
+
+/// A body, as far as it could be had.
+#[derive(Debug)]
+pub(super) enum Content<'a> {
+    Whole(&'a [u8]),
+    /// No collector has so much to say.
+    TooLong,
+}
+
+/// Reads an answer. `named_by` is the variable that led to it; `is_xray`: it is X-Ray's own endpoint.
+pub(super) fn read(
+    status: StatusCode,
+    headers: &HeaderMap,
+    content: &Content<'_>,
+    named_by: &str,
+    is_xray: bool,
+) -> Answer {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let kind = header("content-type").unwrap_or_default().to_ascii_lowercase();
+    let body = match content {
+        Content::Whole(body) => *body,
+        Content::TooLong => &[],
+    };
+    let is_a_page = matches!(content, Content::TooLong) || kind.contains("html") || starts_a_page(body);
+    let is_json = kind.contains("json");
+    let kept = |remedy: String, may_renew| Answer::Kept {
+        status: status.as_u16(),
+        trouble: format!("answered {}: {remedy}", status.as_u16()),
+        may_renew,
+    };
+    let somebody_else = || {
+        kept(
+            format!(
+                "something answers in the collector's place; check {named_by}, and the proxies on the way"
+            ),
+            false,
+        )
+    };
+    match status.as_u16() {
+        408 | 425 | 429 | 502 | 503 | 504 => Answer::Later {
+            message: format!("it answered {status}"),
+            at_least: retry_after(header("retry-after")),
+        },
+        413 => Answer::Refused { status: 413, message: said(status, is_json, body) },
+        300..=399 => {
+            let leads = header("location").map(|to| format!(" to {}", shown::line(to))).unwrap_or_default();
+            kept(format!("a redirect{leads} is not followed; set {named_by} to where it leads"), false)
+        }
+        407 => kept(
+            "a proxy wants to know the caller; let the function's network reach the endpoint without it"
+                .to_owned(),
+            false,
+        ),
+        _ if is_a_page => somebody_else(),
+        200..=299 => taken(is_json, body),
+        401 | 403 if is_xray => {
+            let code = aws_code(header("x-amzn-errortype"), body);
+            let trouble = caller_trouble(&code).unwrap_or_else(|| {
+                format!("{code}; allow the function's role xray:PutSpans and xray:PutSpansForIndexing")
+            });
+            kept(trouble, may_renew(&code))
+        }
+        401..=403 => kept("check OTEL_EXPORTER_OTLP_HEADERS".to_owned(), false),
+        404 | 405 => kept(format!("check the path in {named_by}"), false),
+        400 | 415 | 422 | 431 | 500..=599 => {
+            Answer::Refused { status: status.as_u16(), message: said(status, is_json, body) }
+        }
+        _ => somebody_else(),
+    }
+}
+
+fn starts_a_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().strip_prefix(b"\xef\xbb\xbf").unwrap_or(body.trim_ascii_start()).starts_with(b"<")
+}
+
+/// How many spans were not taken, in whichever form that is said.
+fn taken(is_json: bool, body: &[u8]) -> Answer {
+    if is_json || body.starts_with(b"{") {
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let partial = &answer["partialSuccess"];
+        // A 64-bit number is a text in JSON.
+        let rejected = &partial["rejectedSpans"];
+        let rejected = rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok()).unwrap_or_default();
+        return Answer::Taken { rejected, message: text(&partial["errorMessage"]) };
+    }
+    let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
+    let partial = partial.unwrap_or_default();
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
+    Answer::Taken { rejected, message: partial.error_message }
+}
+
+/// The status, and the message of a `google.rpc.Status`. Of a body that is something else, nothing.
+fn said(status: StatusCode, is_json: bool, body: &[u8]) -> String {
+    let message = if is_json {
+        serde_json::from_slice(body).map(|answer: Value| text(&answer["message"])).unwrap_or_default()
+    } else {
+        // Its two first fields are a number and a message, as those of a `Status` are.
+        ExportTracePartialSuccess::decode(body).map(|status| status.error_message).unwrap_or_default()
+    };
+    if message.is_empty() { status.to_string() } else { format!("{status}: {message}") }
+}
+
+fn aws_code(named: Option<&str>, body: &[u8]) -> String {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let in_body = ["__type", "code", "Code"].iter().find_map(|name| answer[*name].as_str());
+    quoted::aws_code(named.or(in_body).unwrap_or_default())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMED_BY: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+    fn of(status: u16, headers: &[(&'static str, &str)], body: &[u8], is_xray: bool) -> Answer {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        read(
+            StatusCode::from_u16(status).unwrap(),
+            &headers.collect(),
+            &Content::Whole(body),
+            NAMED_BY,
+            is_xray,
+        )
+    }
+
+    fn partial(rejected_spans: i64, error_message: &str) -> ExportTracePartialSuccess {
+        ExportTracePartialSuccess { rejected_spans, error_message: error_message.to_owned() }
+    }
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+
+    #[test]
+    fn a_collectors_success_is_read_in_every_form() {
+        let whole = |partial| ExportTraceServiceResponse { partial_success: partial }.encode_to_vec();
+        let taken = |rejected, message: &str| Answer::Taken { rejected, message: message.to_owned() };
+        for (status, headers, body, expected) in [
+            (200, vec![], vec![], taken(0, "")),
+            (202, vec![], vec![], taken(0, "")),
+            (200, vec![("content-type", "text/plain")], b"ok".to_vec(), taken(0, "")),
+            (200, vec![], whole(None), taken(0, "")),
+            (200, vec![], whole(Some(partial(2, "too old"))), taken(2, "too old")),
+            (200, vec![], whole(Some(partial(-1, ""))), taken(0, "")),
+            (200, vec![JSON], b"{}".to_vec(), taken(0, "")),
+            (
+                200,
+                vec![JSON],
+                br#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"no"}}"#.to_vec(),
+                taken(3, "no"),
+            ),
+            (200, vec![JSON], br#"{"partialSuccess":{"rejectedSpans":3}}"#.to_vec(), taken(3, "")),
+            (200, vec![JSON], b"nonsense".to_vec(), taken(0, "")),
+        ] {
+            assert_eq!(of(status, &headers, &body, false), expected, "{status} {headers:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn p2_what_is_no_collectors_answer_costs_no_span() {
+        let html = [("content-type", "text/html; charset=utf-8")];
+        for (status, headers, body, part) in [
+            (200, &html[..], &b""[..], "in the collector's place"),
+            (200, &[], b" \r\n<!DOCTYPE html>", "in the collector's place"),
+            (200, &[], b"\xef\xbb\xbf<html>", "in the collector's place"),
+            (400, &html, b"", "in the collector's place"),
+            (500, &html, b"", "in the collector's place"),
+            (418, &[], b"", "in the collector's place"),
+            (
+                302,
+                &[("location", "https://u:SECRET@portal/login?SECRET")],
+                b"",
+                "to https://portal/login is not",
+            ),
+            (307, &[], b"", "a redirect is not followed"),
+            (401, &[], b"", "OTEL_EXPORTER_OTLP_HEADERS"),
+            (403, &[], b"", "OTEL_EXPORTER_OTLP_HEADERS"),
+            (404, &html, b"", "in the collector's place"),
+            (404, &[], b"", NAMED_BY),
+            (407, &html, b"", "a proxy wants"),
+        ] {
+            let Answer::Kept { trouble, may_renew: false, .. } = of(status, headers, body, false) else {
+                panic!("{status} {headers:?}")
+            };
+            assert!(trouble.starts_with(&format!("answered {status}: ")), "{trouble}");
+            assert!(trouble.contains(part) && !trouble.contains("SECRET"), "{trouble}");
+        }
+        for status in [408, 425, 429, 502, 503, 504] {
+            assert!(matches!(of(status, &html, b"<html>", false), Answer::Later { .. }), "{status}");
+        }
+        let endless = read(StatusCode::OK, &HeaderMap::new(), &Content::TooLong, NAMED_BY, false);
+        assert!(matches!(endless, Answer::Kept { status: 200, .. }), "{endless:?}");
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_message_and_never_by_its_body() {
+        let status = partial(3, "bad span").encode_to_vec();
+        for (code, headers, body, expected) in [
+            (400, vec![], status.as_slice(), "400 Bad Request: bad span"),
+            (400, vec![JSON], br#"{"code":3,"message":"bad span"}"#, "400 Bad Request: bad span"),
+            (400, vec![], b"SECRET", "400 Bad Request"),
+            (500, vec![JSON], br#"["SECRET"]"#, "500 Internal Server Error"),
+            (413, vec![("content-type", "text/html")], b"<SECRET>", "413 Payload Too Large"),
+        ] {
+            let expected = Answer::Refused { status: code, message: expected.to_owned() };
+            assert_eq!(of(code, &headers, body, false), expected);
+        }
+    }
+
+    #[test]
+    fn oep_1_x_rays_endpoint_refuses_a_caller_for_several_reasons() {
+        for (headers, body, renewed, part) in [
+            (vec![("x-amzn-errortype", "ExpiredTokenException:http://x")], &b"{}"[..], true, "have expired"),
+            (vec![JSON], br#"{"__type":"com.amazon#UnrecognizedClientException"}"#, true, "does not know"),
+            (vec![("x-amzn-errortype", "AccessDeniedException")], b"{}", false, "xray:PutSpans"),
+            (vec![], b"", false, "xray:PutSpans"),
+        ] {
+            let Answer::Kept { trouble, may_renew, .. } = of(403, &headers, body, true) else { panic!() };
+            assert!(trouble.contains(part), "{trouble}");
+            assert_eq!(may_renew, renewed, "{trouble}");
+        }
+    }
+}
