@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,8 @@ class Running:
 
 
 @contextmanager
-def extension(opt: Path, **variables: str) -> Iterator[Running]:
+def extension(opt: Path, before: Sequence[str] = (), **variables: str) -> Iterator[Running]:
+    """`before` is a command that becomes the extension."""
     api, xray, name = ExtensionsApi(), XRay(), f"events-{uuid.uuid4()}"
     with serving(api.handler()) as api_address, serving(xray.handler()) as xray_address:
         environment = {
@@ -83,7 +84,7 @@ def extension(opt: Path, **variables: str) -> Iterator[Running]:
             "OTEL_XRAY_DAEMON": "off",
             **variables,
         }
-        process = subprocess.Popen([opt / plan.EXTENSION], env=environment, stdout=subprocess.PIPE)
+        process = subprocess.Popen([*before, opt / plan.EXTENSION], env=environment, stdout=subprocess.PIPE)
         try:
             yield Running(process, api, xray, name)
         finally:
