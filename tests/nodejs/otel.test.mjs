@@ -115,7 +115,8 @@ test("a value that cannot be read costs its span, and nothing else", () =>
         assert.equal(run.frames.all.filter(({ kind }) => kind === Frame.done).at(-1).payload.readUInt32LE(1), 3);
       }
       assert.deepEqual(run.frames.ended.map((span) => span.name), ["first", "last", "app.handler", "first", "last", "app.handler"]);
-      assert.equal(run.output().match(/\[otel-xray\].*a span could not be recorded: Error: refused/g).length, 1);
+      assert.equal(run.output().match(/\[otel-xray\].*a span could not be recorded: Error at /g).length, 1);
+      assert.doesNotMatch(run.output(), /refused/, "a message may quote anything");
     },
   ));
 

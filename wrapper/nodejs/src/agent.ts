@@ -3,7 +3,7 @@
 import type { Recorder } from "./recorder";
 import type { Span } from "./span";
 import type { TraceHeader } from "./trace_header";
-import type { Wire } from "./wire";
+import { told, type Wire } from "./wire";
 
 export interface Agent {
   readonly wire: Wire;
@@ -28,7 +28,7 @@ export function guarded<T>(agent: Agent, what: string, run: () => T): T | undefi
   try {
     return run();
   } catch (error) {
-    agent.complain(what, `${what} could not be recorded: ${String(error)}`);
+    agent.complain(what, `${what} could not be recorded: ${told(error)}`);
     return undefined;
   }
 }

@@ -27,7 +27,7 @@ export function load(agent: Agent, names: readonly string[], folder: string): vo
         return;
       }
       const made = Object.entries(exports).find(([key, value]) => /Instrumentation$/.test(key) && typeof value === "function");
-      if (made === undefined) throw new Error(`${packageName} exports no class whose name ends with Instrumentation`);
+      if (made === undefined) throw new TypeError(`${packageName} exports no class whose name ends with Instrumentation`);
       // To be made is to be active.
       const instrumentation = new (made[1] as new () => { _modules?: { name: string }[] })();
       for (const { name: library } of instrumentation._modules ?? []) watchPackage(library, seenByRequire);

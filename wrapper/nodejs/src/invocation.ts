@@ -7,6 +7,7 @@ import { newId } from "./ids";
 import { type Attributes, Flag, Kind, makeSpan, type Span, Status } from "./span";
 import { parseTraceHeader, type TraceHeader } from "./trace_header";
 import type { Trigger } from "./trigger";
+import { told } from "./wire";
 
 /** Response headers of the Runtime API's `next` (lambda.md section 4), lower case. */
 export type InvocationHeaders = Record<string, unknown>;
@@ -154,4 +155,4 @@ function settle(this: Invocation, scope: Scope): void {
 }
 
 const complain = (agent: Agent, error: unknown): void =>
-  agent.complain("an invocation", `an invocation could not be recorded: ${String(error)}`);
+  agent.complain("an invocation", `an invocation could not be recorded: ${told(error)}`);

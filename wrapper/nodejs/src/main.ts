@@ -12,7 +12,7 @@ import { watchNativeClient } from "./native_client";
 import { offerOtelApi } from "./otel_global";
 import { watchHttp } from "./outgoing";
 import type { Recorder } from "./recorder";
-import { complain, makeWire } from "./wire";
+import { complain, makeWire, told } from "./wire";
 
 declare const AGENT_VERSION: string;
 
@@ -91,6 +91,6 @@ if (process.env.AWS_LAMBDA_RUNTIME_API && (isMainThread || isManaged)) {
     if (!isMainThread || !isManaged) leaveArguments();
     if (!isManaged || chunk("managed").mayInvoke(process.env)) start(process.env);
   } catch (error) {
-    complain("start", `the Node.js agent could not start, the function is not traced: ${String(error)}`);
+    complain("start", `the Node.js agent could not start, the function is not traced: ${told(error)}`);
   }
 }

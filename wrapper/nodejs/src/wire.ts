@@ -27,6 +27,16 @@ export const complain = (key: string, message: string): void => {
   }
 };
 
+/** An error as the log may have it: the messages of most kinds quote the values that the function works with. */
+export const told = (error: unknown): string => {
+  if (!(error instanceof Error)) return typeof error;
+  const { code, errno } = error as NodeJS.ErrnoException;
+  if (errno !== undefined || (error instanceof TypeError && code === undefined)) return String(error);
+  const stack = String(error.stack);
+  const place = /\n\s+at (.*)/.exec(stack.slice(stack.indexOf(error.message) + error.message.length))?.[1];
+  return place === undefined ? error.name : `${error.name} at ${place}`;
+};
+
 /** A connection that does not block. The launcher has opened it, or this thread does. */
 export interface Wire {
   readonly hello: string;
@@ -136,7 +146,7 @@ function spanFrame(kind: number, span: Span): number {
   try {
     encode(span);
   } catch (error) {
-    complain("a span", `a span could not be recorded: ${String(error)}`);
+    complain("a span", `a span could not be recorded: ${told(error)}`);
     return -1;
   }
   return closeFrame();

@@ -68,7 +68,9 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         hooks.Finder(started, hooks.NAMES if "*" in disabled else disabled).install()
         return started
     except Exception as error:  # whatever it is, the function must start
-        sys.stderr.write(f"[otel-xray] WARN: the Python agent could not start, the function is not traced: {error!r}\n")
+        # Messages of other kinds quote values, and these are the environment's.
+        trouble = repr(error) if isinstance(error, (OSError, ImportError)) else type(error).__name__
+        sys.stderr.write(f"[otel-xray] WARN: the Python agent could not start, the function is not traced: {trouble}\n")
         return None
 
 
@@ -177,9 +179,9 @@ def _leave(recorder: Recorder, request_id: str, error: BaseException | None) -> 
 
 
 def _say_once(error: Exception) -> None:
-    from otel_xray.wire import complain
+    from otel_xray.wire import complain, told
 
-    complain("handler", f"an invocation could not be recorded: {error!r}")
+    complain("handler", f"an invocation could not be recorded: {told(error)}")
 
 
 def _loading_failed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from otel_xray.wire import complain
+from otel_xray.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,4 +86,4 @@ class Finder:
         try:
             getattr(__import__(f"otel_xray.{source}", fromlist=["*"]), function)(module, self._recorder)
         except Exception as error:  # the function must work whatever version it bundles
-            complain(module.__name__, f"{module.__name__} is not traced, this version is not understood: {error!r}")
+            complain(module.__name__, f"{module.__name__} is not traced, this version is not understood: {told(error)}")

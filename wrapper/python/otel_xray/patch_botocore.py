@@ -6,7 +6,7 @@ import os
 
 from otel_xray.propagation import may_tell
 from otel_xray.recorder import TraceHeader
-from otel_xray.wire import complain
+from otel_xray.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def patch_client(module: ModuleType, recorder: Recorder) -> None:
                 _describe(begun[0], self, operation_name, api_params)
                 recorder.announce(begun[0])
         except Exception as error:  # the call comes first
-            complain("botocore", f"an AWS call could not be recorded: {error!r}")
+            complain("botocore", f"an AWS call could not be recorded: {told(error)}")
         if begun is None:
             return original(self, operation_name, api_params)
         span, token = begun
@@ -68,7 +68,7 @@ def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
             if span is not None and may_tell(str(params["url"])):
                 _put_header(params["headers"], recorder, span)
         except Exception as error:  # the call comes first
-            complain("botocore", f"the trace header could not be set on an AWS call: {error!r}")
+            complain("botocore", f"the trace header could not be set on an AWS call: {told(error)}")
         return original(self, params, *arguments, **options)
 
     module.Endpoint.create_request = create_request
@@ -116,7 +116,7 @@ def _finish(recorder: Recorder, span: Span, token: Any, response: Any, error: Ba
         if isinstance(response, dict):
             _describe_response(span, response)
     except Exception as trouble:  # the call comes first
-        complain("botocore", f"an AWS response could not be read: {trouble!r}")
+        complain("botocore", f"an AWS response could not be read: {told(trouble)}")
     recorder.finish(span, token, error)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_xray.patch_urllib3 import describe
-from otel_xray.wire import complain
+from otel_xray.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
                 sent = with_trace(sent, recorder, begun[0])
                 recorder.announce(begun[0])
         except Exception as error:  # the call comes first
-            complain("http.client", f"an HTTP call could not be recorded: {error!r}")
+            complain("http.client", f"an HTTP call could not be recorded: {told(error)}")
         if begun is None:
             return original_request(self, method, url, body, sent, *arguments, **options)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_xray.wire import complain
+from otel_xray.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
                 sent = with_trace(self.headers if headers is None else headers, recorder, begun[0])
                 recorder.announce(begun[0])
         except Exception as error:  # the call comes first
-            complain("urllib3", f"an HTTP call could not be recorded: {error!r}")
+            complain("urllib3", f"an HTTP call could not be recorded: {told(error)}")
             sent = headers
         if begun is None:
             return original(self, method, url, body, headers, *arguments, **options)

@@ -10,7 +10,7 @@ import os
 
 from otel_xray import settings
 from otel_xray.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
-from otel_xray.wire import complain
+from otel_xray.wire import complain, told
 from otel_xray.xray_kept import is_kept, span_of
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ def join(module: ModuleType, recorder: Recorder) -> None:
             if join.has_facade(self._local):
                 return
         except Exception as error:  # the function comes first
-            complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {error!r}")
+            complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {told(error)}")
         original_refresh(self)
 
     def put_subsegment(self: Any, subsegment: Any) -> None:
@@ -96,7 +96,7 @@ def join(module: ModuleType, recorder: Recorder) -> None:
         try:
             join.opened(getattr(self._local, "entities", None) or (), subsegment)
         except Exception as error:  # the function comes first
-            complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {error!r}")
+            complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {told(error)}")
 
     def end_subsegment(self: Any, end_time: Any = None) -> Any:
         entities = getattr(self._local, "entities", None)
@@ -106,7 +106,7 @@ def join(module: ModuleType, recorder: Recorder) -> None:
             try:
                 join.closed(entity)
             except Exception as error:  # the function comes first
-                complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {error!r}")
+                complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {told(error)}")
         return ended
 
     def set_trace_entity(self: Any, trace_entity: Any) -> None:

@@ -34,6 +34,21 @@ def done_frame(request_id: str, raised: bool, spans_dropped: int) -> bytes:
     return frame(DONE, _DONE(raised, min(spans_dropped, 0xFFFF_FFFF)) + request_id.encode())
 
 
+_QUOTES_NOTHING = (OSError, ImportError, NameError, AttributeError, TypeError)
+
+
+def told(error: BaseException) -> str:
+    """An error as the log may have it: the messages of most kinds quote the values that the function works with."""
+    if isinstance(error, _QUOTES_NOTHING):
+        return repr(error)
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return type(error).__name__
+    return f"{type(error).__name__} in {place.tb_frame.f_code.co_name}:{place.tb_lineno}"
+
+
 _said = set()
 
 
