@@ -31,6 +31,8 @@ class Run:
     timeout_s: int = 30
     managed: int = 0
     """As a managed instance with so many invocations at once, which needs root. 0: the standard mode."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """More of the function's environment."""
 
 
 def emulate(run: Run) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def emulate(run: dict[str, Any], xray_url: str, variables: dict[str, str]) -> di
         **stand_ins.ANY.variables(),
         **variables,
         **({"AWS_LAMBDA_MAX_CONCURRENCY": str(run["managed"])} if run["managed"] else {}),
+        **run["variables"],
     }
     with tempfile.TemporaryFile("w+") as log:
         emulator = subprocess.Popen(

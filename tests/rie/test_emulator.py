@@ -123,6 +123,17 @@ def test_t12_without_agents_the_wrapper_starts_the_function_unchanged(tmp_path: 
     assert "External agent otel-xray" in outcome["log"]
 
 
+def test_a_name_of_the_socket_that_is_none_costs_a_line_and_no_span(opt: Path, plain: dict[str, Any]) -> None:
+    """Here the default is nobody else's: the network is this test's own."""
+    variables = {"OTEL_XRAY_AGENT_SOCKET": "../../var/task/app.py"}
+    outcome = emulate(Run(layer=str(opt), wrapper=WRAPPER, events=EVENTS, variables=variables))
+    assert answers(outcome) == answers(plain)
+    assert Counter(document["name"] for document in outcome["documents"])["S3"] == len(EVENTS)
+    [line] = re.findall(r"\[otel-xray\] WARN.*", outcome["log"])
+    assert "OTEL_XRAY_AGENT_SOCKET" in line
+    assert "using the default (otel-xray)" in line
+
+
 def test_a_lost_mode_bit_takes_the_function_down(opt: Path, tmp_path: Path) -> None:
     """L-1.5: why the zips are checked for modes, and that this emulator would notice."""
     spoiled = Path(shutil.copytree(opt, tmp_path / "opt"))
