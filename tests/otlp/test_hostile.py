@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import resource
+import signal
 import socket
 import struct
 import time
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Receivers, Start
+from conftest import Receivers, Start, free_address
 from lone_extension import TRACE
 from servers import BOUND_S
 
@@ -181,3 +183,61 @@ def test_what_stalls_makes_way_for_who_is_in_earnest(receivers: Start) -> None:
             connection.close()
         at.extension.end()
         assert at.extension.accounts()["received"] == 10
+
+
+def http_idle(address: str) -> socket.socket:
+    connection = connect(address)
+    connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+    heard = b""
+    while not heard.endswith(b"\r\n\r\n"):
+        heard += connection.recv(65_536)
+    assert heard.startswith(b"HTTP/1.1 4")
+    return connection
+
+
+def grpc_idle(address: str) -> socket.socket:
+    connection = connect(address)
+    connection.sendall(PREFACE + frame(4, 0, 0, b"") + frame(6, 0, 0, b"a ping!!"))
+    heard = b""
+    while b"a ping!!" not in heard:
+        heard += connection.recv(65_536)
+    return connection
+
+
+def is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+
+
+def test_two_hundred_idle_connections_of_each_kind_harm_nobody(receivers: Start) -> None:
+    daemon = free_address()
+    with receivers(OTEL_XRAY_DAEMON=daemon) as at, contextlib.ExitStack() as open_connections:
+        # What Lambda gives a process.
+        resource.prlimit(at.extension.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        before = peak_kb(at)
+        kinds = {at.http: http_idle, at.grpc: grpc_idle, daemon: http_idle}
+        idle = [open_connections.enter_context(kinds[address](address)) for address in kinds for _ in range(200)]
+        assert peak_kb(at) - before < 4 * 1024
+        assert all(is_open(connection) for connection in idle)
+        for _ in range(50):
+            for address, connect_idle in kinds.items():
+                open_connections.enter_context(connect_idle(address))
+        assert post(at.http, empty_spans(10), PROTOBUF) == 200
+        still_works(at)
+
+
+@pytest.mark.parametrize("connect_idle", [http_idle, grpc_idle])
+def test_an_idle_connection_outlives_the_interval_of_the_exporters(
+    receivers: Start, connect_idle: Callable[[str], socket.socket]
+) -> None:
+    with receivers() as at, connect_idle(at.http if connect_idle is http_idle else at.grpc) as connection:
+        # The exporters send every 5 s, and Lambda may freeze the extension meanwhile.
+        time.sleep(0.5)
+        at.extension.process.send_signal(signal.SIGSTOP)
+        time.sleep(6)
+        at.extension.process.send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+        assert is_open(connection)

@@ -1,16 +1,17 @@
 //! The socket on which agents write frames.
 
 use super::frame::{Decoder, Frame};
+use super::places::Places;
 use super::process::Fate;
 use super::{Connection, Received};
 use crate::log::{Level, Log};
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
-use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// Agents connected at once: one per runtime process, and a managed instance runs many.
 const MAX_CONNECTIONS: usize = 256;
@@ -23,18 +24,17 @@ pub fn bind(name: &str) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Accepts agents and reads their frames until the receiving side of `out` is gone.
+/// Accepts agents and reads their frames until the receiving side of `out` is gone. An agent keeps its connection; only
+/// what has never said anything makes way for another one.
 pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Sender<Received>, log: Log) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS, Duration::MAX);
     for number in 0.. {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 log.once("agent-accept", Level::Warn, format_args!("an agent could not connect: {error}"));
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                places.ask_the_idlest();
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
@@ -44,11 +44,15 @@ pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Se
         }
         let (out, log) = (out.clone(), log.clone());
         let mut stream = stream;
+        let place = places.take().await;
         tokio::spawn(async move {
             let connection = Connection(number);
             // Node.js' is that of the launcher, which has become Node.js.
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-            let writer = read_frames(&mut stream, connection, &out, &log).await;
+            let writer = match place.first_bytes(&mut stream).await {
+                Some(first) => read_frames(&mut first.chain(stream), connection, &out, &log).await,
+                None => Writer::Process,
+            };
             let pid = pid.filter(|_| writer == Writer::Process);
             let _ = out.send(Received::Closed(connection, Fate::of(pid))).await;
             drop(place);
@@ -118,6 +122,8 @@ mod tests {
     use super::*;
     use crate::log::test_log;
     use tokio::io::AsyncWriteExt as _;
+
+    const HELLO: &[u8] = b"\x01\x02\0\0\0{}";
 
     fn connect(name: &str) -> UnixStream {
         let address = SocketAddr::from_abstract_name(name).unwrap();
@@ -209,5 +215,37 @@ mod tests {
         let name = format!("otel-xray-test-{}-taken", std::process::id());
         let _first = bind(&name).unwrap();
         assert_eq!(bind(&name).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn what_has_never_said_anything_makes_way_and_no_agent_does() {
+        let name = format!("otel-xray-test-{}-places", std::process::id());
+        let (out, mut received) = mpsc::channel(16);
+        let log = test_log::capture(Level::Debug).0;
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let mut agents = vec![connect(&name)];
+        agents[0].write_all(HELLO).await.unwrap();
+        let said = received.recv().await;
+        assert!(matches!(said, Some(Received::Hello(Connection(0), _))));
+        let mut silent: Vec<_> = (1..MAX_CONNECTIONS).map(|_| connect(&name)).collect();
+        for number in MAX_CONNECTIONS..MAX_CONNECTIONS + 10 {
+            agents.push(connect(&name));
+            agents.last_mut().unwrap().write_all(HELLO).await.unwrap();
+            let mut said = received.recv().await;
+            if matches!(said, Some(Received::Closed(..))) {
+                said = received.recv().await;
+            }
+            assert!(
+                matches!(said, Some(Received::Hello(Connection(one), _)) if one == number as u64),
+                "{said:?}"
+            );
+        }
+        for gone in &mut silent[..10] {
+            assert_eq!(gone.read(&mut [0]).await.unwrap(), 0);
+        }
+        for agent in &mut agents {
+            agent.write_all(HELLO).await.unwrap();
+        }
+        server.abort();
     }
 }

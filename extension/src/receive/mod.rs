@@ -2,6 +2,7 @@
 //! the platform's telemetry.
 
 pub mod agent_socket;
+mod awake;
 pub mod daemon_tcp;
 pub mod daemon_udp;
 pub mod datagram;
@@ -14,6 +15,7 @@ pub mod otlp_intake;
 pub mod otlp_json;
 mod otlp_schema;
 mod otlp_status;
+mod places;
 pub mod platform;
 pub mod process;
 mod stalled_write;

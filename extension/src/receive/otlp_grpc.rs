@@ -1,76 +1,94 @@
 //! OTLP over gRPC, for a function that carries an OpenTelemetry SDK of its own: the unary `Export` of the trace, metrics
 //! and logs services, plain or gzip, on a loopback address. Bounded as [`super::otlp_http`] is.
 
-use super::OtlpSignal;
 use super::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
 use super::local_http;
 use super::otlp_intake::{Encoding, Intake, MAX_REQUEST_BYTES, Refusal, UNREADABLE};
 use super::otlp_status::{self, Code};
+use super::places::Place;
+use super::{OtlpSignal, awake};
 use crate::log::Log;
 use bytes::Bytes;
 use std::fmt::Write as _;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
 
 /// How long a client may take for a request, or to read an answer.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// How long a connection may be idle. A client opens another when it needs one.
-const IDLE_TIME: Duration = Duration::from_mins(5);
 /// Above this, a connection needs room that all share.
 const FREE_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 const PREFIX_BYTES: usize = 5;
 
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, intake: Intake, log: Log) {
-    local_http::accept(listener, log, |stream| Some(converse(stream, intake.clone()))).await;
+    let connected = |stream, place| Some(converse(stream, place, intake.clone()));
+    local_http::accept(listener, log, connected).await;
 }
 
 /// Serves one connection until either side ends it.
-async fn converse(mut stream: TcpStream, intake: Intake) {
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, place: Place, intake: Intake) {
     let mut connection = Connection::default();
-    let mut room: Option<OwnedSemaphorePermit> = None;
-    let mut buffer = Vec::with_capacity(16 * 1024);
-    let mut until = Instant::now() + REQUEST_TIME;
-    let mut was_under_way = true;
-    loop {
-        let output = connection.output();
-        let write_until = Instant::now() + REQUEST_TIME;
-        if !matches!(timeout_at(write_until, stream.write_all(&output)).await, Ok(Ok(())))
-            || connection.is_over()
-        {
-            return;
-        }
-        buffer.clear();
-        let Ok(read) = timeout_at(until, stream.read_buf(&mut buffer)).await else {
+    while write(&mut stream, &mut connection).await && !connection.is_over() {
+        let Some(first) = place.first_bytes(&mut stream).await else {
             connection.close();
-            let _ = stream.try_write(&connection.output());
-            return;
+            write(&mut stream, &mut connection).await;
+            break;
         };
-        if !matches!(read, Ok(1..)) {
-            return;
-        }
-        if connection.receive(&buffer).is_err() {
-            let _ = stream.try_write(&connection.output());
-            return;
-        }
-        let answered = answer_all(&mut connection, &intake).await;
-        let is_under_way = connection.is_under_way();
-        if answered || is_under_way != was_under_way {
-            until = Instant::now() + if is_under_way { REQUEST_TIME } else { IDLE_TIME };
-        }
-        was_under_way = is_under_way;
-        match (connection.buffered_bytes() > FREE_BYTES, room.is_some()) {
-            (false, true) => room = None,
-            (true, false) => match intake.room(MAX_BUFFERED_BYTES).await {
-                Ok(taken) => room = Some(taken),
-                Err(_) => return,
-            },
-            _ => {}
+        let Some(_turn) = place.turn().await else { return };
+        let went_on = serve_requests(&mut stream, &mut connection, &first, &intake).await;
+        if went_on.is_none() {
+            write(&mut stream, &mut connection).await;
+            break;
         }
     }
+    let _ = stream.shutdown().await;
+}
+
+/// Reads and answers, from these bytes on, until the connection is idle. None at its end.
+async fn serve_requests(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    connection: &mut Connection,
+    first: &[u8],
+    intake: &Intake,
+) -> Option<()> {
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut end = Box::pin(awake::limit(REQUEST_TIME));
+    let mut buffer = Vec::new();
+    connection.receive(first).ok()?;
+    loop {
+        if answer_all(connection, intake).await {
+            end = Box::pin(awake::limit(REQUEST_TIME));
+        }
+        if !connection.is_under_way() {
+            return Some(());
+        }
+        match (connection.buffered_bytes() > FREE_BYTES, room.is_some()) {
+            (false, true) => room = None,
+            (true, false) => room = Some(intake.room(MAX_BUFFERED_BYTES).await.ok()?),
+            _ => {}
+        }
+        if !write(stream, connection).await || connection.is_over() {
+            return None;
+        }
+        buffer.clear();
+        buffer.reserve(READ_BYTES);
+        let Some(read) = awake::before(end.as_mut(), stream.read_buf(&mut buffer)).await else {
+            connection.close();
+            return None;
+        };
+        if !matches!(read, Ok(1..)) || connection.receive(&buffer).is_err() {
+            return None;
+        }
+    }
+}
+
+/// Writes what is to be written; the client takes it in time, or is gone.
+async fn write(stream: &mut (impl AsyncWrite + Unpin), connection: &mut Connection) -> bool {
+    let output = connection.output();
+    matches!(awake::timeout(REQUEST_TIME, stream.write_all(&output)).await, Some(Ok(())))
 }
 
 async fn answer_all(connection: &mut Connection, intake: &Intake) -> bool {

@@ -1,24 +1,37 @@
 //! A client that sends and never reads holds its connection no longer than one that stops in the middle of sending.
 
+use super::awake;
+use bytes::{Buf as _, Bytes};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 /// A stream whose writes fail when the other side has taken nothing for a while.
-#[derive(Debug)]
 pub(super) struct Impatient<S> {
     stream: S,
     limit: Duration,
     /// Runs while a write waits.
-    patience: Option<Pin<Box<Sleep>>>,
+    patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What has been read and is to be read again.
+    unread: Bytes,
 }
 
 impl<S> Impatient<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, patience: None }
+        Self { stream, limit, patience: None, unread: Bytes::new() }
+    }
+
+    /// These bytes are read next.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.unread =
+            if self.unread.is_empty() { bytes } else { [bytes, self.unread.clone()].concat().into() };
+    }
+
+    /// Whether something is still to be written.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.patience.is_some()
     }
 
     /// What a write has come to. One that waits is an error when the time is up.
@@ -28,7 +41,7 @@ impl<S> Impatient<S> {
             return write;
         }
         let limit = self.limit;
-        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let patience = self.patience.get_or_insert_with(|| Box::pin(awake::limit(limit)));
         ready!(patience.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -40,6 +53,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread[..length]);
+            self.unread.advance(length);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -80,6 +99,20 @@ mod tests {
         let error = stream.write_all(b"longer than it takes").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() >= LIMIT && begun.elapsed() < LIMIT * 2, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_was_put_back_is_read_first() {
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        theirs.write_all(b" and more").await.unwrap();
+        let mut stream = Impatient::new(ours, LIMIT);
+        stream.put_back(Bytes::from_static(b"ce"));
+        stream.put_back(Bytes::from_static(b"on"));
+        let mut read = [0; 3];
+        for expected in [b"onc", b"e a", b"nd ", b"mor"] {
+            stream.read_exact(&mut read).await.unwrap();
+            assert_eq!(&read, expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -142,7 +142,7 @@ impl Connection {
 
     /// Whether the client is in the middle of something.
     pub fn is_under_way(&self) -> bool {
-        !self.has_begun || !self.input.is_empty() || self.block.is_some() || !self.streams.is_empty()
+        !self.input.is_empty() || self.block.is_some() || !self.streams.is_empty()
     }
 
     /// No more is to come, and nothing is under way.

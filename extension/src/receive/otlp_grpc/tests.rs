@@ -1,4 +1,5 @@
 use super::super::Received;
+use super::super::places::{IDLE_TIME, Places};
 use super::*;
 use crate::log::{Level, test_log};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -6,6 +7,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
+use tokio::io::DuplexStream;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 fn message() -> Vec<u8> {
@@ -131,4 +134,96 @@ async fn a_client_that_stalls_is_cut() {
     let goaway = said.len() - 17;
     assert_eq!(said[goaway + 3], 7, "{said:?}");
     server.abort();
+}
+
+/// Frames that a client has been sent, until a whole one of this kind; or the connection's end.
+async fn until(client: &mut DuplexStream, kind: u8) -> bool {
+    let mut head = [0; 9];
+    while client.read_exact(&mut head).await.is_ok() {
+        let length = usize::from(head[1]) * 256 + usize::from(head[2]);
+        client.read_exact(&mut vec![0; length]).await.unwrap();
+        if head[3] == kind {
+            return true;
+        }
+    }
+    false
+}
+
+const DATA: u8 = 0;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+/// A client, after the connection's first words.
+async fn connect(places: &Places, intake: &Intake) -> DuplexStream {
+    let (ours, mut client) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(converse(ours, places.take().await, intake.clone()));
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    assert!(until(&mut client, SETTINGS).await && until(&mut client, SETTINGS).await);
+    client
+}
+
+/// A whole call on this stream.
+fn export(stream: u8) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in [
+        (":method", "POST"),
+        (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+        ("content-type", "application/grpc"),
+    ] {
+        // A literal without an index (RFC 7541, section 6.2.2).
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.bytes());
+        }
+    }
+    let mut call = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 4, 0, 0, 0, stream];
+    call.extend(block);
+    call.extend([0, 0, 5, 0, 1, 0, 0, 0, stream, 0, 0, 0, 0, 0]);
+    call
+}
+
+fn taking_intake() -> Intake {
+    let (out, mut received) = mpsc::channel(64);
+    tokio::spawn(async move { while received.recv().await.is_some() {} });
+    Intake::new(out)
+}
+
+#[tokio::test(start_paused = true)]
+async fn l_8_5_l_8_6_an_idle_connection_outlives_65_seconds_and_any_freeze() {
+    let intake = taking_intake();
+    let mut client = connect(&Places::new(1, IDLE_TIME), &intake).await;
+    for number in 0..20 {
+        client.write_all(&export(1 + 4 * number)).await.unwrap();
+        assert!(until(&mut client, DATA).await, "{number}");
+        tokio::time::sleep(Duration::from_secs(65)).await;
+        tokio::time::advance(Duration::from_hours(1)).await;
+        client.write_all(&export(3 + 4 * number)).await.unwrap();
+        assert!(until(&mut client, DATA).await, "{number}, after a freeze");
+    }
+    assert!(until(&mut client, GOAWAY).await, "at last it is told to go");
+    assert!(!until(&mut client, GOAWAY).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_idle_is_told_to_go_and_never_one_in_the_middle_of_a_call() {
+    let intake = taking_intake();
+    let places = Places::new(3, IDLE_TIME);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(connect(&places, &intake).await);
+    }
+    let call = export(1);
+    clients[0].write_all(&call[..call.len() - 1]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    let mut newcomer = connect(&places, &intake).await;
+    newcomer.write_all(&call).await.unwrap();
+    assert!(until(&mut newcomer, DATA).await);
+    assert!(until(&mut clients[1], GOAWAY).await && !until(&mut clients[1], GOAWAY).await);
+    assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waited");
+    for (client, rest) in [(0, &call[call.len() - 1..]), (2, &call[..])] {
+        clients[client].write_all(rest).await.unwrap();
+        assert!(until(&mut clients[client], DATA).await, "{client}");
+    }
 }
