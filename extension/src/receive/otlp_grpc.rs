@@ -1,9 +1,9 @@
 //! OTLP over gRPC, for a function that carries an OpenTelemetry SDK of its own: the unary `Export` of the trace, metrics
-//! and logs services, plain or gzip, on a loopback address. Bounded as [`super::otlp_http`] is.
+//! and logs services, plain, gzip or deflate, on a loopback address. Bounded as [`super::otlp_http`] is.
 
 use super::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
 use super::local_http;
-use super::otlp_intake::{Encoding, Intake, MAX_REQUEST_BYTES, Refusal, UNREADABLE};
+use super::otlp_intake::{Compression, Encoding, Intake, LeftOut, MAX_REQUEST_BYTES, Refusal};
 use super::otlp_status::{self, Code};
 use super::places::Place;
 use super::{OtlpSignal, awake};
@@ -96,7 +96,7 @@ async fn answer_all(connection: &mut Connection, intake: &Intake) -> bool {
     while let Some(request) = connection.next_request() {
         let stream = request.stream;
         let answer = match receive(request, intake).await {
-            Ok(unreadable) => taken(unreadable),
+            Ok(left_out) => taken(&left_out),
             Err(refusal) => refused(&refusal),
         };
         connection.answer(stream, answer);
@@ -114,7 +114,7 @@ enum GrpcRefusal {
     Method,
     #[error("content type {0:?} is not understood: send application/grpc")]
     ContentType(String),
-    #[error("message encoding {0:?} is not understood: send gzip or identity")]
+    #[error("message encoding {0:?} is not understood: send gzip, deflate or identity")]
     Encoding(String),
     #[error("the call is not one whole message")]
     Message,
@@ -132,8 +132,8 @@ impl GrpcRefusal {
     }
 }
 
-/// Takes a call in, and returns how many of its spans could not be read.
-async fn receive(request: Request, intake: &Intake) -> Result<u64, GrpcRefusal> {
+/// Takes a call in, and returns which of its spans could not be read.
+async fn receive(request: Request, intake: &Intake) -> Result<LeftOut, GrpcRefusal> {
     let Some(subtype) = request.content_type.strip_prefix("application/grpc") else {
         return Err(GrpcRefusal::NotGrpc);
     };
@@ -144,11 +144,11 @@ async fn receive(request: Request, intake: &Intake) -> Result<u64, GrpcRefusal> 
     if request.is_too_large {
         return Err(Refusal::TooLarge.into());
     }
-    let (is_gzip, message) = unframe(&request)?;
+    let (compression, message) = unframe(&request)?;
     if message.len() > MAX_REQUEST_BYTES {
         return Err(Refusal::TooLarge.into());
     }
-    Ok(intake.take(signal, Encoding { is_json: false, is_gzip }, message).await?)
+    Ok(intake.take(signal, Encoding { is_json: false, compression }, message).await?)
 }
 
 fn signal_of(path: &str) -> Option<OtlpSignal> {
@@ -160,27 +160,25 @@ fn signal_of(path: &str) -> Option<OtlpSignal> {
     }
 }
 
-/// The one message of a unary call, and whether it is compressed.
-fn unframe(request: &Request) -> Result<(bool, Bytes), GrpcRefusal> {
+/// The one message of a unary call, and how it is compressed.
+fn unframe(request: &Request) -> Result<(Compression, Bytes), GrpcRefusal> {
     let Some((&[flag, a, b, c, d], message)) = request.body.split_first_chunk::<PREFIX_BYTES>() else {
         return Err(GrpcRefusal::Message);
     };
     if usize::try_from(u32::from_be_bytes([a, b, c, d])) != Ok(message.len()) {
         return Err(GrpcRefusal::Message);
     }
-    let is_gzip = match (flag, request.encoding.as_str()) {
-        (0, _) => false,
-        (1, "gzip") => true,
-        (1, other) if !matches!(other, "" | "identity") => {
-            return Err(GrpcRefusal::Encoding(other.to_owned()));
-        }
-        _ => return Err(GrpcRefusal::Message),
+    let compression = match (flag, Compression::of(&request.encoding)) {
+        (0, _) => Compression::None,
+        (1, Some(Compression::None)) | (2.., _) => return Err(GrpcRefusal::Message),
+        (1, Some(compression)) => compression,
+        (1, None) => return Err(GrpcRefusal::Encoding(request.encoding.clone())),
     };
-    Ok((is_gzip, Bytes::copy_from_slice(message)))
+    Ok((compression, Bytes::copy_from_slice(message)))
 }
 
-fn taken(unreadable: u64) -> Answer {
-    let message = otlp_status::answer(unreadable, UNREADABLE, false);
+fn taken(left_out: &LeftOut) -> Answer {
+    let message = otlp_status::answer(left_out.spans, &left_out.why, false);
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).unwrap_or_default().to_be_bytes());
     body.extend(message);
@@ -192,7 +190,7 @@ fn refused(refusal: &GrpcRefusal) -> Answer {
     let mut headers = head(http_status);
     headers.extend(status(refusal.code(), &refusal.to_string()));
     if matches!(refusal, GrpcRefusal::Encoding(_)) {
-        headers.push(("grpc-accept-encoding", "identity,gzip".to_owned()));
+        headers.push(("grpc-accept-encoding", "identity,deflate,gzip".to_owned()));
     }
     Answer { headers, ..Answer::default() }
 }

@@ -1,10 +1,10 @@
 //! OTLP over HTTP, for a function that carries an OpenTelemetry SDK of its own.
 //!
-//! Protobuf and JSON on `/v1/traces`, `/v1/metrics` and `/v1/logs`, plain or gzip, on a loopback address. Everything is
+//! Protobuf and JSON on `/v1/traces`, `/v1/metrics` and `/v1/logs`, plain, gzip or deflate, on a loopback address. Everything is
 //! bounded: connections, headers, bodies before and after decompression, and time.
 
 use super::local_http::{self, BodyError, Handler};
-use super::otlp_intake::{Encoding, Intake, MAX_REQUEST_BYTES, Refusal, UNREADABLE};
+use super::otlp_intake::{Compression, Encoding, Intake, LeftOut, MAX_REQUEST_BYTES, Refusal};
 use super::{OtlpSignal, otlp_status};
 use crate::log::Log;
 use bytes::Bytes;
@@ -42,7 +42,7 @@ enum HttpRefusal {
     Path,
     #[error("content type {0:?} is not understood: send {PROTOBUF} or {JSON}")]
     ContentType(String),
-    #[error("content encoding {0:?} is not understood: send gzip or none")]
+    #[error("content encoding {0:?} is not understood: send gzip, deflate or none")]
     ContentEncoding(String),
     #[error(transparent)]
     Body(BodyError),
@@ -87,7 +87,7 @@ impl From<BodyError> for HttpRefusal {
 async fn answer(request: Request<Incoming>, intake: &Intake) -> Response<Full<Bytes>> {
     let is_json = essence(&header(request.headers(), &CONTENT_TYPE)) == JSON;
     let (status, body) = match receive(request, is_json, intake).await {
-        Ok(unreadable) => (StatusCode::OK, otlp_status::answer(unreadable, UNREADABLE, is_json)),
+        Ok(left_out) => (StatusCode::OK, otlp_status::answer(left_out.spans, &left_out.why, is_json)),
         Err(refusal) => {
             let (status, code) = refusal.status();
             (status, otlp_status::status(code, &refusal.to_string(), is_json))
@@ -103,8 +103,8 @@ async fn answer(request: Request<Incoming>, intake: &Intake) -> Response<Full<By
     response
 }
 
-/// Takes the request in, and returns how many of its spans could not be read.
-async fn receive(request: Request<Incoming>, is_json: bool, intake: &Intake) -> Result<u64, HttpRefusal> {
+/// Takes the request in, and returns which of its spans could not be read.
+async fn receive(request: Request<Incoming>, is_json: bool, intake: &Intake) -> Result<LeftOut, HttpRefusal> {
     let name = request.uri().path().strip_prefix("/v1/").unwrap_or_default();
     let signal = OtlpSignal::ALL.into_iter().find(|signal| signal.name() == name);
     let signal = signal.ok_or(HttpRefusal::Path)?;
@@ -116,16 +116,14 @@ async fn receive(request: Request<Incoming>, is_json: bool, intake: &Intake) -> 
         return Err(HttpRefusal::ContentType(content_type));
     }
     let content_encoding = header(request.headers(), &CONTENT_ENCODING);
-    let is_gzip = match content_encoding.as_str() {
-        "" | "identity" => false,
-        "gzip" => true,
-        _ => return Err(HttpRefusal::ContentEncoding(content_encoding)),
+    let Some(compression) = Compression::of(&content_encoding) else {
+        return Err(HttpRefusal::ContentEncoding(content_encoding));
     };
     let body = request.into_body();
     let bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let _room = intake.room(bytes.unwrap_or(MAX_REQUEST_BYTES)).await?;
     let body = local_http::read_body(body, MAX_REQUEST_BYTES).await?;
-    Ok(intake.take(signal, Encoding { is_json, is_gzip }, body).await?)
+    Ok(intake.take(signal, Encoding { is_json, compression }, body).await?)
 }
 
 fn header(headers: &HeaderMap, name: &HeaderName) -> String {
@@ -144,8 +142,9 @@ mod tests {
     use super::super::local_http::test_client::send;
     use super::*;
     use crate::accounts::Reason;
-    use crate::log::{Level, test_log};
-    use flate2::{Compression, write::GzEncoder};
+    use crate::log::{self, test_log};
+    use flate2::Compression as Level;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use prost::Message as _;
@@ -178,7 +177,19 @@ mod tests {
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::new(), Level::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Level::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Level::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     }
@@ -200,7 +211,7 @@ mod tests {
         let received = tokio::spawn(collect(received));
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, Intake::new(out), test_log::capture(Level::Debug).0));
+        let server = tokio::spawn(serve(listener, Intake::new(out), test_log::capture(log::Level::Debug).0));
         let good = "POST /v1/traces HTTP/1.1\r\ncontent-type: application/x-protobuf";
         let json = "POST /v1/traces HTTP/1.1\r\ncontent-type: application/json";
         let bomb = gzip(&vec![0; MAX_REQUEST_BYTES + 1]);
@@ -208,6 +219,10 @@ mod tests {
             (good.into(), export_request(), 200),
             (format!("{good}\r\ncontent-encoding: gzip"), gzip(&export_request()), 200),
             (format!("{good}\r\ncontent-encoding: gzip"), bomb, 413),
+            (format!("{good}\r\ncontent-encoding: deflate"), zlib(&export_request()), 200),
+            (format!("{good}\r\ncontent-encoding: deflate"), deflated(&export_request()), 200),
+            (format!("{good}\r\ncontent-encoding: deflate"), zlib(&vec![0; MAX_REQUEST_BYTES + 1]), 413),
+            (format!("{good}\r\ncontent-encoding: deflate"), b"plain".to_vec(), 400),
             (format!("{good}\r\ncontent-encoding: gzip"), b"plain".to_vec(), 400),
             (good.into(), with_bad_text(), 200),
             (format!("{good}\r\ncontent-encoding: br"), export_request(), 415),
@@ -221,6 +236,8 @@ mod tests {
             ("GET /v1/traces HTTP/1.1".into(), Vec::new(), 405),
             (good.replace("traces", "metrics"), b"m".to_vec(), 200),
             (json.replace("traces", "logs"), b"{}".to_vec(), 200),
+            (format!("{json}\r\ncontent-encoding: deflate").replace("traces", "logs"), deflated(b"[]"), 200),
+            (format!("{json}\r\ncontent-encoding: deflate").replace("traces", "logs"), b"[]".to_vec(), 400),
             (good.replace("traces", "profiles"), Vec::new(), 404),
         ];
         for (head, body, status) in &cases {
@@ -235,11 +252,16 @@ mod tests {
                     spans += scopes.map(|one| one.spans.len()).sum::<usize>();
                 }
                 Received::Lost { reason: Reason::Unreadable, spans } => lost += spans,
-                Received::Relayed(request) => relayed.push((request.signal, request.is_json)),
+                Received::Relayed(request) => relayed.push((request.signal, request.is_json, request.body)),
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!((spans, lost), (4, 3), "what can't be read is counted");
-        assert_eq!(relayed, [(OtlpSignal::Metrics, false), (OtlpSignal::Logs, true)]);
+        assert_eq!((spans, lost), (6, 3), "what can't be read is counted");
+        let expected = [
+            (OtlpSignal::Metrics, false, "m".into()),
+            (OtlpSignal::Logs, true, "{}".into()),
+            (OtlpSignal::Logs, true, "[]".into()),
+        ];
+        assert_eq!(relayed, expected);
     }
 }

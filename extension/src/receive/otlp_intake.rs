@@ -8,6 +8,7 @@ use super::{OtlpSignal, Received, Relayed};
 use crate::accounts::Reason;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
 /// Requests that are being received, together.
 const ROOM_BYTES: usize = 3 * MAX_REQUEST_BYTES;
 const ROOM_UNIT: usize = 1024;
+/// What is unpacked at a time.
+const INFLATED_BYTES: usize = 64 * 1024;
 /// How long a request waits for room.
 const ROOM_TIME: Duration = Duration::from_secs(5);
 
@@ -28,7 +31,43 @@ const ROOM_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Encoding {
     pub(super) is_json: bool,
-    pub(super) is_gzip: bool,
+    pub(super) compression: Compression,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    /// With the head of zlib, as the standards have it, or without, as some clients do.
+    Deflate,
+}
+
+impl Compression {
+    /// By the name that HTTP and gRPC have for it.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        match name {
+            "" | "identity" => Some(Self::None),
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            "deflate" => Some(Self::Deflate),
+            _ => None,
+        }
+    }
+}
+
+/// The spans of a request that could not be read, and why.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    pub(super) spans: u64,
+    pub(super) why: String,
+}
+
+impl LeftOut {
+    fn add(&mut self, spans: u64, why: Option<impl std::fmt::Display>) {
+        self.spans += spans;
+        if let (Some(why), true) = (why, self.why.is_empty()) {
+            self.why = format!("these spans can't be read; the first: {why}");
+        }
+    }
 }
 
 /// Why a request is refused; the text is for whoever sent it.
@@ -41,7 +80,7 @@ pub(super) enum Refusal {
     #[error("the spans take up over {MAX_DECODED_BYTES} bytes in memory: export smaller batches")]
     TooMany,
     #[error("the request could not be decompressed: {0}")]
-    Gzip(std::io::Error),
+    Compression(std::io::Error),
     #[error("the request is not an OTLP ExportTraceServiceRequest: {0}")]
     Protobuf(#[from] prost::DecodeError),
     #[error("the request is not an OTLP ExportTraceServiceRequest in JSON: {0}")]
@@ -51,10 +90,6 @@ pub(super) enum Refusal {
     #[error("the extension is shutting down")]
     Closing,
 }
-
-/// What is said of spans that were left out.
-pub(super) const UNREADABLE: &str =
-    "these spans can't be read, for example for a text that is not UTF-8 or a value of the wrong type";
 
 /// Takes export requests in. A cheap handle to the one intake.
 #[derive(Debug, Clone)]
@@ -83,26 +118,29 @@ impl Intake {
         }
     }
 
-    /// Takes in one request, and returns how many of its spans could not be read.
+    /// Takes in one request, and returns which of its spans could not be read.
     pub(super) async fn take(
         &self,
         signal: OtlpSignal,
         encoding: Encoding,
         body: Bytes,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<LeftOut, Refusal> {
         if signal != OtlpSignal::Traces {
-            let Encoding { is_json, is_gzip } = encoding;
+            let Encoding { is_json, compression } = encoding;
+            let is_gzip = compression == Compression::Gzip;
+            // Not everybody reads the other one.
+            let body = if is_gzip { body } else { decompress(compression, body)? };
             self.send(Received::Relayed(Relayed { signal, is_json, is_gzip, body })).await?;
-            return Ok(0);
+            return Ok(LeftOut::default());
         }
         let desk = Arc::clone(&self.desk).acquire_owned().await.map_err(|_| Refusal::Closing)?;
-        let (resource_spans, unreadable) = unpack(encoding, body)?;
+        let (resource_spans, left_out) = unpack(encoding, body)?;
         self.send(Received::Otlp(resource_spans)).await?;
-        if unreadable > 0 {
-            self.send(Received::Lost { reason: Reason::Unreadable, spans: unreadable }).await?;
+        if left_out.spans > 0 {
+            self.send(Received::Lost { reason: Reason::Unreadable, spans: left_out.spans }).await?;
         }
         self.send(Received::Next(desk)).await?;
-        Ok(unreadable)
+        Ok(left_out)
     }
 
     async fn send(&self, received: Received) -> Result<(), Refusal> {
@@ -110,27 +148,113 @@ impl Intake {
     }
 }
 
-fn unpack(encoding: Encoding, body: Bytes) -> Result<(Vec<ResourceSpans>, u64), Refusal> {
-    let mut body = if encoding.is_gzip { decompress(&body)? } else { body };
-    let mut left_out = 0;
+fn unpack(encoding: Encoding, body: Bytes) -> Result<(Vec<ResourceSpans>, LeftOut), Refusal> {
+    let mut body = decompress(encoding.compression, body)?;
+    let mut left_out = LeftOut::default();
     if encoding.is_json {
         let converted = otlp_json::to_protobuf(&body)?;
         body = converted.protobuf.into();
-        left_out = converted.unreadable;
+        left_out.add(converted.unreadable, converted.why);
     }
     if decoded_bytes(&body) > MAX_DECODED_BYTES {
         return Err(Refusal::TooMany);
     }
-    let Decoded { resource_spans, unreadable } = otlp_decode::decode(&body)?;
-    Ok((resource_spans, unreadable + left_out))
+    let Decoded { resource_spans, unreadable, why } = otlp_decode::decode(&body)?;
+    left_out.add(unreadable, why);
+    Ok((resource_spans, left_out))
 }
 
-fn decompress(body: &[u8]) -> Result<Bytes, Refusal> {
+fn decompress(compression: Compression, body: Bytes) -> Result<Bytes, Refusal> {
+    let plain = match compression {
+        Compression::None => return Ok(body),
+        Compression::Gzip => gunzip(&body)?,
+        Compression::Deflate => inflate(&body)?,
+    };
+    if plain.len() > MAX_REQUEST_BYTES { Err(Refusal::TooLarge) } else { Ok(plain.into()) }
+}
+
+/// At most a little more than the limit.
+fn gunzip(body: &[u8]) -> Result<Vec<u8>, Refusal> {
     let limit = u64::try_from(MAX_REQUEST_BYTES).unwrap_or(u64::MAX);
     let mut plain = Vec::new();
-    match MultiGzDecoder::new(body).take(limit + 1).read_to_end(&mut plain) {
-        Ok(_) if plain.len() > MAX_REQUEST_BYTES => Err(Refusal::TooLarge),
-        Ok(_) => Ok(plain.into()),
-        Err(error) => Err(Refusal::Gzip(error)),
+    MultiGzDecoder::new(body).take(limit + 1).read_to_end(&mut plain).map_err(Refusal::Compression)?;
+    Ok(plain)
+}
+
+/// At most a little more than the limit. What breaks off is an error.
+fn inflate(mut body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut stream = Decompress::new(is_zlib(body));
+    let mut piece = vec![0; INFLATED_BYTES];
+    let mut plain = Vec::new();
+    while plain.len() <= MAX_REQUEST_BYTES {
+        let (read, written) = (stream.total_in(), stream.total_out());
+        let status = stream.decompress(body, &mut piece, FlushDecompress::None);
+        let status = status.map_err(|error| Refusal::Compression(error.into()))?;
+        let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let (read, written) = (count(stream.total_in() - read), count(stream.total_out() - written));
+        plain.extend_from_slice(piece.get(..written).unwrap_or_default());
+        body = body.get(read..).unwrap_or_default();
+        if status == Status::StreamEnd {
+            break;
+        }
+        if read == 0 && written == 0 {
+            return Err(Refusal::Compression(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    Ok(plain)
+}
+
+/// Whether this begins as zlib does (RFC 1950, section 2.2), which what is deflated alone never does.
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [method, flags, ..] if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression as Level;
+    use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    fn compressed(mut reader: impl std::io::Read) -> Bytes {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes.into()
+    }
+
+    #[test]
+    fn what_was_compressed_is_read_and_what_breaks_off_is_not() {
+        let texts =
+            [vec![], b"a".to_vec(), (0..200_000_u32).map(|n| n.wrapping_mul(n).to_be_bytes()[2]).collect()];
+        for text in &texts {
+            for level in [0, 1, 9] {
+                let level = Level::new(level);
+                for (compression, body) in [
+                    (Compression::Gzip, compressed(GzEncoder::new(&**text, level))),
+                    (Compression::Deflate, compressed(ZlibEncoder::new(&**text, level))),
+                    (Compression::Deflate, compressed(DeflateEncoder::new(&**text, level))),
+                ] {
+                    assert_eq!(decompress(compression, body.clone()).unwrap(), *text);
+                    for cut in [0, body.len() / 2, body.len() - 1] {
+                        let result = decompress(compression, body.slice(..cut));
+                        assert!(matches!(result, Err(Refusal::Compression(_))), "{cut} of {}", body.len());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_never_unpacked_whole() {
+        let zeros = vec![0; 4 * MAX_REQUEST_BYTES];
+        let level = Level::fast();
+        for (compression, body) in [
+            (Compression::Gzip, compressed(GzEncoder::new(&*zeros, level))),
+            (Compression::Deflate, compressed(ZlibEncoder::new(&*zeros, level))),
+            (Compression::Deflate, compressed(DeflateEncoder::new(&*zeros, level))),
+        ] {
+            assert!(matches!(decompress(compression, body.clone()), Err(Refusal::TooLarge)));
+            let most = if compression == Compression::Gzip { gunzip(&body) } else { inflate(&body) };
+            assert!(most.unwrap().len() <= MAX_REQUEST_BYTES + INFLATED_BYTES);
+        }
     }
 }

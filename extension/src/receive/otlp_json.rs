@@ -1,21 +1,53 @@
 //! OTLP in JSON, turned into OTLP in protobuf as it is read: nothing is held but the outcome.
 //!
 //! By OTLP's JSON mapping: ids are hex digits, 64-bit integers text or numbers, enumerations numbers (names are taken
-//! too), fields in camel case (snake case is taken too), and what is not known is passed over. A value of the wrong type
-//! costs the span it is in, and elsewhere only itself.
+//! too), fields in camel case (snake case is taken too), and what is not known is passed over. Whole numbers may be
+//! written as floats, and Base64 by either alphabet and without padding. A value of the wrong type costs the span it is
+//! in, and elsewhere only itself.
 
 use super::otlp_schema::{Field, Kind, Message, REQUEST};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use prost::encoding::{WireType, encode_key, encode_varint};
+use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::fmt;
+
+const BASE64: GeneralPurpose = lenient(&STANDARD);
+const BASE64_URL: GeneralPurpose = lenient(&URL_SAFE);
+/// The first whole number that no field takes.
+const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
+
+const fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    GeneralPurpose::new(alphabet, config)
+}
 
 /// An export request as protobuf, and the spans that had to be left out.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Converted {
     pub protobuf: Vec<u8>,
     pub unreadable: u64,
+    /// What is wrong with the first of them.
+    pub why: Option<Fault>,
+}
+
+/// A value that its field can't have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    field: &'static str,
+    found: &'static str,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, found } = self;
+        write!(f, "{field} can't be {found}")
+    }
 }
 
 /// Reads an `ExportTraceServiceRequest` in JSON.
@@ -23,19 +55,29 @@ pub fn to_protobuf(json: &[u8]) -> Result<Converted, serde_json::Error> {
     static WHOLE: Field = Field { number: 0, name: "", kind: Kind::Message(&REQUEST), repeated: false };
     let mut protobuf = Vec::with_capacity(json.len() / 2);
     let mut faults = Faults::default();
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // Bytes that are no UTF-8 in one text are no reason to refuse the others.
+    let json = String::from_utf8_lossy(json);
+    let mut deserializer = serde_json::Deserializer::from_str(&json);
     let whole = Slot { field: &WHOLE, out: &mut protobuf, faults: &mut faults };
     deserializer.deserialize_map(whole)?;
     deserializer.end()?;
-    Ok(Converted { protobuf, unreadable: faults.spans })
+    Ok(Converted { protobuf, unreadable: faults.spans, why: faults.first })
 }
 
 #[derive(Debug, Default)]
 struct Faults {
     /// In the span that is being read.
-    here: bool,
+    here: Option<Fault>,
     /// Spans that were left out.
     spans: u64,
+    first: Option<Fault>,
+}
+
+impl Faults {
+    fn leave_out(&mut self, fault: Fault) {
+        self.spans += 1;
+        self.first.get_or_insert(fault);
+    }
 }
 
 /// The place of one field's value in its message.
@@ -56,12 +98,50 @@ impl Slot<'_> {
         self.out.extend_from_slice(bytes);
     }
 
-    fn fault(&mut self) {
-        self.faults.here = true;
+    /// A value of the wrong type. Where a whole span should be, it costs that span and not the one around it.
+    fn fault(&mut self, found: &'static str) {
+        let fault = Fault { field: self.field.name, found };
+        match self.field.kind {
+            Kind::Message(message) if message.is_span => self.faults.leave_out(fault),
+            _ => drop(self.faults.here.get_or_insert(fault)),
+        }
+    }
+
+    /// Any value but a message, as it is written.
+    fn put_raw(mut self, raw: &str) {
+        let mut inner = serde_json::Deserializer::from_str(raw);
+        match raw.as_bytes().first() {
+            None | Some(b'n') => {}
+            // As bytes, because half of a surrogate pair is then no error: JavaScript can cut a text there.
+            Some(b'"') => {
+                let (field, faults) = (self.field, &mut *self.faults);
+                let slot = Slot { field, out: &mut *self.out, faults };
+                if inner.deserialize_bytes(slot).is_err() {
+                    self.fault("this text");
+                }
+            }
+            Some(b'[') if self.field.repeated => {
+                let (field, faults) = (self.field, &mut *self.faults);
+                let slot = Slot { field, out: &mut *self.out, faults };
+                if inner.deserialize_seq(slot).is_err() {
+                    self.fault("this list");
+                }
+            }
+            Some(b'[') => self.fault("a list"),
+            Some(b'{') => self.fault("an object"),
+            Some(b't' | b'f') if matches!(self.field.kind, Kind::Bool) => {
+                self.put_varint(u64::from(raw == "true"));
+            }
+            Some(b't' | b'f') => self.fault("a boolean"),
+            Some(_) if matches!(self.field.kind, Kind::Text | Kind::Id | Kind::Bytes | Kind::Bool) => {
+                self.fault("a number");
+            }
+            Some(_) => self.put_numeral(raw, "this number"),
+        }
     }
 
     /// An integer, if it fits the field.
-    fn put_integer(&mut self, value: i128) {
+    fn put_integer(&mut self, value: i128, found: &'static str) {
         let kind = self.field.kind;
         match (kind, u32::try_from(value), u64::try_from(value), i64::try_from(value)) {
             (Kind::Fixed32, Ok(value), ..) => {
@@ -74,7 +154,7 @@ impl Slot<'_> {
             }
             (Kind::Uint32 | Kind::Enum(_), Ok(value), ..) => self.put_varint(u64::from(value)),
             (Kind::Int64, _, _, Ok(value)) => self.put_varint(value.cast_unsigned()),
-            _ => self.fault(),
+            _ => self.fault(found),
         }
     }
 
@@ -83,15 +163,24 @@ impl Slot<'_> {
         encode_varint(value, self.out);
     }
 
-    fn put_number(&mut self, value: f64) {
+    /// A number as it is written, in JSON or in a text.
+    fn put_numeral(&mut self, numeral: &str, found: &'static str) {
+        match (numeral.parse::<i128>(), numeral.parse::<f64>()) {
+            (Ok(whole), _) if !matches!(self.field.kind, Kind::Double) => self.put_integer(whole, found),
+            (_, Ok(number)) => self.put_number(number, found),
+            _ => self.fault(found),
+        }
+    }
+
+    fn put_number(&mut self, value: f64, found: &'static str) {
         if matches!(self.field.kind, Kind::Double) {
             self.key(WireType::SixtyFourBit);
             self.out.extend_from_slice(&value.to_le_bytes());
-        } else if value.fract() == 0.0 && value.abs() < 1e18 {
+        } else if value.fract() == 0.0 && value.abs() < TWO_TO_THE_64 {
             #[expect(clippy::cast_possible_truncation, reason = "whole and in range, as was just seen")]
-            self.put_integer(value as i128);
+            self.put_integer(value as i128, found);
         } else {
-            self.fault();
+            self.fault(found);
         }
     }
 
@@ -100,27 +189,20 @@ impl Slot<'_> {
         let decoded = match self.field.kind {
             Kind::Text => Some(lossy.as_bytes().to_vec()),
             Kind::Id => unhex(text),
-            Kind::Bytes => STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok(),
+            Kind::Bytes => BASE64.decode(text).or_else(|_| BASE64_URL.decode(text)).ok(),
             Kind::Enum(names) => {
                 match names.iter().zip(0..).find(|(name, _)| **name == lossy) {
-                    Some((_, number)) => self.put_integer(number),
-                    None => self.fault(),
+                    Some((_, number)) => self.put_integer(number, "this name"),
+                    None => self.fault("this name"),
                 }
                 return;
             }
             Kind::Bool | Kind::Message(_) => None,
-            _ => {
-                match (lossy.parse::<i128>(), lossy.parse::<f64>()) {
-                    (Ok(whole), _) if !matches!(self.field.kind, Kind::Double) => self.put_integer(whole),
-                    (_, Ok(number)) => self.put_number(number),
-                    _ => self.fault(),
-                }
-                return;
-            }
+            _ => return self.put_numeral(&lossy, "this text"),
         };
         match decoded {
             Some(bytes) => self.put_bytes(&bytes),
-            None => self.fault(),
+            None => self.fault("this text"),
         }
     }
 }
@@ -130,9 +212,12 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self.field.kind {
-            // As bytes, because half of a surrogate pair is then no error: JavaScript can cut a text there.
-            Kind::Text => deserializer.deserialize_option(self),
-            _ => deserializer.deserialize_any(self),
+            Kind::Message(_) => deserializer.deserialize_any(self),
+            // As it is written, because asking for one type makes an error of every other.
+            _ => {
+                self.put_raw(<&RawValue>::deserialize(deserializer)?.get());
+                Ok(())
+            }
         }
     }
 }
@@ -147,49 +232,32 @@ impl<'de> Visitor<'de> for Slot<'_> {
         }
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-
-    fn visit_none<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
 
-    fn visit_bool<E>(mut self, value: bool) -> Result<(), E> {
-        match self.field.kind {
-            Kind::Bool => self.put_varint(u64::from(value)),
-            _ => self.fault(),
-        }
+    fn visit_bool<E>(mut self, _: bool) -> Result<(), E> {
+        self.fault("a boolean");
         Ok(())
     }
 
-    fn visit_u64<E>(mut self, value: u64) -> Result<(), E> {
-        match self.field.kind {
-            Kind::Double => self.put_number(value as f64),
-            _ => self.put_integer(i128::from(value)),
-        }
+    fn visit_u64<E>(mut self, _: u64) -> Result<(), E> {
+        self.fault("a number");
         Ok(())
     }
 
-    fn visit_i64<E>(mut self, value: i64) -> Result<(), E> {
-        match self.field.kind {
-            Kind::Double => self.put_number(value as f64),
-            _ => self.put_integer(i128::from(value)),
-        }
+    fn visit_i64<E>(mut self, _: i64) -> Result<(), E> {
+        self.fault("a number");
         Ok(())
     }
 
-    fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
-        self.put_number(value);
+    fn visit_f64<E>(mut self, _: f64) -> Result<(), E> {
+        self.fault("a number");
         Ok(())
     }
 
-    fn visit_str<E>(mut self, text: &str) -> Result<(), E> {
-        self.put_text(text.as_bytes());
+    fn visit_str<E>(mut self, _: &str) -> Result<(), E> {
+        self.fault("a text");
         Ok(())
     }
 
@@ -200,7 +268,7 @@ impl<'de> Visitor<'de> for Slot<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
         if !self.field.repeated {
-            self.fault();
+            self.fault("a list");
             while items.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(());
         }
@@ -214,22 +282,25 @@ impl<'de> Visitor<'de> for Slot<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
         let Kind::Message(message) = self.field.kind else {
-            self.fault();
+            self.fault("an object");
             while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         };
         if self.field.number == 0 {
             return read_members(&mut members, message, self.out, self.faults);
         }
-        let outer_fault = std::mem::take(&mut self.faults.here);
+        let outer_fault = self.faults.here.take();
         let mut inner = Vec::new();
         read_members(&mut members, message, &mut inner, self.faults)?;
-        if message.is_span && self.faults.here {
-            self.faults.spans += 1;
-        } else {
-            self.put_bytes(&inner);
+        let inner_fault = self.faults.here.take();
+        self.faults.here = outer_fault;
+        match inner_fault {
+            Some(fault) if message.is_span => self.faults.leave_out(fault),
+            inner_fault => {
+                self.faults.here = self.faults.here.or(inner_fault);
+                self.put_bytes(&inner);
+            }
         }
-        self.faults.here = outer_fault || (self.faults.here && !message.is_span);
         Ok(())
     }
 }
@@ -284,6 +355,8 @@ mod tests {
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
     use proptest::prelude::*;
     use prost::Message as _;
+
+    const NOW: u64 = 1_790_000_000_000_000_000;
 
     fn attribute(key: &str, value: Value) -> KeyValue {
         KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
@@ -376,6 +449,23 @@ mod tests {
         let cases = [
             (r#"{"start_time_unix_nano":"7"}"#, Span { start_time_unix_nano: 7, ..Span::default() }),
             (r#"{"startTimeUnixNano":7.0}"#, Span { start_time_unix_nano: 7, ..Span::default() }),
+            (r#"{"startTimeUnixNano":1.79e18}"#, Span { start_time_unix_nano: NOW, ..Span::default() }),
+            (r#"{"endTimeUnixNano":"1.79E+18"}"#, Span { end_time_unix_nano: NOW, ..Span::default() }),
+            (
+                r#"{"endTimeUnixNano":"1790000000000000000.0"}"#,
+                Span { end_time_unix_nano: NOW, ..Span::default() },
+            ),
+            (
+                r#"{"startTimeUnixNano":18446744073709549568.0}"#,
+                Span { start_time_unix_nano: u64::MAX - 2047, ..Span::default() },
+            ),
+            (
+                r#"{"attributes":[{"key":"k","value":{"intValue":-9.2e18}}]}"#,
+                Span {
+                    attributes: vec![attribute("k", Value::IntValue(-9_200_000_000_000_000_000))],
+                    ..Span::default()
+                },
+            ),
             (r#"{"kind":"SPAN_KIND_SERVER"}"#, Span { kind: 2, ..Span::default() }),
             (
                 r#"{"spanId":"ABCDEF0123456789"}"#,
@@ -416,6 +506,27 @@ mod tests {
     }
 
     #[test]
+    fn base64_of_either_alphabet_and_with_or_without_padding() {
+        for (text, bytes) in [
+            ("", &[][..]),
+            ("YQ==", b"a"),
+            ("YQ", b"a"),
+            ("YR", b"a"),
+            ("YWI=", b"ab"),
+            ("YWI", b"ab"),
+            ("YWJj", b"abc"),
+            ("+/+/", &[0xfb, 0xff, 0xbf]),
+            ("-_-_", &[0xfb, 0xff, 0xbf]),
+            ("-_8", &[0xfb, 0xff]),
+        ] {
+            let json = format!(r#"{{"attributes":[{{"key":"k","value":{{"bytesValue":"{text}"}}}}]}}"#);
+            let expected = vec![attribute("k", Value::BytesValue(bytes.to_vec()))];
+            let (mut spans, unreadable) = read_spans(&json);
+            assert_eq!((unreadable, spans.remove(0).attributes), (0, expected), "{text}");
+        }
+    }
+
+    #[test]
     fn id_8_a_value_of_the_wrong_type_costs_its_own_span() {
         for bad in [
             r#"{"traceId":"xyz"}"#,
@@ -425,6 +536,24 @@ mod tests {
             r#"{"startTimeUnixNano":-1}"#,
             r#"{"startTimeUnixNano":1.5}"#,
             r#"{"startTimeUnixNano":true}"#,
+            r#"{"startTimeUnixNano":1.85e19}"#,
+            r#"{"startTimeUnixNano":1e999}"#,
+            r#"{"startTimeUnixNano":"half \ud800"}"#,
+            r#"{"endTimeUnixNano":"1.5e0"}"#,
+            r#"{"attributes":[{"key":"k","value":{"intValue":9.3e18}}]}"#,
+            r#"{"attributes":[{"key":"k","value":{"stringValue":200}}]}"#,
+            r#"{"attributes":[{"key":"k","value":{"stringValue":true}}]}"#,
+            r#"{"attributes":[{"key":"k","value":{"stringValue":{"a":[1]}}}]}"#,
+            r#"{"attributes":[{"key":"k","value":{"arrayValue":{"values":[{"stringValue":[]}]}}}]}"#,
+            r#"{"attributes":[{"key":7,"value":{}}]}"#,
+            r#"{"attributes":[7]}"#,
+            r#"{"attributes":"none"}"#,
+            r#"{"name":5}"#,
+            r#"{"name":["a"]}"#,
+            r#"{"traceState":{}}"#,
+            r#"{"events":[{"name":false}]}"#,
+            r#"{"status":{"message":404}}"#,
+            r#"{"traceId":{}}"#,
             r#"{"kind":"SPAN_KIND_OF_MAGIC"}"#,
             r#"{"flags":4294967296}"#,
             r#"{"events":{}, "links":7}"#,
@@ -433,16 +562,48 @@ mod tests {
             r#"{"attributes":[{"key":"k","value":{"bytesValue":"?"}}]}"#,
             r#"{"status":[]}"#,
             "7",
+            r#""text""#,
+            "true",
+            "-1.5",
         ] {
             let (spans, unreadable) = read_spans(&format!(r#"{bad},{{"name":"good"}}"#));
             let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
-            let counted = u64::from(bad != "7");
-            assert_eq!((names, unreadable), (vec!["good"], counted), "{bad}");
+            assert_eq!((names, unreadable), (vec!["good"], 1), "{bad}");
         }
         let (request, unreadable) = read(
             r#"{"resourceSpans":[{"resource":{"droppedAttributesCount":"x"},"scopeSpans":[{"spans":[{"name":"good"}]}]}]}"#,
         );
         assert_eq!((request.resource_spans[0].scope_spans[0].spans.len(), unreadable), (1, 0));
+        let (request, unreadable) = read(
+            r#"{"resourceSpans":[{"schemaUrl":5,"resource":{"attributes":[{"key":"a","value":{"stringValue":5}}]},
+                "scopeSpans":[{"scope":{"name":7},"spans":[{"name":"good"},null]}]}]}"#,
+        );
+        assert_eq!((request.resource_spans[0].scope_spans[0].spans.len(), unreadable), (1, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_first_of_them_is_told() {
+        let why = |spans: &str| {
+            let json =
+                format!(r#"{{"resourceSpans":[{{"schemaUrl":1,"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+            to_protobuf(json.as_bytes()).unwrap().why.map(|fault| fault.to_string())
+        };
+        assert_eq!(why(r#"{"name":"good"}"#), None);
+        assert_eq!(why(r#"{},{"name":5},{"kind":"x"}"#).as_deref(), Some("name can't be a number"));
+        assert_eq!(
+            why(r#"{"attributes":[{"key":"k","value":{"stringValue":{}}}]}"#).as_deref(),
+            Some("stringValue can't be an object")
+        );
+        assert_eq!(why("[7]").as_deref(), Some("spans can't be a number"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_cost_nothing_but_themselves() {
+        let converted =
+            to_protobuf(b"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"name\":\"\xff\"}]}]}]}")
+                .unwrap();
+        let request = ExportTraceServiceRequest::decode(converted.protobuf.as_slice()).unwrap();
+        assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].name, "\u{FFFD}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Code {
     pub(super) fn of(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::TooLarge | Refusal::TooMany => Self::ResourceExhausted,
-            Refusal::Gzip(_) | Refusal::Protobuf(_) | Refusal::Json(_) => Self::InvalidArgument,
+            Refusal::Compression(_) | Refusal::Protobuf(_) | Refusal::Json(_) => Self::InvalidArgument,
             Refusal::Busy | Refusal::Closing => Self::Unavailable,
         }
     }

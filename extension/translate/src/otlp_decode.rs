@@ -1,6 +1,8 @@
 //! OTLP bytes to spans. One span that can't be decoded costs only itself (ID-8, BET-2).
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
@@ -11,12 +13,14 @@ pub struct Decoded {
     pub resource_spans: Vec<ResourceSpans>,
     /// Spans that could not be decoded.
     pub unreadable: u64,
+    /// What is wrong with the first of them.
+    pub why: Option<DecodeError>,
 }
 
-/// Decodes an `ExportTraceServiceRequest`. An error says that not even the spans' bounds could be found.
+/// Decodes an `ExportTraceServiceRequest`. An error says that not even the bounds of what is in it could be found.
 pub fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
     match ExportTraceServiceRequest::decode(body) {
-        Ok(request) => Ok(Decoded { resource_spans: request.resource_spans, unreadable: 0 }),
+        Ok(request) => Ok(Decoded { resource_spans: request.resource_spans, ..Decoded::default() }),
         Err(error) => one_by_one(body).ok_or(error),
     }
 }
@@ -24,71 +28,139 @@ pub fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
 /// Takes the messages apart level by level, down to those that can't be decoded.
 fn one_by_one(request: &[u8]) -> Option<Decoded> {
     let mut decoded = Decoded::default();
-    for bytes in fields(request)?.into_iter().filter_map(|(field, bytes)| (field == 1).then_some(bytes)) {
-        let (resource_spans, unreadable) = match ResourceSpans::decode(bytes) {
-            Ok(whole) => (whole, 0),
-            Err(_) => spans_of_resource(bytes)?,
+    let parts = Parts::of(request);
+    if parts.is_cut {
+        return None;
+    }
+    for bytes in parts.all_of(1) {
+        let resource_spans = match ResourceSpans::decode(bytes) {
+            Ok(whole) => whole,
+            Err(error) => decoded.salvage_resource_spans(bytes, &error),
         };
         decoded.resource_spans.push(resource_spans);
-        decoded.unreadable += unreadable;
     }
     Some(decoded)
 }
 
-fn spans_of_resource(bytes: &[u8]) -> Option<(ResourceSpans, u64)> {
-    let mut resource_spans = ResourceSpans::default();
-    let mut unreadable = 0;
-    for (field, bytes) in fields(bytes)? {
-        match field {
-            1 => resource_spans.resource = Message::decode(bytes).ok(),
-            2 => {
-                let (scope_spans, lost) = spans_of_scope(bytes)?;
-                resource_spans.scope_spans.push(scope_spans);
-                unreadable += lost;
-            }
-            _ => {}
+impl Decoded {
+    fn salvage_resource_spans(&mut self, bytes: &[u8], error: &DecodeError) -> ResourceSpans {
+        let parts = Parts::of(bytes);
+        let mut resource_spans = ResourceSpans {
+            resource: parts.all_of(1).last().map(salvaged_resource),
+            schema_url: parts.text(3),
+            ..ResourceSpans::default()
+        };
+        for bytes in parts.all_of(2) {
+            let scope_spans = match ScopeSpans::decode(bytes) {
+                Ok(whole) => whole,
+                Err(error) => self.salvage_scope_spans(bytes, &error),
+            };
+            resource_spans.scope_spans.push(scope_spans);
         }
+        self.note_cut(&parts, error);
+        resource_spans
     }
-    Some((resource_spans, unreadable))
-}
 
-fn spans_of_scope(bytes: &[u8]) -> Option<(ScopeSpans, u64)> {
-    let mut scope_spans = ScopeSpans::default();
-    let mut unreadable = 0;
-    for (field, bytes) in fields(bytes)? {
-        match field {
-            1 => scope_spans.scope = Message::decode(bytes).ok(),
-            2 => match Span::decode(bytes) {
+    fn salvage_scope_spans(&mut self, bytes: &[u8], error: &DecodeError) -> ScopeSpans {
+        let parts = Parts::of(bytes);
+        let mut scope_spans = ScopeSpans {
+            scope: parts.all_of(1).last().map(salvaged_scope),
+            schema_url: parts.text(3),
+            ..ScopeSpans::default()
+        };
+        for bytes in parts.all_of(2) {
+            match Span::decode(bytes) {
                 Ok(span) => scope_spans.spans.push(span),
-                Err(_) => unreadable += 1,
-            },
-            _ => {}
+                Err(error) => self.leave_out(error),
+            }
+        }
+        self.note_cut(&parts, error);
+        scope_spans
+    }
+
+    /// What stands behind a cut can't be counted; it is one at least.
+    fn note_cut(&mut self, parts: &Parts<'_>, error: &DecodeError) {
+        if parts.is_cut {
+            self.leave_out(error.clone());
         }
     }
-    Some((scope_spans, unreadable))
+
+    fn leave_out(&mut self, error: DecodeError) {
+        self.unreadable += 1;
+        self.why.get_or_insert(error);
+    }
 }
 
-/// The fields of a message that hold bytes, with their numbers. `None` when it breaks off.
-fn fields(mut message: &[u8]) -> Option<Vec<(u32, &[u8])>> {
-    let mut fields = Vec::new();
-    while !message.is_empty() {
-        let (number, wire_type) = decode_key(&mut message).ok()?;
-        if wire_type == WireType::LengthDelimited {
-            let length = usize::try_from(decode_varint(&mut message).ok()?).ok()?;
-            let (bytes, rest) = message.split_at_checked(length)?;
-            fields.push((number, bytes));
-            message = rest;
-        } else {
-            skip_field(wire_type, number, &mut message, DecodeContext::default()).ok()?;
+/// A resource without those of its attributes that can't be decoded.
+fn salvaged_resource(bytes: &[u8]) -> Resource {
+    Resource::decode(bytes).unwrap_or_else(|_| {
+        let parts = Parts::of(bytes);
+        Resource { attributes: parts.attributes(1), ..Resource::default() }
+    })
+}
+
+fn salvaged_scope(bytes: &[u8]) -> InstrumentationScope {
+    InstrumentationScope::decode(bytes).unwrap_or_else(|_| {
+        let parts = Parts::of(bytes);
+        InstrumentationScope {
+            name: parts.text(1),
+            version: parts.text(2),
+            attributes: parts.attributes(3),
+            ..InstrumentationScope::default()
         }
+    })
+}
+
+/// The fields of a message that hold bytes, with their numbers.
+struct Parts<'a> {
+    fields: Vec<(u32, &'a [u8])>,
+    /// It breaks off before its end.
+    is_cut: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn of(mut message: &'a [u8]) -> Self {
+        let mut fields = Vec::new();
+        let is_cut = loop {
+            if message.is_empty() {
+                break false;
+            }
+            if next_field(&mut message, &mut fields).is_none() {
+                break true;
+            }
+        };
+        Self { fields, is_cut }
     }
-    Some(fields)
+
+    fn all_of(&self, number: u32) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter_map(move |(field, bytes)| (*field == number).then_some(*bytes))
+    }
+
+    fn text(&self, number: u32) -> String {
+        let last = self.all_of(number).last().unwrap_or_default();
+        String::from_utf8_lossy(last).into_owned()
+    }
+
+    fn attributes(&self, number: u32) -> Vec<KeyValue> {
+        self.all_of(number).filter_map(|bytes| KeyValue::decode(bytes).ok()).collect()
+    }
+}
+
+fn next_field<'a>(message: &mut &'a [u8], fields: &mut Vec<(u32, &'a [u8])>) -> Option<()> {
+    let (number, wire_type) = decode_key(message).ok()?;
+    if wire_type != WireType::LengthDelimited {
+        return skip_field(wire_type, number, message, DecodeContext::default()).ok();
+    }
+    let length = usize::try_from(decode_varint(message).ok()?).ok()?;
+    let (bytes, rest) = message.split_at_checked(length)?;
+    fields.push((number, bytes));
+    *message = rest;
+    Some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::resource::v1::Resource;
     use proptest::prelude::*;
 
     fn request() -> ExportTraceServiceRequest {
@@ -123,6 +195,53 @@ mod tests {
         assert_eq!(names(&decoded), ["first", "third", "other"]);
         assert_eq!(decoded.unreadable, 1);
         assert_eq!(decoded.resource_spans[0].resource.as_ref().unwrap().dropped_attributes_count, 7);
+    }
+
+    /// A message in a message.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut whole = vec![number << 3 | 2];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut whole);
+        whole.extend(bytes);
+        whole
+    }
+
+    #[test]
+    fn id_8_a_wrong_wire_type_or_a_cut_costs_only_its_own_span() {
+        let good = field(2, &Span { name: "good".into(), ..Span::default() }.encode_to_vec());
+        let name_as_number = field(2, &[5 << 3, 7]);
+        let time_as_text = field(2, &field(7, b"now"));
+        let cut_inside = field(2, &[5 << 3 | 2, 100, b'a']);
+        for bad in [&name_as_number, &time_as_text, &cut_inside] {
+            let scope = field(2, &[&good[..], bad, &good].concat());
+            let decoded = decode(&field(1, &scope)).unwrap();
+            assert_eq!((names(&decoded), decoded.unreadable), (vec!["good", "good"], 1), "{bad:?}");
+            assert!(decoded.why.unwrap().to_string().contains("Span"), "{bad:?}");
+        }
+        let cut_scope = field(2, &[&good[..], &[2 << 3 | 2, 100]].concat());
+        let decoded = decode(&field(1, &[cut_scope, field(2, &good)].concat())).unwrap();
+        assert_eq!((names(&decoded), decoded.unreadable), (vec!["good", "good"], 1));
+    }
+
+    #[test]
+    fn id_8_what_can_t_be_read_of_a_resource_or_scope_costs_no_span_and_only_itself() {
+        let named = |key: &str| KeyValue { key: key.into(), ..KeyValue::default() }.encode_to_vec();
+        let bad = field(1, &[0xff]);
+        let resource = [field(1, &named("kept")), field(1, &bad)].concat();
+        let scope =
+            [field(1, b"library"), field(2, &[0xff]), field(3, &bad), field(3, &named("kept"))].concat();
+        let span = Span { name: "good".into(), ..Span::default() }.encode_to_vec();
+        let scope_spans = [field(1, &scope), field(2, &span), field(3, b"url")].concat();
+        let request = field(1, &[field(1, &resource), field(2, &scope_spans)].concat());
+        let decoded = decode(&request).unwrap();
+        assert_eq!((names(&decoded), decoded.unreadable), (vec!["good"], 0));
+        let resource = decoded.resource_spans[0].resource.as_ref().unwrap();
+        let scope_spans = &decoded.resource_spans[0].scope_spans[0];
+        let scope = scope_spans.scope.as_ref().unwrap();
+        assert_eq!((resource.attributes.len(), resource.attributes[0].key.as_str()), (1, "kept"));
+        assert_eq!(
+            (scope.attributes.len(), scope.name.as_str(), scope_spans.schema_url.as_str()),
+            (1, "library", "url")
+        );
     }
 
     #[test]

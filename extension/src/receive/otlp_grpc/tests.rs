@@ -25,6 +25,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     let mut body = vec![flag];
     body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
@@ -74,6 +81,8 @@ async fn calls_and_their_statuses() {
     let cases = vec![
         (call(TRACES, plain()), Code::Ok),
         (call(TRACES, framed(1, &gzip(&message()))), Code::Ok),
+        (Request { encoding: "deflate".into(), ..call(TRACES, framed(1, &zlib(&message()))) }, Code::Ok),
+        (Request { encoding: "deflate".into(), ..call(TRACES, framed(1, b"not so")) }, Code::InvalidArgument),
         (call(TRACES, framed(0, &bad_text)), Code::Ok),
         (call(TRACES, framed(0, &[])), Code::Ok),
         (call("metrics.v1.MetricsService/Export", framed(0, b"m")), Code::Ok),
@@ -104,7 +113,7 @@ async fn calls_and_their_statuses() {
     }
     drop(intake);
     let (spans, relayed) = taking.await.unwrap();
-    assert_eq!(spans, 3);
+    assert_eq!(spans, 4);
     let expected =
         [(OtlpSignal::Metrics, false, Bytes::from("m")), (OtlpSignal::Logs, true, Bytes::from("l"))];
     assert_eq!(relayed, expected);
@@ -112,9 +121,11 @@ async fn calls_and_their_statuses() {
 
 #[test]
 fn an_answer_says_what_was_left_out_and_a_refusal_why() {
-    let body = taken(2).body.unwrap();
+    let left_out = LeftOut { spans: 2, why: "no UTF-8".into() };
+    let body = taken(&left_out).body.unwrap();
     let partial = ExportTraceServiceResponse::decode(&body[PREFIX_BYTES..]).unwrap().partial_success.unwrap();
     assert_eq!((partial.rejected_spans, body[4]), (2, u8::try_from(body.len() - PREFIX_BYTES).unwrap()));
+    assert_eq!(partial.error_message, "no UTF-8");
     let refusal = refused(&GrpcRefusal::Encoding("br%é".into()));
     assert_eq!(refusal.headers[2], ("grpc-status", "12".into()));
     assert!(refusal.headers[3].1.contains("br%25%C3%A9"), "{:?}", refusal.headers);
