@@ -7,5 +7,7 @@
 mod hostile;
 #[path = "laws/random.rs"]
 mod random;
+#[path = "laws/sdk_documents.rs"]
+mod sdk_documents;
 #[path = "laws/stage.rs"]
 mod stage;

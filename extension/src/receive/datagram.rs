@@ -86,9 +86,9 @@ fn is_header(header: &[u8]) -> bool {
 }
 
 fn document(body: &[u8]) -> Result<Datagram, DatagramError> {
-    let not_an_object = || DatagramError::Document(SdkDocumentError::NotAnObject);
-    let text = std::str::from_utf8(body).map_err(|_| not_an_object())?;
-    let document = SdkDocument::parse(text.to_owned()).map_err(DatagramError::Document)?;
+    // A text that is not UTF-8 costs itself, and not the document.
+    let text = String::from_utf8_lossy(body).into_owned();
+    let document = SdkDocument::parse(text).map_err(DatagramError::Document)?;
     Ok(Datagram::Document(Box::new(document)))
 }
 
@@ -170,6 +170,36 @@ mod tests {
                 Ok(Datagram::Document(Box::new(SdkDocument::parse(DOCUMENT.into()).unwrap()))),
                 "{header}"
             );
+        }
+    }
+
+    #[test]
+    fn dmn_4_what_x_ray_would_refuse_for_one_field_is_taken_without_it() {
+        let document = |more: &str| DOCUMENT.replace("\"name\":\"a\"", &format!("\"name\":\"a\"{more}"));
+        let whole = Datagram::Document(Box::new(SdkDocument::parse(DOCUMENT.into()).unwrap()));
+        let bytes = whole_bytes(&whole);
+        for more in
+            [r#","cause":null"#, r#","annotations":{"a":null}"#, r#","sql":null,"subsegments":[null]"#]
+        {
+            let taken = parse(format!("{HEADER}{}", document(more)).as_bytes()).unwrap();
+            assert!(whole_bytes(&taken) < bytes + more.len() - 4, "{more}");
+        }
+        for more in [r#","annotations":{"a":NaN}"#, r#","user":"\ud83e""#] {
+            assert!(
+                matches!(parse(format!("{HEADER}{}", document(more)).as_bytes()), Ok(Datagram::Document(_))),
+                "{more}"
+            );
+        }
+        let mut latin = format!("{HEADER}{}", document(r#","user":"?""#)).into_bytes();
+        let at = latin.iter().position(|byte| *byte == b'?').unwrap();
+        latin[at] = 0xe9;
+        assert!(matches!(parse(&latin), Ok(Datagram::Document(_))));
+    }
+
+    fn whole_bytes(datagram: &Datagram) -> usize {
+        match datagram {
+            Datagram::Document(document) => document.bytes(),
+            other => panic!("{other:?}"),
         }
     }
 

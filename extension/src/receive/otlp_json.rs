@@ -211,14 +211,12 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        match self.field.kind {
-            Kind::Message(_) => deserializer.deserialize_any(self),
-            // As it is written, because asking for one type makes an error of every other.
-            _ => {
-                self.put_raw(<&RawValue>::deserialize(deserializer)?.get());
-                Ok(())
-            }
+        if matches!(self.field.kind, Kind::Message(_)) {
+            return deserializer.deserialize_any(self);
         }
+        // As it is written, because asking for one type makes an error of every other.
+        self.put_raw(<&RawValue>::deserialize(deserializer)?.get());
+        Ok(())
     }
 }
 

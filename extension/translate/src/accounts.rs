@@ -98,6 +98,8 @@ pub enum Trim {
     MetadataBudget,
     /// X-Ray refused the document, and was sent a barer one (BET-31).
     DocumentRepaired,
+    /// A value of the wrong type in a document of an X-Ray SDK, for which X-Ray would refuse the document.
+    FieldInvalid,
 }
 
 impl Trim {
@@ -112,6 +114,7 @@ impl Trim {
             Self::DocumentShortened => "document_shortened",
             Self::MetadataBudget => "metadata_budget",
             Self::DocumentRepaired => "document_repaired",
+            Self::FieldInvalid => "field_invalid",
         }
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum Purpose {
     Initialisation,
     /// The metadata that did not fit (xray.md section 14.5).
     Overflow(usize),
+    /// What an X-Ray SDK has given no id.
+    Anonymous(usize),
 }
 
 /// An id that is the same whenever trace, span and purpose are.
@@ -22,6 +24,7 @@ pub(super) fn id(trace_id: TraceId, span_id: SpanId, purpose: Purpose) -> SpanId
         Purpose::Service => (b's', 0),
         Purpose::Initialisation => (b'i', 0),
         Purpose::Overflow(number) => (b'o', number),
+        Purpose::Anonymous(number) => (b'a', number),
     };
     let number = (number as u64).to_le_bytes();
     let bytes = trace_id.as_bytes().iter().chain(span_id.as_bytes()).chain([&tag]).chain(&number);
@@ -49,6 +52,7 @@ mod tests {
             Purpose::Initialisation,
             Purpose::Overflow(0),
             Purpose::Overflow(1),
+            Purpose::Anonymous(0),
         ];
         let ids: HashSet<SpanId> = (1..4)
             .flat_map(|t| (1..4).map(move |s| (t, s)))

@@ -1,7 +1,10 @@
 //! Documents that an X-Ray SDK has written itself (xray.md section 15, row 11). They pass unchanged: their ids, parents
-//! and blocks are X-Ray's own already. Only X-Ray's limits are kept for them.
+//! and blocks are X-Ray's own already. Only X-Ray's limits are kept for them, and fields for which it would refuse the
+//! rest are mended.
 
 mod fit;
+mod lenient;
+mod mend;
 mod split;
 
 use crate::accounts::{Accounts, Reason, Trim};
@@ -20,6 +23,8 @@ pub struct SdkDocument {
     /// Its own id, then those of the subsegments in it.
     ids: Vec<SpanId>,
     is_segment: bool,
+    /// Values that were of the wrong type for X-Ray.
+    fields_lost: u64,
     json: String,
 }
 
@@ -54,15 +59,21 @@ impl SdkDocumentError {
 impl SdkDocument {
     /// Reads what is needed to send it, and to know it again when X-Ray refuses it (DMN-4).
     pub fn parse(json: String) -> Result<Self, SdkDocumentError> {
-        let Ok(Value::Object(document)) = serde_json::from_str(&json) else {
+        let parsed = serde_json::from_str(&json);
+        let is_proper = parsed.is_ok();
+        let parsed = parsed.or_else(|_| serde_json::from_str(&lenient::mended(&json)));
+        let Ok(Value::Object(mut document)) = parsed else {
             return Err(SdkDocumentError::NotAnObject);
         };
         let trace_id = document.get("trace_id").and_then(Value::as_str).and_then(TraceId::parse_xray);
         let trace_id = trace_id.ok_or(SdkDocumentError::NoTraceId)?;
-        let mut ids = vec![id_of(&document).ok_or(SdkDocumentError::NoId)?];
+        let id = id_of(&document).ok_or(SdkDocumentError::NoId)?;
+        let (is_mended, fields_lost) = mend::mend(&mut document, trace_id, id);
+        let mut ids = vec![id];
         note_nested(&document, &mut ids);
         let is_segment = is_segment(&document);
-        Ok(Self { trace_id, ids, is_segment, json })
+        let json = if is_proper && !is_mended { json } else { Value::Object(document).to_string() };
+        Ok(Self { trace_id, ids, is_segment, fields_lost, json })
     }
 
     /// The spans it stands for: itself, and the subsegments in it.
@@ -114,6 +125,7 @@ pub(crate) fn translate(
     accounts: &mut Accounts,
     documents: &mut Vec<TranslatedDocument>,
 ) {
+    accounts.trim(Trim::FieldInvalid, document.fields_lost);
     let whole = || TranslatedDocument {
         id: document.ids[0],
         json: document.json.clone(),
