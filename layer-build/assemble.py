@@ -36,12 +36,10 @@ def main() -> None:
     parser.add_argument("--stage", required=True, type=Path, help="folder to lay out as /opt; its content is replaced")
     parser.add_argument("--out", required=True, type=Path, help="folder of the zips")
     arguments = parser.parse_args()
-    interpreters = pythons.find()
+    interpreters = pythons.obtain()
     built = Built(arguments.extension, arguments.launcher, arguments.nodejs_agent)
     lay_out(built, ROOT / "wrapper", ROOT / "LICENSE", arguments.stage, interpreters)
-    missing = [f"3.{minor}" for minor in plan.PYTHON_MINORS if f"3.{minor}" not in interpreters]
-    note = f"; not found here, so without: {', '.join(missing)}" if missing else ""
-    print(f"assemble: Python files compiled for {', '.join(interpreters) or 'no version'}{note}", file=sys.stderr)
+    print(f"assemble: Python files compiled for {', '.join(interpreters) or 'no version'}", file=sys.stderr)
     for archive in write_zips(arguments.stage, arguments.out, arguments.arch):
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
         print(f"{archive}  {archive.stat().st_size} bytes  sha256 {digest}")

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Checks layer zips against the plan: what Lambda would refuse, and what would take a function down (L-1.5).
 
-    layer-build/check.py [--static] dist/otel-xray-x86_64.zip ...
+    layer-build/check.py [--static] [--release] dist/otel-xray-x86_64.zip ...
 
 The architecture is taken from the name's ending; a name with "collector" stands for the zip with the extension alone.
-Exits 1 and names every finding when there is one.
+Exits 1 and names every finding when there is one. A layer without compiled files for every supported version of Python
+works, more slowly at a cold start: the last line says that it is no release, and with --release it is a finding.
 """
 
 from __future__ import annotations
@@ -46,17 +47,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archives", nargs="+", type=Path)
     parser.add_argument("--static", action="store_true", help="fail on an executable that is not static")
+    parser.add_argument("--release", action="store_true", help="fail on a layer that is no release")
     arguments = parser.parse_args()
     interpreters = pythons.find()
     failed = False
+    not_released: dict[str, list[str]] = {}
     for archive in arguments.archives:
         findings = list(check(archive, interpreters, static=arguments.static))
         for finding in findings:
             print(f"{archive.name}: {finding}", file=sys.stderr)
         failed = failed or bool(findings)
         if not findings:
-            print(f"{archive.name}: ok, {archive.stat().st_size} bytes, Python {', '.join(interpreters)}")
-    return 1 if failed else 0
+            print(f"{archive.name}: ok, {archive.stat().st_size} bytes")
+            if versions := versions_without_compiled(archive):
+                not_released[archive.name] = versions
+    for name, versions in not_released.items():
+        print(f"{name}: NOT A RELEASE: {no_release(versions)}", file=sys.stderr)
+    return 1 if failed or (not_released and arguments.release) else 0
+
+
+def no_release(versions: list[str]) -> str:
+    return (
+        f"without byte code for Python {', '.join(versions)}, whose cold starts take some 10 ms longer; "
+        "install Maven or those versions, and build again"
+    )
+
+
+def versions_without_compiled(archive: Path) -> list[str]:
+    """The supported versions of Python for which a module has no compiled file. None in a zip without the agent."""
+    with zipfile.ZipFile(archive) as source:
+        names = set(source.namelist())
+    modules = [Path(name) for name in names if name.startswith(f"{plan.PYTHON_AGENT}/") and name.endswith(".py")]
+    return [
+        version
+        for version in pythons.VERSIONS
+        if any(_compiled_name(module, version) not in names for module in modules)
+    ]
 
 
 def check(archive: Path, interpreters: dict[str, Path], *, static: bool = False) -> Iterator[str]:
@@ -183,6 +209,10 @@ def unpack(infos: list[zipfile.ZipInfo], contents: dict[str, bytes], tree: Path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(contents[info.filename])
         target.chmod(info.external_attr >> 16 & 0o777)
+
+
+def _compiled_name(module: Path, version: str) -> str:
+    return str(module.parent / "__pycache__" / f"{module.stem}.cpython-{version.replace('.', '')}.pyc")
 
 
 def _dotted(version: tuple[int, ...]) -> str:

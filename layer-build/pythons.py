@@ -1,25 +1,48 @@
-"""Finds the Python interpreters on this machine that the agent's files are compiled with."""
+"""The Python interpreters that compile the agent: the machine's, else those that tools.sh can install.
+
+Run alone, it prints the interpreter of every version that the agent supports, and fails where one is missing.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import plan
 
+TOOLS = Path(__file__).with_name("tools.sh")
+VERSIONS = [f"3.{minor}" for minor in plan.PYTHON_MINORS]
 _VERSION = "import sys; assert sys.implementation.name == 'cpython'; print('%d.%d' % sys.version_info[:2])"
 
 
 def find() -> dict[str, Path]:
-    """The first working CPython of each supported minor version ("3.13"), from PATH and from pyenv's versions."""
-    found = {}
-    for minor in plan.PYTHON_MINORS:
-        version = f"3.{minor}"
-        interpreter = next((path for path in _candidates(version) if _is(path, version)), None)
-        if interpreter is not None:
-            found[version] = interpreter
-    return found
+    """A working CPython of each supported minor version ("3.13") that is there, with nothing installed for it."""
+    return {version: path for version in VERSIONS if (path := _on_machine(version) or _installed(version))}
+
+
+def obtain() -> dict[str, Path]:
+    """The same after installing what is missing. A version that cannot be had is left out; tools.sh has said why."""
+    return {version: path for version in VERSIONS if (path := _on_machine(version) or _install(version))}
+
+
+def _on_machine(version: str) -> Path | None:
+    """From pyenv's versions, and from PATH."""
+    return next((path for path in _candidates(version) if _is(path, version)), None)
+
+
+def _installed(version: str) -> Path | None:
+    ask = [TOOLS, "--installed", "python", version]
+    return _printed(subprocess.run(ask, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False))
+
+
+def _install(version: str) -> Path | None:
+    return _printed(subprocess.run([TOOLS, "python", version], stdout=subprocess.PIPE, text=True, check=False))
+
+
+def _printed(done: subprocess.CompletedProcess[str]) -> Path | None:
+    return Path(done.stdout.strip()) if done.returncode == 0 else None
 
 
 def _candidates(version: str) -> list[Path]:
@@ -32,9 +55,18 @@ def _candidates(version: str) -> list[Path]:
 def _is(interpreter: Path, version: str) -> bool:
     # pyenv's shims exist for versions that are not switched on, and then exit non-zero.
     try:
-        answer = subprocess.run(
-            [interpreter, "-I", "-c", _VERSION], capture_output=True, text=True, timeout=20, check=False
-        )
+        answer = subprocess.run([interpreter, "-I", "-c", _VERSION], capture_output=True, text=True, check=False)
     except OSError:
         return False
     return answer.returncode == 0 and answer.stdout.strip() == version
+
+
+def main() -> int:
+    found = obtain()
+    for interpreter in found.values():
+        print(interpreter)
+    return 0 if len(found) == len(VERSIONS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,9 @@
 # Installs one pinned tool into the checkout and prints where it is. A second call only prints.
 #
 #   layer-build/tools.sh build         bin folder with cargo-lambda and zig
+#   layer-build/tools.sh python 3.14   that version of Python's interpreter, where the machine has none (needs mvn)
 #   layer-build/tools.sh runtime       bin folder of the Python that plays the managed runtime
+#   layer-build/tools.sh bundled NAME 3.13  folder with tests/requirements/bundled/NAME.txt, as a function of that Python bundles it
 #   layer-build/tools.sh test          bin folder with pytest and moto_server
 #   layer-build/tools.sh lint          bin folder with ruff, shellcheck and cfn-lint
 #   layer-build/tools.sh deny          bin folder with cargo-deny
@@ -19,7 +21,14 @@
 #   layer-build/tools.sh debian-rust   a rustc that carries the source of its standard library
 #
 # OTEL_XRAY_TOOLS names another folder, so that several checkouts can share one. PYTHON names the interpreter for the venvs.
+# After --installed, nothing is installed: what is missing is an error. Tests ask so.
 set -eu
+
+only_installed=
+if [ "${1:-}" = --installed ]; then
+    only_installed=yes
+    shift
+fi
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 tools=${OTEL_XRAY_TOOLS:-$root/target/tools}
@@ -29,13 +38,18 @@ sam_cli_version=1.170.0
 
 say() { echo "tools: $*" >&2; }
 die() { echo "tools: $*" >&2; exit 1; }
+wanted=$*
+installing() {
+    [ -z "$only_installed" ] || die "'$wanted' is not installed, or not as this checkout wants it; run: layer-build/tools.sh $wanted"
+    say "installing $*"
+}
 
 # venv NAME REQUIREMENTS [PIP_OPTION]: made again whenever the requirements or the interpreter change.
 venv() {
     dir=$tools/$1
     stamp=$("$python" -c 'import sys; print(sys.version, sys.base_prefix)'; cat "$2")
     if [ ! -f "$dir/stamp" ] || [ "$(cat "$dir/stamp")" != "$stamp" ]; then
-        say "installing $1 ($2)"
+        installing "$1 ($2)"
         rm -rf "$dir"
         "$python" -m venv "$dir" >&2
         "$dir/bin/python" -m pip install --quiet --disable-pip-version-check ${3:+"$3"} -r "$2" >&2
@@ -49,7 +63,7 @@ npm_folder() {
     dir=$tools/$1
     if ! cmp -s "$2/package-lock.json" "$dir/stamp"; then
         command -v npm >/dev/null || die "$1 is installed by npm, which is not on PATH: install Node.js 18 or later"
-        say "installing $1 ($2/package-lock.json)"
+        installing "$1 ($2/package-lock.json)"
         rm -rf "$dir"
         mkdir -p "$dir"
         cp "$2/package.json" "$2/package-lock.json" "$2/.npmrc" "$dir"
@@ -61,6 +75,7 @@ npm_folder() {
 
 # apt-get with lists and cache of its own: needs no root and leaves the machine's package state alone.
 private_apt() {
+    [ -z "$only_installed" ] || installing "$1"
     command -v apt-get >/dev/null || die "$1 is taken from Debian's packages and there is no apt-get here; install it and put it on PATH"
     mkdir -p "$tools/apt/state/lists/partial" "$tools/apt/cache/archives/partial"
     APT_CONFIG=$tools/apt/apt.conf
@@ -80,7 +95,7 @@ END
 unpack_debs() {
     prefix=$1
     shift
-    say "unpacking $*"
+    installing "$*"
     debs=$(mktemp -d)
     (cd "$debs" && apt-get -q=2 download "$@" >&2)
     mkdir -p "$prefix"
@@ -127,21 +142,75 @@ java_folder() {
     dir=$tools/$1
     if ! cmp -s "$2/pom.xml" "$dir/stamp"; then
         command -v mvn >/dev/null || die "$1 is installed by Maven, and mvn is not on PATH"
-        say "installing $1 ($2/pom.xml)"
+        installing "$1 ($2/pom.xml)"
         rm -rf "$dir"
-        mvn -q -B -f "$2/pom.xml" "-Dmaven.repo.local=$tools/maven" dependency:copy-dependencies "-DoutputDirectory=$dir" >&2
+        mvn -q -B -Dstyle.color=never -f "$2/pom.xml" "-Dmaven.repo.local=$tools/maven" dependency:copy-dependencies "-DoutputDirectory=$dir" >&2
         cp "$2/pom.xml" "$dir/stamp"
     fi
     echo "$dir"
 }
 
+# cpython VERSION: an interpreter that ships in the jar of a Maven artifact.
+cpython() {
+    case $1 in
+    3.9) release=3.9.6-1.5.6 ;;
+    3.10) release=3.10.8-1.5.8 ;;
+    3.11) release=3.11.3-1.5.9 ;;
+    3.12) release=3.12.1-1.5.10 ;;
+    3.13) release=3.13.5-1.5.12 ;;
+    3.14) release=3.14.3-1.5.13 ;;
+    *) die "Python $1 is not known here; the versions are 3.9 to 3.14" ;;
+    esac
+    dir=$tools/cpython-$1
+    found=$dir/bin/python$1
+    if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$release" ]; then
+        command -v mvn >/dev/null || die "Python $1 is installed by Maven, and mvn is not on PATH; install Maven, or Python $1"
+        installing "Python $1 (org.bytedeco:cpython:$release)"
+        platform=linux-$(uname -m | sed s/aarch64/arm64/)
+        jar=$tools/maven/org/bytedeco/cpython/$release/cpython-$release-$platform.jar
+        mvn -q -B -Dstyle.color=never "-Dmaven.repo.local=$tools/maven" dependency:get -Dtransitive=false \
+            "-Dartifact=org.bytedeco:cpython:$release:jar:$platform" >&2 || die "there is no org.bytedeco:cpython:$release for $platform; install Python $1"
+        rm -rf "$dir"
+        "$python" - "$jar" "org/bytedeco/cpython/$platform/" "$dir" <<'END'
+import pathlib, sys, zipfile
+jar, root, target = sys.argv[1:]
+with zipfile.ZipFile(jar) as source:
+    for name in source.namelist():
+        path = pathlib.Path(target, name[len(root):])
+        if name.startswith(root) and not name.endswith("/") and "/test/" not in name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.read(name))
+END
+        chmod 0755 "$found"
+        "$found" -I -c 'import py_compile, zlib' >&2 || die "$found does not start; install Python $1"
+        rm -rf "${jar%/*}"
+        echo "$release" >"$dir/stamp"
+    fi
+    echo "$found"
+}
+
 cargo_deny() {
     if ! "$tools/cargo/bin/cargo-deny" --version 2>/dev/null | grep -q " $cargo_deny_version\$"; then
-        say "compiling cargo-deny $cargo_deny_version, some minutes"
+        installing "cargo-deny $cargo_deny_version, which compiles for some minutes"
         CARGO_TARGET_DIR=$tools/cargo-build cargo install --quiet --locked --no-default-features --root "$tools/cargo" "cargo-deny@$cargo_deny_version" >&2
         rm -rf "$tools/cargo-build"
     fi
     echo "$tools/cargo/bin"
+}
+
+# bundled NAME VERSION: what a function of that Python brings along.
+bundled() {
+    requirements=$root/tests/requirements/bundled/$1.txt
+    dir=$tools/bundled/$1-python$2
+    if ! cmp -s "$requirements" "$dir/stamp"; then
+        [ -f "$requirements" ] || die "there is no $requirements"
+        installing "$1 for Python $2 ($requirements)"
+        rm -rf "$dir"
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: --python-version "$2" --no-deps \
+            --target "$dir" -r "$requirements" >&2
+        cp "$requirements" "$dir/stamp"
+    fi
+    echo "$dir"
 }
 
 # The emulator ships as a program inside AWS SAM's wheel; nothing else of the wheel is wanted.
@@ -149,7 +218,7 @@ rie() {
     arch=$(uname -m | sed s/aarch64/arm64/)
     found=$tools/rie/$sam_cli_version/aws-lambda-rie-$arch
     if [ ! -x "$found" ]; then
-        say "unpacking the Runtime Interface Emulator of aws-sam-cli $sam_cli_version"
+        installing "the Runtime Interface Emulator of aws-sam-cli $sam_cli_version"
         wheel=$(mktemp -d)
         "$python" -m pip download --quiet --disable-pip-version-check --no-deps -d "$wheel" "aws-sam-cli==$sam_cli_version" >&2
         mkdir -p "$(dirname "$found")"
@@ -176,6 +245,8 @@ node-test) npm_folder node-test "$root/tests/nodejs" ;;
 otlp-python) venv otlp-venv "$root/tests/requirements/otlp.txt" ;;
 otlp-node) npm_folder otlp-node "$root/tests/otlp/nodejs" ;;
 otlp-java) java_folder otlp-java "$root/tests/otlp/java" ;;
+bundled) bundled "${2:?tools: bundled needs a name, for example aws-xray-sdk-2.15.0}" "${3:?tools: bundled needs a version of Python, for example 3.13}" ;;
+python) cpython "${2:?tools: python needs a version, for example 3.14}" ;;
 qemu) qemu "${2:?tools: qemu needs an architecture, for example aarch64}" ;;
 rie) rie ;;
 debian-rust) debian_rust ;;

@@ -16,6 +16,7 @@ import elf
 import pack
 import plan
 import pytest
+import pythons
 from sample_layer import elf_file
 
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
@@ -271,3 +272,33 @@ def test_write_zips_names_and_contents(stage: Path) -> None:
     assert (layer.name, collector.name) == ("otel-xray-arm64.zip", "otel-xray-collector-arm64.zip")
     files = [name for name in zipfile.ZipFile(collector).namelist() if not name.endswith("/")]
     assert files == ["extensions/otel-xray", "otel-instrument", "otel-xray/LICENSE"]
+
+
+def test_a_layer_without_byte_code_for_a_version_is_no_release(
+    stage: Path, interpreters: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = stage.parent / "layer-x86_64.zip"
+    monkeypatch.setattr(pythons, "find", lambda: interpreters)
+
+    def said(*options: str) -> tuple[int, str]:
+        pack.pack(stage, archive)
+        monkeypatch.setattr(sys, "argv", ["check.py", *options, str(archive)])
+        code = check.main()
+        out, err = capsys.readouterr()
+        return code, (out + err).splitlines()[-1]
+
+    # Only whether there is a file is seen for a version that is not on this machine.
+    for module in (stage / CACHE).parent.glob("*.py"):
+        for version in set(pythons.VERSIONS) - set(interpreters):
+            (stage / CACHE / f"{module.stem}.cpython-{version.replace('.', '')}.pyc").write_bytes(b"")
+    assert said("--release") == (0, f"{archive.name}: ok, {archive.stat().st_size} bytes")
+    interpreters = {version: path for version, path in interpreters.items() if version not in ("3.9", "3.14")}
+    for version in ("39", "314"):
+        (stage / CACHE / f"boot.cpython-{version}.pyc").unlink()
+    code, last = said()
+    assert (code, last.split(", whose")[0]) == (
+        0,
+        f"{archive.name}: NOT A RELEASE: without byte code for Python 3.9, 3.14",
+    )
+    assert said("--release") == (1, last)
+    assert check.versions_without_compiled(archive) == ["3.9", "3.14"]
