@@ -87,7 +87,7 @@ async fn until(what: &str, reached: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect(what);
+    tokio::time::timeout(Duration::from_mins(3), wait).await.expect(what);
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ async fn a_setting_that_makes_no_sense() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn t_5_xray_that_hangs_holds_nothing_and_gets_the_spans_later() -> Result<()> {
     let mut stage = Stage::python(FUNCTION).await?;
-    stage.set("OTEL_XRAY_FLUSH_TIMEOUT_MS", "100");
+    stage.set("OTEL_XRAY_FLUSH_TIMEOUT_MS", "2000");
     stage.xray.faults().add(&Fault::Hang, 1);
     let store = stage.xray.store();
     let accounts = same_answers_and_one_line(stage, "did not answer in the time allowed").await?;

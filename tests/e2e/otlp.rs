@@ -8,7 +8,6 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
 use otel_xray_local::lambda::{LambdaEnvironment, ScriptedRuntime, TelemetryMode};
 use otel_xray_tests::Stage;
 use serde_json::json;
-use std::time::Duration;
 
 fn record(tracer: &Tracer) {
     let mut handler = tracer.span_builder("rust handler").with_kind(SpanKind::Server).start(tracer);
@@ -45,12 +44,7 @@ async fn row_5_spans_of_an_opentelemetry_sdk_arrive_as_a_linked_trace_of_their_o
     environment.thaw().await?;
     tokio::task::spawn_blocking(move || send(endpoint)).await??;
     // Nobody holds the environment for spans of an unknown end: they leave as soon as they can.
-    for _ in 0..200 {
-        if stage.traces().len() == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    stage.wait_for_spans(2).await?;
     environment.shutdown().await?;
 
     let traces = stage.traces();

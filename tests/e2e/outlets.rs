@@ -115,7 +115,7 @@ async fn p2_p4_outlets_fail_each_for_itself_and_have_their_own_accounts() -> Res
     let mut stage = Stage::python(FUNCTION).await?;
     stage.set("OTEL_XRAY_OUTLETS", "xray,daemon,otlp");
     stage.set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{address}/v1/traces"));
-    stage.set("OTEL_XRAY_FLUSH_TIMEOUT_MS", "200");
+    stage.set("OTEL_XRAY_FLUSH_TIMEOUT_MS", "2000");
     stage.config.xray_daemon_address = daemon.local_addr()?.to_string();
     stage.xray.faults().choose(|_| Some(Fault::Hang));
     let run = stage.run(&[json!({"n": 1}), json!({"n": 2}), json!({"n": 3})]).await?;

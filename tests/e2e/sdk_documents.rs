@@ -15,17 +15,6 @@ use std::time::Duration;
 
 const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
 
-/// Waits until the extension has sent so many spans: nobody holds the environment for those of an unknown end.
-async fn until_sent(stage: &Stage, spans: usize) -> Result<()> {
-    for _ in 0..500 {
-        if stage.spans_arrived() >= spans {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    anyhow::bail!("{} of {spans} spans arrived", stage.spans_arrived())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() -> Result<()> {
     let stage = Stage::scripted(ScriptedRuntime::handler(|_| b"{}".to_vec())).await?;
@@ -46,7 +35,7 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
     send(&work.to_string())?;
     send("{\"id\":\"x\"}")?;
     send("nonsense")?;
-    until_sent(&stage, 2).await?;
+    stage.wait_for_spans(2).await?;
 
     let span = Span {
         trace_id: vec![0x65; 16],
@@ -61,7 +50,7 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
         resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }],
     };
     send(&format!("T1S{}", BASE64_STANDARD.encode(request.encode_to_vec())))?;
-    until_sent(&stage, 3).await?;
+    stage.wait_for_spans(3).await?;
 
     // As fast as the sender can: what the kernel had no room for is counted.
     for number in 0..5_000 {
@@ -69,7 +58,7 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
             "name": "many", "start_time": 1_795_224_538, "end_time": 1_795_224_539});
         send(&one.to_string())?;
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until_quiet(&stage).await;
     let run = stage.end(environment, answers).await?;
 
     let traces = stage.traces();
@@ -122,7 +111,7 @@ async fn env_2_the_wrapper_points_the_sdk_of_a_runtime_without_an_agent_at_the_e
     let environment = LambdaEnvironment::start(stage.config.clone()).await?;
     let answers = vec![environment.invoke("{}", None).await?];
     environment.thaw().await?;
-    until_sent(&stage, 1).await?;
+    stage.wait_for_spans(1).await?;
     stage.end(environment, answers).await?;
 
     let traces = stage.traces();

@@ -1,10 +1,10 @@
 //! Functions that reach each other, through Lambda's own API and through a queue: one connected picture.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use otel_xray_local::lambda::LambdaEnvironment;
 use otel_xray_local::services::{LocalServices, Queue};
 use otel_xray_local::xray::{Node, Trace};
-use otel_xray_tests::Stage;
+use otel_xray_tests::{BOUND, Stage};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,13 +57,13 @@ fn child<'a>(node: &'a Node, name: &str) -> &'a Node {
 }
 
 async fn until_deleted(queue: &Queue, messages: usize) -> Result<()> {
-    for _ in 0..3000 {
-        if queue.deleted() >= messages {
-            return Ok(());
+    let taken = async {
+        while queue.deleted() < messages {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    anyhow::bail!("{} of {messages} messages were taken", queue.deleted())
+    };
+    let waited = tokio::time::timeout(BOUND, taken).await;
+    waited.with_context(|| format!("{} of {messages} messages were taken", queue.deleted()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Ends of the extension's process: what leaves in time, and what the next process on the same `/tmp` sends.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use otel_xray_local::lambda::{
     Answer, Event, InitializationType, LambdaEnvironment, Origin, RuntimeClient, ScriptedRuntime,
     TelemetryFaults,
@@ -42,7 +42,7 @@ async fn t_6_t_7_after_a_timeout_and_after_an_exit_the_extension_ends_in_time_an
 {
     for event in [json!({"hang": true}), json!({"exit": true})] {
         let mut stage = Stage::python(FUNCTION).await?;
-        stage.config.timeout = Duration::from_secs(2);
+        stage.config.timeout = Duration::from_secs(6);
         let environment = LambdaEnvironment::start(stage.config.clone()).await?;
         let mut answers = vec![environment.invoke(event.to_string(), None).await?];
         environment.idle().await?;
@@ -122,6 +122,15 @@ async fn t_10_telemetry_that_is_doubled_disordered_large_and_unknown_changes_not
     Ok(())
 }
 
+/// Runs until the file is there that its event names.
+const WAITS: &str = "
+import os, time
+
+def handler(event, context):
+    while 'until' in event and not os.path.exists(event['until']):
+        time.sleep(0.01)
+";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn periodic_flushes_add_no_request_to_an_invocation_and_the_last_batch_leaves() -> Result<()> {
     let mut stage = Stage::python(FUNCTION).await?;
@@ -130,15 +139,22 @@ async fn periodic_flushes_add_no_request_to_an_invocation_and_the_last_batch_lea
     assert_eq!(run.accounts()["sent"], json!(3));
     assert_eq!(stage.xray.requests().len(), 1, "at the shutdown");
 
-    let mut stage = Stage::python("import time\ndef handler(event, context):\n    time.sleep(0.2)\n").await?;
+    let mut stage = Stage::python(WAITS).await?;
     stage.set("OTEL_XRAY_FLUSH", "periodic:10");
     let environment = LambdaEnvironment::start(stage.config.clone()).await?;
-    let mut answers = Vec::new();
-    for _ in 0..2 {
-        answers.push(environment.invoke("{}", None).await?);
-        environment.idle().await?;
-    }
-    assert!(stage.spans_arrived() >= 1, "the first one's left beside the second");
+    let mut answers = vec![environment.invoke("{}", None).await?];
+    environment.idle().await?;
+    let go = stage.config.task_dir.join("go");
+    let beside = async {
+        let arrived = stage.wait_for_spans(1).await.context("the first one's leaves beside the second");
+        std::fs::write(&go, "")?;
+        arrived
+    };
+    let waits = json!({"until": go}).to_string();
+    let (answer, arrived) = tokio::join!(environment.invoke(waits, None), beside);
+    answers.push(answer?);
+    arrived?;
+    environment.idle().await?;
     assert_eq!(stage.end(environment, answers).await?.accounts()["sent"], json!(2));
     Ok(())
 }

@@ -9,7 +9,7 @@ use otel_xray_local::xray::Fault;
 use otel_xray_tests::{Agent, Stage};
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_millis(400);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Faults without outages: what waits in an outage is memory well used, and is bounded elsewhere.
 fn small_fault(chance: Chance, request: u64) -> Option<Fault> {
     fault(chance, request).filter(|fault| !matches!(fault, Fault::Hang | Fault::Status(503, _)))

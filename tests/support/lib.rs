@@ -6,8 +6,8 @@ pub use agent::Agent;
 
 use anyhow::{Context as _, Result};
 use otel_xray_local::lambda::{
-    Answer, Config, Event, LambdaEnvironment, Layer, Origin, RuntimeKind, ScriptedRuntime, TraceHeader,
-    Tracing,
+    Answer, Config, Event, LambdaEnvironment, Layer, Origin, RuntimeKind, ScriptedRuntime, ShutdownBudgets,
+    TraceHeader, Tracing,
 };
 use otel_xray_local::xray::{Endpoint, Trace};
 use serde_json::Value;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// How long anything may take before a test gives up: only what hangs reaches it.
+pub const BOUND: Duration = Duration::from_mins(3);
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -88,7 +91,16 @@ impl Stage {
         let mut config = Config::new(layer.directory(), runtime);
         config.task_dir = task.path().into();
         "shop".clone_into(&mut config.function_name);
-        config.timeout = Duration::from_secs(20);
+        // A busy machine is no fault: nothing here ends by the time that it takes. Lambda's own times at the end are
+        // kept in proportion.
+        config.timeout = Duration::from_mins(2);
+        config.init_limit = Duration::from_mins(2);
+        config.shutdown_budgets = ShutdownBudgets {
+            runtime: Duration::from_secs(3),
+            runtime_with_internal: Duration::from_secs(5),
+            total: Duration::from_secs(20),
+            telemetry: Duration::from_secs(1),
+        };
         let store = xray.store();
         let facade_spans = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&facade_spans);
@@ -107,6 +119,7 @@ impl Stage {
         stage.set("OTEL_XRAY_OTLP_GRPC", &otlp_grpc.to_string());
         stage.set("OTEL_XRAY_DAEMON", &daemon.to_string());
         stage.set("OTEL_XRAY_LOG_LEVEL", "info");
+        stage.set("OTEL_XRAY_FLUSH_TIMEOUT_MS", "60000");
         Ok(stage)
     }
 
@@ -198,7 +211,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_mins(1), arrive).await;
+        let waited = tokio::time::timeout(BOUND, arrive).await;
         waited.map_err(|_| anyhow::anyhow!("{} of {spans} spans have arrived", self.spans_arrived()))
     }
 

@@ -1,6 +1,6 @@
 //! The outlet to an X-Ray daemon.
 
-use crate::stage::{Stage, batch, documents};
+use crate::stage::{SHORT, Stage, batch, documents};
 use otel_xray::settings::OutletKind;
 use otel_xray_local::xray::Fault;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ async fn outlets_fail_each_for_itself() {
     let mut stage = Stage::with(&[OutletKind::Xray, OutletKind::Daemon], &[], 1 << 20).await;
     learn(&stage, address);
     stage.xray.faults().add(&Fault::Hang, 1);
-    stage.flush_within(batch(1, 5), Duration::from_millis(200)).await;
+    stage.flush_within(batch(1, 5), SHORT).await;
     assert_eq!(received(&socket, 5).len(), 5);
     assert_eq!(stage.accounts("daemon")["sent"], 5);
     assert_eq!(stage.outlets.waiting_spans(), [(OutletKind::Xray, 5), (OutletKind::Daemon, 0)]);

@@ -1,6 +1,6 @@
 //! The outlet to an OpenTelemetry collector.
 
-use crate::stage::{Stage, batch};
+use crate::stage::{SHORT, Stage, batch};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -20,7 +20,6 @@ use std::convert::Infallible;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// A status, headers and the spans of a partial success.
@@ -212,8 +211,9 @@ async fn p1_p4_a_collector_that_never_answers_holds_nothing_and_is_left_alone_fo
     let collector = Collector::start().await;
     let mut stage = collector.stage(&[]).await;
     collector.will_answer(&[NEVER; 9]);
+    stage.stopped = Some(otel_xray::export::Moment::now());
     for trace in 1..=4 {
-        stage.flush_within(batch(trace, 1), Duration::from_millis(100)).await;
+        stage.flush_within(batch(trace, 1), SHORT).await;
     }
     assert_eq!((collector.counts(), stage.carried()), (vec![1, 2], 4));
     collector.answers.lock().unwrap().clear();
@@ -297,7 +297,7 @@ async fn three_outlets_fail_and_send_each_for_itself() {
     let mut stage = Stage::with(&kinds, &variables, 1 << 20).await;
     stage.xray.faults().add(&Fault::Hang, 1);
     collector.will_answer(&[400]);
-    stage.flush_within(batch(1, 5), Duration::from_millis(200)).await;
+    stage.flush_within(batch(1, 5), SHORT).await;
     let waiting = stage.outlets.waiting_spans();
     assert_eq!(waiting, [(OutletKind::Otlp, 0), (OutletKind::Xray, 5), (OutletKind::Daemon, 0)]);
     stage.flush(batch(2, 2)).await;

@@ -19,7 +19,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Long enough for anything that does not hang.
-pub(crate) const AMPLE: Duration = Duration::from_secs(20);
+pub(crate) const AMPLE: Duration = Duration::from_mins(3);
+
+/// Long enough for requests to leave on a busy machine. A test waits as long for what hangs.
+pub(crate) const SHORT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Stage {
     pub(crate) xray: Endpoint,
@@ -32,6 +35,8 @@ pub(crate) struct Stage {
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Added to the wall clock of the flushes to come: the environment was frozen.
     pub(crate) frozen: Duration,
+    /// The clocks of the flushes, where they are not to go on by themselves.
+    pub(crate) stopped: Option<Moment>,
     ledgers: HashMap<&'static str, Accounts>,
 }
 
@@ -129,6 +134,7 @@ impl Stage {
             at: String::new(),
             lines,
             frozen: Duration::ZERO,
+            stopped: None,
             ledgers: HashMap::new(),
         }
     }
@@ -170,7 +176,7 @@ impl Stage {
     }
 
     fn now(&self) -> Moment {
-        let mut now = Moment::now();
+        let mut now = self.stopped.unwrap_or_else(Moment::now);
         now.unix += self.frozen;
         now
     }

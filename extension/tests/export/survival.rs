@@ -1,6 +1,6 @@
 //! From one process to the next: what could not be sent is left in files and sent by another (L-2.2).
 
-use crate::stage::{Stage, batch, documents};
+use crate::stage::{SHORT, Stage, batch, documents};
 use otel_xray::export::Spool;
 use otel_xray::settings::OutletKind;
 use otel_xray_local::xray::Fault;
@@ -22,7 +22,7 @@ fn files(spool: &Spool) -> usize {
 async fn ended(kind: OutletKind, variables: &[(&str, String)], spans: u64) -> Stage {
     let mut stage = Stage::with(&[kind], variables, BUFFER).await;
     stage.xray.faults().choose(|_| Some(Fault::Status(503, "ServiceUnavailable")));
-    stage.flush_within(batch(1, spans), Duration::from_millis(300)).await;
+    stage.flush_within(batch(1, spans), SHORT).await;
     assert_eq!(stage.carried(), spans);
     stage
 }
@@ -67,7 +67,7 @@ async fn l_2_2_datagrams_and_otlp_spans_survive_too() {
     for kind in [OutletKind::Otlp, OutletKind::Daemon] {
         let mut first = Stage::with(&[kind], &nowhere, BUFFER).await;
         // A closed port is known only after the first datagram.
-        first.flush_within(batch(1, 5), Duration::from_millis(300)).await;
+        first.flush_within(batch(1, 5), SHORT).await;
         let waits = first.carried();
         assert!(waits >= 4, "{}: {waits}", kind.name());
         first.leave(Some(&spool));

@@ -11,7 +11,7 @@ use otel_xray_local::lambda::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{config, extension, layer, said, said_json, start, telemetry};
+use crate::support::{config, extension, layer, said, said_json, start, telemetry, until};
 
 /// A runtime that does what the event says.
 fn obedient() -> RuntimeKind {
@@ -133,8 +133,9 @@ async fn sim_6_the_init_limit_ends_a_start_that_never_comes() {
     for (hang_at, part) in [("register", "has not registered"), ("next", "has not called event/next")] {
         let layer = layer(&["collector"]);
         let mut config = config(&layer, &json!({"*": {"hang_at": hang_at}}));
-        config.init_limit = Duration::from_millis(300);
-        config.timeout = Duration::from_millis(300);
+        // Long enough to get as far as it will.
+        config.init_limit = Duration::from_secs(3);
+        config.timeout = Duration::from_secs(3);
         config.shutdown_budgets.total = Duration::from_millis(400);
         let environment = start(config).await;
         let init = environment.init_report().failure.clone().unwrap();
@@ -142,7 +143,7 @@ async fn sim_6_the_init_limit_ends_a_start_that_never_comes() {
         assert!(init.message.contains(part), "{}", init.message);
         let (error_type, message) = failure(&environment, "{}").await;
         assert_eq!(error_type, "Sandbox.Timedout");
-        assert!(message.ends_with("Error: Task timed out after 0.30 seconds"), "{message}");
+        assert!(message.ends_with("Error: Task timed out after 3.00 seconds"), "{message}");
         let killed =
             |event: &Event| matches!(event, Event::ProcessExited { exit: ProcessExit::Signal(9), .. });
         assert_eq!(environment.event_log().count(killed), 2);
@@ -170,11 +171,11 @@ async fn l_8_16_a_runtime_that_exits_is_reported_and_replaced() {
 async fn l_8_4_a_timeout_is_told_and_the_environment_starts_again() {
     let layer = layer(&["collector"]);
     let mut config = obedient_config(&layer, &json!({}));
-    config.timeout = Duration::from_secs(2);
+    config.timeout = Duration::from_secs(5);
     let environment = start(config).await;
     let (error_type, message) = failure(&environment, "hang").await;
     assert_eq!(error_type, "Sandbox.Timedout");
-    assert!(message.ends_with("Error: Task timed out after 2.00 seconds"), "{message}");
+    assert!(message.ends_with("Error: Task timed out after 5.00 seconds"), "{message}");
     assert_eq!(environment.invoke("again", None).await.unwrap().payload, "again");
     environment.shutdown().await.unwrap();
     assert_eq!(shutdown_reasons(&environment, "collector"), ["timeout", "spindown"]);
@@ -186,8 +187,8 @@ async fn l_8_4_a_timeout_is_told_and_the_environment_starts_again() {
 #[tokio::test]
 async fn l_8_14_an_extension_that_overruns_counts_as_a_timeout_but_the_answer_stands() {
     let layer = layer(&["collector"]);
-    let mut config = config(&layer, &json!({"*": {"tail_ms": 2_500}}));
-    config.timeout = Duration::from_secs(2);
+    let mut config = config(&layer, &json!({"*": {"tail_ms": 6_000}}));
+    config.timeout = Duration::from_secs(5);
     let environment = start(config).await;
     let answer = environment.invoke("fine", None).await.unwrap();
     assert_eq!((answer.is_success(), &answer.payload[..]), (true, &b"fine"[..]));
@@ -285,10 +286,5 @@ async fn dropping_an_environment_leaves_no_process_behind() {
     let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     assert!(stat().contains(") T "), "frozen after init");
     drop(environment);
-    let gone = async {
-        while !stat().is_empty() && !stat().contains(") Z ") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+    until("it is gone", || stat().is_empty() || stat().contains(") Z ")).await;
 }

@@ -3,7 +3,7 @@
 use otel_xray_local::lambda::{LambdaEnvironment, StartError, TelemetryFaults};
 use serde_json::json;
 
-use crate::support::{config, layer, process_runtime, said, said_json, start, telemetry};
+use crate::support::{config, layer, process_runtime, said, said_json, start, telemetry, until};
 
 #[tokio::test]
 async fn sim_21_without_room_in_tmp_nothing_can_be_written_there() {
@@ -24,12 +24,8 @@ async fn sim_21_without_room_in_tmp_nothing_can_be_written_there() {
     let directory = said_json(&environment, "collector", "environment").remove(0)["TMPDIR"].clone();
     environment.shutdown().await.unwrap();
     drop(environment);
-    let gone = async {
-        while std::path::Path::new(directory.as_str().unwrap()).exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("nothing is left of it");
+    let directory = std::path::Path::new(directory.as_str().unwrap());
+    until("nothing is left of it", || !directory.exists()).await;
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{config, extension, layer, said, said_json, start};
+use crate::support::{config, extension, layer, quiet, said, said_json, start, until};
 use otel_xray_local::lambda::{
-    Event, InvocationStatus, Origin, ProcessExit, RuntimeKind, ScriptedRuntime, ShutdownReason, TraceHeader,
-    Tracing,
+    Entry, Event, InvocationStatus, Origin, ProcessExit, RuntimeKind, ScriptedRuntime, ShutdownReason,
+    TraceHeader, Tracing,
 };
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ async fn sim_9_a_late_answer_waits_for_extensions() {
 
 #[tokio::test]
 async fn sim_8_either_side_can_hear_later() {
-    for (runtime_ms, invoke_ms) in [(200, 0), (0, 200)] {
+    for (runtime_ms, invoke_ms) in [(1_000, 0), (0, 1_000)] {
         let layer = layer(&["collector"]);
         let mut config = config(&layer, &json!({}));
         config.delays.runtime_event = Duration::from_millis(runtime_ms);
@@ -130,8 +130,7 @@ async fn sim_11_nothing_runs_between_invocations() {
     let environment = start(config).await;
     let log = environment.event_log();
     for round in 1..=3 {
-        // What was written before the freeze is read within this time.
-        environment.sleep(Duration::from_millis(100)).await.unwrap();
+        quiet(&environment).await;
         let mark = log.mark();
         environment.sleep(Duration::from_millis(120)).await.unwrap();
         let lines = log.entries_since(mark);
@@ -149,10 +148,9 @@ async fn sim_11_nothing_runs_between_invocations() {
     assert_eq!(log.count(|event| matches!(event, Event::FreezeIncomplete { .. })), 0);
     let mark = log.mark();
     environment.thaw().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let talks = |entry: &Entry| matches!(&entry.event, Event::Line { text, .. } if text == "chatter");
+    until("it talks while it is thawed", || log.entries_since(mark).iter().any(talks)).await;
     environment.freeze().await.unwrap();
-    let lines = log.entries_since(mark);
-    assert!(lines.iter().any(|entry| matches!(&entry.event, Event::Line { text, .. } if text == "chatter")));
 }
 
 #[tokio::test]
@@ -180,7 +178,7 @@ async fn sim_19_an_extension_that_exits_in_time_and_one_that_does_not() {
         "stubborn": {"hang_at": "shutdown"},
     });
     let mut config = config(&layer, &script);
-    config.shutdown_budgets.total = Duration::from_millis(1_500);
+    config.shutdown_budgets.total = Duration::from_secs(5);
     let environment = start(config).await;
     let report = environment.shutdown().await.unwrap();
     assert_eq!(report.reason, ShutdownReason::Spindown);

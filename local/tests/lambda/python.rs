@@ -10,7 +10,7 @@ use otel_xray_local::lambda::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{config, layer, start};
+use crate::support::{config, layer, quiet, start};
 
 const APP: &str = r#"
 import json, os, sys, threading, time
@@ -211,8 +211,7 @@ async fn sim_11_threads_of_a_frozen_runtime_stand_still() {
     for _ in 0..2 {
         answer(&environment, "{}").await;
         environment.idle().await.unwrap();
-        // What was written before the stop may still be on its way through the pipe.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        quiet(&environment).await;
         let mark = environment.event_log().mark();
         environment.sleep(Duration::from_millis(200)).await.unwrap();
         let lines = environment.event_log().entries_since(mark);

@@ -4,9 +4,37 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use otel_xray_local::lambda::{Config, LambdaEnvironment, Origin, RuntimeKind, ScriptedRuntime};
+use otel_xray_local::lambda::{Config, Event, LambdaEnvironment, Origin, RuntimeKind, ScriptedRuntime};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// How long anything may take before a test gives up: only what hangs reaches it.
+pub(crate) const BOUND: Duration = Duration::from_mins(3);
+
+/// Waits until this holds.
+pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
+    let wait = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(BOUND, wait).await.expect(what);
+}
+
+/// Lets time pass in a frozen environment until what was written before has been read.
+pub(crate) async fn quiet(environment: &LambdaEnvironment) {
+    let log = environment.event_log();
+    let settle = async {
+        loop {
+            let mark = log.mark();
+            environment.sleep(Duration::from_millis(100)).await.unwrap();
+            if !log.entries_since(mark).iter().any(|entry| matches!(entry.event, Event::Line { .. })) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, settle).await.expect("a frozen environment falls silent");
+}
 
 /// A layer directory whose extensions are links to the fake one.
 pub(crate) fn layer(extensions: &[&str]) -> TempDir {

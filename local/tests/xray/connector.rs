@@ -29,7 +29,7 @@ pub(super) fn client(endpoint: &Endpoint) -> Client {
         .region(Region::new("eu-west-1"))
         .endpoint_url(endpoint.url())
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(20)).build());
+        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_mins(3)).build());
     Client::from_conf(config.build())
 }
 

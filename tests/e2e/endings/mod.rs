@@ -10,7 +10,6 @@ use otel_xray_local::view::{Style, render_trace};
 use otel_xray_local::xray::{Node, Trace};
 use otel_xray_tests::{Run, Stage};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// A caller that has sampled: under `PassThrough` Lambda decides nothing itself (LAM-6).
@@ -32,10 +31,9 @@ struct Ended {
     function: String,
 }
 
-/// A function with this source and little time. Further settings are for the caller.
+/// A function with this source. Further settings are for the caller.
 async fn stage(source: &str, tracing: Tracing) -> Result<Stage> {
     let mut stage = Stage::python(source).await?;
-    stage.config.timeout = Duration::from_secs(10);
     match tracing {
         Tracing::Active => stage.set("OTEL_XRAY_TRACING_MODE", "active"),
         Tracing::PassThrough => {
