@@ -3,7 +3,9 @@
 ARCH := $(shell uname -m | sed s/aarch64/arm64/)
 OTHER_ARCH := $(if $(filter x86_64,$(ARCH)),arm64,x86_64)
 TOOLS := layer-build/tools.sh
-PYTEST = "$$($(TOOLS) test)/python" -m pytest -q
+PYTEST = tests/sealed.sh "$$($(TOOLS) test)/python" -m pytest -q
+PREPARE = tests/prepare.sh
+CHECK = $(if $(RELEASE),--release)
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
@@ -41,13 +43,13 @@ bench-python: layer ## what the Python layer costs, beside ADOT and the upstream
 fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),300)
 
-layer: ## the layer zips for this machine's architecture, in dist/
+layer: ## the layer zips for this machine's architecture, in dist/; RELEASE=1 fails where they are no release
 	layer-build/build.sh --arch $(ARCH)
-	"$$($(TOOLS) build)/python" layer-build/check.py dist/otel-xray-$(ARCH).zip dist/otel-xray-collector-$(ARCH).zip
+	"$$($(TOOLS) build)/python" layer-build/check.py $(CHECK) dist/otel-xray-$(ARCH).zip dist/otel-xray-collector-$(ARCH).zip
 
 layer-$(OTHER_ARCH):
 	layer-build/build.sh --arch $(OTHER_ARCH)
-	"$$($(TOOLS) build)/python" layer-build/check.py dist/otel-xray-$(OTHER_ARCH).zip dist/otel-xray-collector-$(OTHER_ARCH).zip
+	"$$($(TOOLS) build)/python" layer-build/check.py $(CHECK) dist/otel-xray-$(OTHER_ARCH).zip dist/otel-xray-collector-$(OTHER_ARCH).zip
 
 layers: layer layer-$(OTHER_ARCH) ## the layer zips for both architectures
 
@@ -102,21 +104,26 @@ test-node: ## the Node.js agent on Node.js 18 to 24
 	tests/nodejs/every_version.sh
 
 test-node-e2e: layer local
+	$(PREPARE) nodejs
 	$(PYTEST) tests/nodejs
 
 test-arm64: layers
+	$(PREPARE) arm64
 	$(PYTEST) tests/arm64
 
 test-extension: layer
 	$(PYTEST) tests/extension
 
-test-otlp: layer ## OTLP: the exporters of Python, Rust, Node.js and Java, and hostile input (needs npm, mvn)
+test-otlp: layer ## OTLP: the exporters of Python, Rust, Node.js and Java, and hostile input
+	$(PREPARE) otlp
 	$(PYTEST) tests/otlp
 
 test-rie: layer local
+	$(PREPARE) rie
 	$(PYTEST) tests/rie
 
 test-moto: layer local
+	$(PREPARE) moto
 	$(PYTEST) tests/moto
 
 test-e2e: layer

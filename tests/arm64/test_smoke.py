@@ -13,6 +13,7 @@ import frames
 import layer_zip
 import plan
 import pytest
+from installed import tool
 from servers import BOUND_S, ExtensionsApi, XRay, serving
 
 PARENT = "53995c3f42cd8ad8"
@@ -23,8 +24,7 @@ def emulator(arch: str) -> list[str]:
     if arch == layer_zip.HOST_ARCH:
         return []
     cpu = {"x86_64": "x86_64", "arm64": "aarch64"}[arch]
-    tools = layer_zip.ROOT / "layer-build" / "tools.sh"
-    return [subprocess.run([tools, "qemu", cpu], check=True, capture_output=True, text=True).stdout.strip()]
+    return [str(tool("qemu", cpu))]
 
 
 @pytest.mark.parametrize("arch", sorted(plan.MACHINES))

@@ -8,6 +8,8 @@ import socket
 import struct
 import time
 
+from servers import BOUND_S
+
 HELLO, INVOKE, START, END, DONE = 1, 2, 3, 4, 5
 KIND_SERVER = 2
 SAMPLED_REMOTE = 0x301
@@ -52,7 +54,7 @@ def span(kind: int, trace_id: bytes, span_id: bytes, parent: bytes, name: str, e
 def connect(name: str) -> socket.socket:
     """Connects to the extension's abstract socket."""
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    stream.settimeout(10)
+    stream.settimeout(BOUND_S)
     stream.connect("\0" + name)
     return stream
 

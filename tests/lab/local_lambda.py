@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from layer_zip import ROOT
+from installed import ROOT, tool
+from servers import BOUND_S
 
 DEMO = ROOT / "tests" / "functions" / "python-demo"
 EVENT, EVENT_ERROR = DEMO / "event.json", DEMO / "event-error.json"
@@ -29,9 +30,7 @@ def runtime_python() -> str:
     """The interpreter that has awslambdaric: OTEL_XRAY_TEST_PYTHON, else the checkout's."""
     if path := os.environ.get("OTEL_XRAY_TEST_PYTHON"):
         return path
-    tools = ROOT / "layer-build" / "tools.sh"
-    folder = subprocess.run([tools, "runtime"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    return f"{folder}/python3"
+    return str(tool("runtime") / "python3")
 
 
 def command(layer: Path, variables: Mapping[str, str], events: Iterable[Path], function: Path = DEMO) -> list[str]:
@@ -44,19 +43,11 @@ def command(layer: Path, variables: Mapping[str, str], events: Iterable[Path], f
     return parts
 
 
-def nodejs_tools() -> Path:
-    """The folder whose node_modules has Node.js, runtime clients with their native module, and the SDKs."""
-    tools = ROOT / "layer-build" / "tools.sh"
-    folder = subprocess.run([tools, "node-test"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    subprocess.run([ROOT / "tests" / "nodejs" / "runtime_client.sh", folder], check=True, stdout=subprocess.DEVNULL)
-    return Path(folder)
-
-
 def nodejs_command(
     layer: Path, variables: Mapping[str, str], events: Iterable[Path], function: Path, scratch: Path, version: int = 22
 ) -> list[str]:
     """Like `command`, for a Node.js function that finds its dependencies beside it; `scratch` is an empty folder."""
-    modules = nodejs_tools() / "node_modules"
+    modules = tool("node-test") / "node_modules"
     task = scratch / "task"
     shutil.copytree(function, task)
     (task / "node_modules").symlink_to(modules)
@@ -70,6 +61,6 @@ def nodejs_command(
 
 def invoke_json(parts: list[str]) -> dict[str, Any]:
     """Runs the command and gives what --json prints."""
-    done = subprocess.run([*parts, "--json"], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([*parts, "--json"], capture_output=True, text=True, check=False, timeout=5 * BOUND_S)
     assert done.stdout.startswith("{"), f"exit {done.returncode}: {done.stdout}{done.stderr}"
     return json.loads(done.stdout)

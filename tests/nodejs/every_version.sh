@@ -16,6 +16,6 @@ runner=$OTEL_XRAY_NODE_TEST/node_modules/node22-$cpu/bin/node
 for version in ${NODE_VERSIONS:-18 20 22 24}; do
     export OTEL_XRAY_NODE="$OTEL_XRAY_NODE_TEST/node_modules/node$version-$cpu/bin/node"
     echo "Node.js $version"
-    "$runner" --test --test-reporter=spec tests/nodejs/*.test.mjs || failed="$failed $version"
+    tests/sealed.sh "$runner" --test --test-reporter=spec tests/nodejs/*.test.mjs || failed="$failed $version"
 done
 [ -z "$failed" ] || { echo "failed on Node.js$failed" >&2; exit 1; }

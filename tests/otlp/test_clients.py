@@ -7,27 +7,13 @@ import platform
 import subprocess
 from pathlib import Path
 
-import layer_zip
 import pytest
 from conftest import Start
+from installed import built, tool
 from servers import BOUND_S, Handler, serving
 
 HERE = Path(__file__).parent
 SPANS = 300
-
-
-def tool(name: str) -> Path:
-    tools = layer_zip.ROOT / "layer-build" / "tools.sh"
-    done = subprocess.run([tools, name], check=True, stdout=subprocess.PIPE, text=True)
-    return Path(done.stdout.strip())
-
-
-def rust_client() -> Path:
-    """Compiled where the end-to-end tests are, of what they are made of."""
-    build = ["cargo", "build", "--locked", "--quiet", "--package", "otel-xray-tests", "--example", "otlp_client"]
-    subprocess.run(build, check=True, cwd=layer_zip.ROOT)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", layer_zip.ROOT / "target"))
-    return target / "debug" / "examples" / "otlp_client"
 
 
 def run(client: str, protocol: str, endpoint: str, name: str, count: int = SPANS) -> None:
@@ -40,11 +26,11 @@ def run(client: str, protocol: str, endpoint: str, name: str, count: int = SPANS
         command = [node, HERE / "nodejs" / "client.mjs"]
         environment["NODE_CLIENT_MODULES"] = str(tool("otlp-node"))
     elif client == "rust":
-        command = [rust_client()]
+        command = [built("debug/examples/otlp_client")]
     else:
-        command = ["java", "-cp", f"{tool('otlp-java')}/*", HERE / "java" / "Client.java"]
+        command = ["java", "-cp", f"{tool('otlp-java')}/*:{built('otlp-java-client')}", "Client"]
     arguments = [protocol, endpoint, name, str(count)]
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=BOUND_S)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the agent's tests with the runtime client on each Python that this machine has and the agent supports.
+# Runs the agent's tests with the runtime client on each Python that the agent supports.
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -7,10 +7,12 @@ tools=${OTEL_XRAY_TOOLS:-$PWD/target/tools}
 pytest=$(layer-build/tools.sh test)/python
 OTEL_XRAY_LAUNCHER=$(layer-build/launcher.sh)
 export OTEL_XRAY_LAUNCHER
-found=$("$pytest" -c 'import sys; sys.path.insert(0, "layer-build"); import pythons; print(*pythons.find().values())')
+found=$("$pytest" layer-build/pythons.py)
+bundled=$(cd tests/requirements/bundled && echo *.txt)
 for python in $found; do
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     runtime=$(PYTHON=$python OTEL_XRAY_TOOLS=$tools/python$version layer-build/tools.sh runtime)
+    for name in $bundled; do layer-build/tools.sh bundled "${name%.txt}" "$version" >/dev/null; done
     echo "Python $version"
-    OTEL_XRAY_TEST_PYTHON=$runtime/python3 "$pytest" -m pytest -q tests/python
+    OTEL_XRAY_TEST_PYTHON=$runtime/python3 tests/sealed.sh "$pytest" -m pytest -q tests/python
 done

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from installed import tool
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from servers import BOUND_S, Handler, serving
 
@@ -74,10 +75,7 @@ class RuntimeApi:
 
         class Api(Handler):
             def do_GET(self) -> None:
-                try:
-                    request_id, event, header = api.events.get(timeout=BOUND_S)
-                except queue.Empty:  # the function is long gone
-                    return
+                request_id, event, header = api.events.get()
                 self.send_response(200)
                 headers = {
                     "Lambda-Runtime-Aws-Request-Id": request_id,
@@ -207,8 +205,14 @@ def interpreter() -> str:
     """The Python with the runtime client: OTEL_XRAY_TEST_PYTHON, else the checkout's."""
     if path := os.environ.get("OTEL_XRAY_TEST_PYTHON"):
         return path
-    tools = ROOT / "layer-build" / "tools.sh"
-    return subprocess.run([tools, "runtime"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip() + "/python3"
+    return str(tool("runtime") / "python3")
+
+
+def bundled(name: str) -> Path:
+    """The packages of tests/requirements/bundled, as a function of the interpreter's version brings them along."""
+    ask = [interpreter(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return tool("bundled", name, version)
 
 
 def lay_out(opt: Path, python: str) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import Start, Website
-from stage import HEADER, ROOT, attributes, interpreter
+from stage import HEADER, attributes, bundled
 
 BOTO = """
 import boto3
@@ -203,17 +200,7 @@ def handler(event, context):
 @pytest.fixture(scope="session", params=["1.15.0", "newest"])
 def opentelemetry_api(request: pytest.FixtureRequest) -> Path:
     """A copy of the API that the function bundles: the oldest that is supported, and the newest (A-24)."""
-    tools = Path(os.environ.get("OTEL_XRAY_TOOLS", ROOT / "target" / "tools"))
-    ask = [interpreter(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    version = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    folder = tools / f"opentelemetry-api-{request.param}-python{version}"
-    if not folder.exists():
-        wanted = "opentelemetry-api" + ("" if request.param == "newest" else f"=={request.param}")
-        # The oldest imports pkg_resources, which newer setuptools have not.
-        packages = [wanted] if request.param == "newest" else [wanted, "setuptools<70"]
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
-        subprocess.run([*install, "--only-binary=:all:", "--python-version", version, *packages], check=True)
-    return folder
+    return bundled(f"opentelemetry-api-{request.param}")
 
 
 def test_a_14_a_24_manual_spans_join_whatever_version_the_function_bundles(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import Daemon, Start, Website
 from servers import BOUND_S
-from stage import HEADER, PARENT, ROOT, TRACE, attributes, interpreter
+from stage import HEADER, PARENT, ROOT, TRACE, attributes, bundled
 
 TRACE_ID = f"1-{TRACE[:8]}-{TRACE[8:]}"
 UNSAMPLED = HEADER.replace("Sampled=1", "Sampled=0")
@@ -20,15 +17,7 @@ UNSAMPLED = HEADER.replace("Sampled=1", "Sampled=0")
 @pytest.fixture(scope="session", params=["2.12.0", "2.15.0"])
 def sdk(request: pytest.FixtureRequest) -> Path:
     """The X-Ray SDK as a function bundles it."""
-    tools = Path(os.environ.get("OTEL_XRAY_TOOLS", ROOT / "target" / "tools"))
-    ask = [interpreter(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    version = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    folder = tools / f"aws-xray-sdk-{request.param}-python{version}"
-    if not folder.exists():
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "--no-deps"]
-        install += ["--only-binary=:all:", "--python-version", version]
-        subprocess.run([*install, f"aws-xray-sdk=={request.param}", "wrapt==1.17.3"], check=True)
-    return folder
+    return bundled(f"aws-xray-sdk-{request.param}")
 
 
 def with_sdk(sdk: Path, source: str) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import layer_zip
 import local_lambda
+from installed import tool
+from servers import BOUND_S
 
 TRACE_HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 INSIDE = Path(__file__).with_name("inside.py")
@@ -37,9 +39,7 @@ class Run:
 
 def emulate(run: Run) -> dict[str, Any]:
     """Runs it from cold start to shutdown; see inside.py for what comes back."""
-    tools = layer_zip.ROOT / "layer-build" / "tools.sh"
-    emulator = subprocess.run([tools, "rie"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    said = {**asdict(run), "emulator": emulator, "python": local_lambda.runtime_python()}
+    said = {**asdict(run), "emulator": str(tool("rie")), "python": local_lambda.runtime_python()}
     lab = Path(local_lambda.__file__).parent
     done = subprocess.run(
         # Managed instances run as another user, whom only root can become.
@@ -49,7 +49,7 @@ def emulate(run: Run) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=5 * BOUND_S,
     )
     assert done.returncode == 0, f"exit {done.returncode}: {done.stdout}{done.stderr}"
     return json.loads(done.stdout)

@@ -23,11 +23,8 @@ from typing import Any
 
 import local_lambda
 import stand_ins
+from servers import BOUND_S
 
-BOUND_S = 60
-START_BOUND_S = 20
-# A managed instance sends while it runs, without an end of an invocation to wait for (L-8.27).
-FLUSH_BOUND_S = 15
 INVOCATIONS = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
 
 # What /var/runtime/bootstrap of a managed runtime does (L-11.2).
@@ -125,11 +122,11 @@ def emulate(run: dict[str, Any], xray_url: str, variables: dict[str, str]) -> di
         )
         try:
             if run["managed"]:
-                answers = together(run, xray_url)
+                answers = together(run, xray_url, emulator)
             else:
                 answers = []
                 for event in run["events"]:
-                    status, body = invoke(event, run["trace_header"])
+                    status, body = invoke(event, run["trace_header"], emulator)
                     # At once: nothing that comes later may count for this invocation (T-2).
                     answers.append({"status": status, "body": body, "documents": documents(xray_url)})
             # A shutdown follows, as at the end of a real environment.
@@ -145,29 +142,29 @@ def emulate(run: dict[str, Any], xray_url: str, variables: dict[str, str]) -> di
         return {"answers": answers, "exit_code": exit_code, "documents": documents(xray_url), "log": log.read()}
 
 
-def together(run: dict[str, Any], xray_url: str) -> list[dict[str, Any]]:
+def together(run: dict[str, Any], xray_url: str, emulator: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
     """Every event, as many at once as the instance takes. Between two events there is time for a flush."""
     with ThreadPoolExecutor(run["managed"]) as pool:
-        answers = list(pool.map(lambda event: invoke_ready(event, run["trace_header"]), run["events"]))
-    until = time.monotonic() + FLUSH_BOUND_S
+        answers = list(pool.map(lambda event: invoke_ready(event, run["trace_header"], emulator), run["events"]))
+    until = time.monotonic() + BOUND_S
     while not (sent := documents(xray_url)) and time.monotonic() < until:
         time.sleep(0.1)
     return [{"status": status, "body": body, "documents": sent} for status, body in answers]
 
 
-def invoke_ready(event: object, trace_header: str) -> tuple[int, str]:
+def invoke_ready(event: object, trace_header: str, emulator: subprocess.Popen[bytes]) -> tuple[int, str]:
     """One invocation, once a worker of the instance is there for it."""
-    until = time.monotonic() + START_BOUND_S
-    while "Runtime.Unavailable" in (answer := invoke(event, trace_header))[1] and time.monotonic() < until:
+    until = time.monotonic() + BOUND_S
+    while "Runtime.Unavailable" in (answer := invoke(event, trace_header, emulator))[1] and time.monotonic() < until:
         time.sleep(0.05)
     return answer
 
 
-def invoke(event: object, trace_header: str) -> tuple[int, str]:
+def invoke(event: object, trace_header: str, emulator: subprocess.Popen[bytes]) -> tuple[int, str]:
     """One invocation, after which the emulator has waited for the extension. Waits for the emulator to listen."""
     headers = {"X-Amzn-Trace-Id": trace_header, "Content-Type": "application/json"}
     request = urllib.request.Request(INVOCATIONS, json.dumps(event).encode(), headers)
-    until = time.monotonic() + START_BOUND_S
+    until = time.monotonic() + BOUND_S
     while True:
         try:
             with urllib.request.urlopen(request, timeout=BOUND_S) as answer:
@@ -175,7 +172,8 @@ def invoke(event: object, trace_header: str) -> tuple[int, str]:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
         except urllib.error.URLError as error:
-            if not isinstance(error.reason, ConnectionRefusedError) or time.monotonic() > until:
+            starts = emulator.poll() is None and time.monotonic() < until
+            if not starts or not isinstance(error.reason, ConnectionRefusedError):
                 raise
             time.sleep(0.05)
 

@@ -1,6 +1,7 @@
 // A reader of frames in the extension's place.
 
 import net from "node:net";
+import { bound } from "./bound.mjs";
 import { span } from "./otlp.mjs";
 
 export const Frame = { hello: 1, invoke: 2, start: 3, end: 4, done: 5 };
@@ -71,9 +72,9 @@ export class Frames {
   async until(condition, what) {
     if (condition()) return;
     await new Promise((resolve, reject) => {
-      const limit = setTimeout(() => {
+      const limit = bound(() => {
         reject(new Error(`${what} did not come; frames: ${this.all.map((frame) => frame.kind).join(" ")}`));
-      }, 10_000);
+      });
       const check = () => {
         if (!condition()) return;
         clearTimeout(limit);

@@ -7,6 +7,7 @@ import http from "node:http";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { bound } from "./bound.mjs";
 import { Frames } from "./frames.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -87,7 +88,7 @@ class RuntimeApi {
     const known = this.#answers.shift();
     if (known !== undefined) return Promise.resolve(known);
     return new Promise((resolve, reject) => {
-      const limit = setTimeout(() => reject(new Error("no answer came")), 10_000);
+      const limit = bound(() => reject(new Error("no answer came")));
       this.#listening.push((answer) => {
         clearTimeout(limit);
         resolve(answer);
