@@ -6,15 +6,17 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
 import type { Invocation, Scope } from "./invocation";
+import { loadingFailed } from "./loading";
 
 /** Characters of an error report that are kept. */
 const MAX_REPORT = 1_048_576;
 
 export function watch(agent: Agent, invocation: Invocation, request: ClientRequest): void {
-  const what = /^\/2018-06-01\/runtime\/invocation\/(?:next|([^/]+)\/(response|error))$/.exec(request.path);
+  const what = /^\/2018-06-01\/runtime\/(?:init\/error|invocation\/(?:next|([^/]+)\/(response|error)))$/.exec(request.path);
   if (what === null) return;
-  const [, requestId, kind] = what;
-  if (requestId === undefined) watchNext(agent, invocation, request);
+  const [path, requestId, kind] = what;
+  if (path.endsWith("init/error")) watchInitError(invocation, request);
+  else if (requestId === undefined) watchNext(agent, invocation, request);
   else watchAnswer(invocation, invocation.answers(requestId), request, kind === "error");
 }
 
@@ -30,6 +32,25 @@ function watchNext(agent: Agent, invocation: Invocation, request: ClientRequest)
   });
 }
 
+/** Told before the report has arrived: with its arrival the process may end. */
+function watchInitError(invocation: Invocation, request: ClientRequest): void {
+  let isTold = false;
+  keepReport(request, (report) => {
+    if (isTold || !isWhole(report)) return;
+    isTold = true;
+    guarded(invocation.agent, "the failure to load the function", () => loadingFailed(invocation, report));
+  });
+}
+
+function isWhole(report: string): boolean {
+  try {
+    JSON.parse(report);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 type Send = (data: unknown, ...rest: unknown[]) => boolean;
 
 function watchAnswer(invocation: Invocation, scope: Scope, request: ClientRequest, failed: boolean): void {
@@ -39,7 +60,7 @@ function watchAnswer(invocation: Invocation, scope: Scope, request: ClientReques
     if (typeof body === "string") invocation.failing(scope, Buffer.from(body, "base64").toString());
     return addTrailers.call(this, trailers);
   };
-  if (failed) keepReport(invocation, scope, request as unknown as { _send: Send });
+  if (failed) keepReport(request, (report) => invocation.failing(scope, report));
   onResponse(request, (response) => {
     onEvent(response, (event) => {
       if (event === "end") invocation.settle(scope);
@@ -48,14 +69,15 @@ function watchAnswer(invocation: Invocation, scope: Scope, request: ClientReques
 }
 
 /** The header block is made inside of the call that brings the body: what is sent from now on is the body. */
-function keepReport(invocation: Invocation, scope: Scope, request: { _send: Send }): void {
+function keepReport(request: ClientRequest, seen: (report: string) => void): void {
   let report = "";
-  const send = request._send;
-  request._send = function (data, ...rest) {
+  const sender = request as unknown as { _send: Send };
+  const send = sender._send;
+  sender._send = function (data, ...rest) {
     if (report.length < MAX_REPORT && (typeof data === "string" || data instanceof Uint8Array)) {
       report += Buffer.from(data as string).toString();
       // Without the sizes of a chunked body.
-      invocation.failing(scope, report.slice(report.indexOf("{"), report.lastIndexOf("}") + 1));
+      seen(report.slice(report.indexOf("{"), report.lastIndexOf("}") + 1));
     }
     return send.call(this, data, ...rest);
   };
