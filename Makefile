@@ -9,15 +9,19 @@ CHECK = $(if $(RELEASE),--release)
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
-.PHONY: help demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: help demo needs-demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
 .PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-demo: layer local ## a real function, traced with no code change; RUNTIME=python, nodejs or nodejs-esm
+demo: needs-demo layer local ## a real function, traced with no code change; RUNTIME=python, nodejs or nodejs-esm
+	@$(PREPARE) $(if $(filter nodejs%,$(RUNTIME)),nodejs-demo,python-demo)
 	@RUNTIME=$(RUNTIME) "$$($(TOOLS) test)/python" tests/demo/run.py
+
+needs-demo:
+	@layer-build/needs.sh demo
 
 test: ## everything that CI runs
 	@tests/run.sh
@@ -44,10 +48,12 @@ fuzz: ## hostile input, for FUZZ_SECONDS on each target (300)
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),300)
 
 layer: ## the layer zips for this machine's architecture, in dist/; RELEASE=1 fails where they are no release
+	@layer-build/needs.sh $(if $(RELEASE),release,layer)
 	layer-build/build.sh --arch $(ARCH)
 	"$$($(TOOLS) build)/python" layer-build/check.py $(CHECK) dist/otel-xray-$(ARCH).zip dist/otel-xray-collector-$(ARCH).zip
 
 layer-$(OTHER_ARCH):
+	@layer-build/needs.sh $(if $(RELEASE),release,layer)
 	layer-build/build.sh --arch $(OTHER_ARCH)
 	"$$($(TOOLS) build)/python" layer-build/check.py $(CHECK) dist/otel-xray-$(OTHER_ARCH).zip dist/otel-xray-collector-$(OTHER_ARCH).zip
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from conftest import Start
+from servers import BOUND_S
 from stage import ARN, HEADER, PARENT, TRACE, attributes
 
 RETURNS = "def handler(event, context):\n    return event\n"
@@ -131,7 +132,7 @@ def test_a_26_the_spans_are_written_before_anything_else_happens(start: Start, r
     for layer in (False, True):
         with start(source, layer=layer) as function:
             function.invoke(answered=False)
-            codes.append(function.process.wait(timeout=30))
+            codes.append(function.process.wait(timeout=BOUND_S))
             if layer:
                 function.frames.wait_for(5, 1)
                 span = function.frames.named("app.handler")
@@ -145,7 +146,7 @@ def test_what_was_begun_survives_the_process(start: Start, ending: str) -> None:
     source = f"import os, signal\ndef handler(event, context):\n    {ending}\n"
     with start(source) as function:
         function.invoke(answered=False)
-        assert function.process.wait(timeout=30) in (1, -signal.SIGKILL)
+        assert function.process.wait(timeout=BOUND_S) in (1, -signal.SIGKILL)
         function.frames.wait_for(3, 1)
         assert function.frames.started()[0].name == "app.handler"
         assert function.frames.of(5) == []

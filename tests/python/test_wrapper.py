@@ -31,7 +31,7 @@ def show(opt: Path, *arguments: str, **variables: str) -> tuple[list[str], int, 
     command = [str(opt / "otel-instrument"), sys.executable, "-c", SHOW, *arguments]
     environment = {"PATH": "/nonexistent", "_HANDLER": "app.handler", **variables}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=BOUND_S)
     assert err == b""
     argv, pid, seen = json.loads(out)
     return argv, pid, seen, process.pid
@@ -270,7 +270,7 @@ def test_exit_status_and_signals_go_through(opt: Path) -> None:
     )
     sleeping = subprocess.Popen([wrapper, sys.executable, "-c", "input()"], env=environment, stdin=subprocess.PIPE)
     sleeping.send_signal(signal.SIGTERM)
-    assert sleeping.wait(timeout=30) == -signal.SIGTERM
+    assert sleeping.wait(timeout=BOUND_S) == -signal.SIGTERM
 
 
 # Command lines that managed runtimes hand to the wrapper, by lambda.md section 11.
@@ -313,7 +313,7 @@ def test_t_13_each_runtime_starts_as_it_would_and_the_customers_variables_win(op
     interpreter.chmod(0o755)
     command = [str(opt / "otel-instrument"), str(interpreter), *RUNTIMES[runtime]]
     environment = {"PATH": "/nonexistent", "_HANDLER": "app.handler", **OWN}
-    ran = subprocess.run(command, env=environment, capture_output=True, timeout=30, check=True)
+    ran = subprocess.run(command, env=environment, capture_output=True, timeout=BOUND_S, check=True)
     argv, _, seen = json.loads(ran.stdout)
     agent = ["--require", str(nodejs)] if runtime == "node" else []
     assert argv == [*agent, *RUNTIMES[runtime]]
