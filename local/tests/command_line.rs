@@ -19,16 +19,27 @@ use zip::write::SimpleFileOptions;
 
 const ACCOUNT: &str = r#"{"event":"otel_xray.accounting","received":3,"sent":2,"rejected":{},"dropped":{"unsampled":1},"carried":0}"#;
 
-/// A layer zip with the fake extension and a wrapper, a function, and two events.
+fn zip(path: &Path, files: &[(&str, &[u8])]) {
+    let mut zip = ZipWriter::new(File::create(path).unwrap());
+    for (name, content) in files {
+        zip.start_file(*name, SimpleFileOptions::default().unix_permissions(0o755)).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+/// A layer zip with the fake extension and a wrapper, layers that are none, a function, and two events.
 fn prepare() -> TempDir {
     let directory = TempDir::new().unwrap();
-    let mut zip = ZipWriter::new(File::create(directory.path().join("layer.zip")).unwrap());
-    let executable = SimpleFileOptions::default().unix_permissions(0o755);
-    zip.start_file("extensions/fake", executable).unwrap();
-    zip.write_all(&fs::read(env!("CARGO_BIN_EXE_fake-extension")).unwrap()).unwrap();
-    zip.start_file("otel-instrument", executable).unwrap();
-    zip.write_all(b"#!/bin/sh\nexport WRAPPED=yes\nexec \"$@\"\n").unwrap();
-    zip.finish().unwrap();
+    let fake = fs::read(env!("CARGO_BIN_EXE_fake-extension")).unwrap();
+    let wrapper: &[u8] = b"#!/bin/sh\nexport WRAPPED=yes\nexec \"$@\"\n";
+    let whole = [("extensions/fake", &fake[..]), ("otel-instrument", wrapper)];
+    zip(&directory.path().join("layer.zip"), &whole);
+    zip(&directory.path().join("bare.zip"), &whole[..1]);
+    zip(&directory.path().join("nothing.zip"), &whole[1..]);
+    let mut foreign = fake.clone();
+    foreign[18] = if cfg!(target_arch = "x86_64") { 183 } else { 62 };
+    zip(&directory.path().join("foreign.zip"), &[("extensions/fake", &foreign), whole[1]]);
     let function = directory.path().join("function");
     fs::create_dir(&function).unwrap();
     let app = "import os\n\ndef handler(event, context):\n    print('saw', event)\n    if event == 'fail':\n        \
@@ -64,9 +75,19 @@ fn text(bytes: &[u8]) -> String {
 fn mistakes_are_named_with_cause_and_remedy() {
     let directory = prepare();
     let base = [("--layer", "layer.zip"), ("--function", "function"), ("--handler", "app.handler")];
-    let cases: [(&str, &str, &[&str]); 7] = [
+    let other = if cfg!(target_arch = "x86_64") { "arm64" } else { "x86_64" };
+    let cases: [(&str, &str, &[&str]); 12] = [
         ("--layer", "none.zip", &["layer none.zip does not exist", "build it first"]),
         ("--layer", "bad.zip", &["layer bad.zip is not a usable zip", "again"]),
+        ("--layer", "function", &["layer function has no folder extensions/", "becomes /opt"]),
+        ("--layer", "nothing.zip", &["layer nothing.zip has no folder extensions/", "becomes /opt"]),
+        ("--layer", "bare.zip", &["layer bare.zip has no otel-instrument", "--no-wrapper"]),
+        ("--layer", "foreign.zip", &["foreign.zip is for another machine", "extensions/fake", other]),
+        (
+            "--env",
+            "AWS_LAMBDA_EXEC_WRAPPER=/opt/none",
+            &["layer layer.zip has no none", "build the layer again"],
+        ),
         ("--function", "nowhere", &["function directory nowhere does not exist", "name the directory"]),
         ("--function", "one.json", &["function directory one.json is not a directory"]),
         ("--event", "none.json", &["event file none.json cannot be read", "name an existing"]),
@@ -82,7 +103,7 @@ fn mistakes_are_named_with_cause_and_remedy() {
         arguments.extend([option, value]);
         let output = invoke(directory.path(), &arguments);
         let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{option} {value}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{option} {value}: {stderr}");
         for part in parts {
             assert!(stderr.contains(part), "{option} {value}: {stderr}");
         }
@@ -114,6 +135,112 @@ fn handlers_that_cannot_be_loaded_are_explained() {
             stdout.matches("\ninvocation ").count() + usize::from(stdout.starts_with("invocation ")),
             1
         );
+    }
+}
+
+/// A Node.js of this machine; the stand-in for the runtime client is used.
+fn node() -> Option<String> {
+    let node = std::env::var("OTEL_XRAY_TEST_NODE").unwrap_or_else(|_| "node".to_owned());
+    let answers = Command::new(&node).arg("--version").output().is_ok();
+    if !answers {
+        println!("skipped: no Node.js; name one in OTEL_XRAY_TEST_NODE");
+    }
+    answers.then_some(node)
+}
+
+#[test]
+fn node_js_mistakes_are_told_in_the_words_of_node_js() {
+    let Some(node) = node() else { return };
+    let directory = prepare();
+    let files = [
+        ("throws.js", "exports.handler = () => 1;\nthrow new Error('config DB_URL is missing');\n"),
+        ("esm.mjs", "export const handler = () => 1;\nthrow new RangeError('config DB_URL is missing');\n"),
+        ("needy.js", "require('no-such-package');\n"),
+        ("needy-esm.mjs", "import 'no-such-package';\n"),
+        ("astray.js", "require('./nowhere');\n"),
+        ("bad.js", "exports.handler = (;\n"),
+        ("mute.cjs", "exports.other = () => 1;\n"),
+    ];
+    for (name, source) in files {
+        fs::write(directory.path().join("function").join(name), source).unwrap();
+    }
+    let cases: [(&str, &[&str]); 9] = [
+        (
+            "throws.handler",
+            &[
+                "throws.js failed while it was loaded",
+                "Error: config DB_URL is missing (throws.js, line 2)",
+                "--env",
+            ],
+        ),
+        ("esm.handler", &["esm.mjs failed", "RangeError: config DB_URL is missing (esm.mjs, line 2)"]),
+        (
+            "needy.handler",
+            &["needy.js cannot be imported", "'no-such-package'", "npm install --prefix function"],
+        ),
+        (
+            "needy-esm.handler",
+            &["needy-esm.mjs cannot be imported", "'no-such-package'", "npm install --prefix"],
+        ),
+        ("astray.handler", &["astray.js cannot be imported", "'./nowhere'", "correct what it imports"]),
+        ("bad.handler", &["SyntaxError: Unexpected token ';' (bad.js, line 1); correct function/bad.js"]),
+        ("mute.handler", &["mute.cjs has no function \"handler\"", "export the function"]),
+        (
+            "none.handler",
+            &[
+                "function/none.js or function/none.mjs or function/none.cjs does not exist",
+                "correct the handler",
+            ],
+        ),
+        ("index", &["handler \"index\" names no function", "such as index.handler"]),
+    ];
+    for (handler, parts) in cases {
+        let mut arguments = vec!["--layer", "layer.zip", "--function", "function", "--handler", handler];
+        arguments.extend(["--runtime", "nodejs", "--node", &node]);
+        let output = invoke(directory.path(), &arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{handler}: {stderr}");
+        let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        for part in parts {
+            assert!(error.contains(part), "{handler}: {stderr}");
+        }
+        assert!(!error.contains(".py"), "{handler}: {stderr}");
+    }
+}
+
+#[test]
+fn a_node_js_function_answers_in_all_its_ways_without_a_runtime_client() {
+    let Some(node) = node() else { return };
+    let directory = prepare();
+    let source = "exports.promised = async (event, { awsRequestId, getRemainingTimeInMillis }) =>\n  \
+                  ({ event, id: awsRequestId.length, time: getRemainingTimeInMillis() > 0, wrapped: process.env.WRAPPED });\n\
+                  exports.nested = { in: { here: async () => 'deep' } };\n\
+                  exports.fails = async () => { throw new RangeError('none left'); };\n\
+                  exports.streams = awslambda.streamifyResponse(async (event, output) => { output.write('a'); output.end('b'); });\n\
+                  exports.dies = () => new Promise(() => setTimeout(() => { throw new TypeError('later'); }, 1));\n";
+    fs::write(directory.path().join("function/ways.js"), source).unwrap();
+    let cases = [
+        ("ways.promised", "success", json!({"event": 1, "id": 36, "time": true, "wrapped": "yes"})),
+        ("ways.nested.in.here", "success", json!("deep")),
+        ("ways.streams", "success", json!("ab")),
+        ("ways.fails", "error", json!({"errorType": "RangeError", "errorMessage": "none left"})),
+        ("ways.dies", "error", json!({"errorType": "TypeError", "errorMessage": "later"})),
+    ];
+    for (handler, status, payload) in cases {
+        let mut arguments = vec!["--layer", "layer.zip", "--function", "function", "--handler", handler];
+        arguments.extend(["--runtime", "nodejs", "--node", &node, "--event", "one.json", "--json"]);
+        let output = invoke(directory.path(), &arguments);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let invocation = &report["invocations"][0];
+        let mut seen = invocation["payload"].clone();
+        if let Some(fields) = seen.as_object_mut() {
+            fields.remove("trace");
+        }
+        assert_eq!((&invocation["status"], &seen), (&json!(status), &payload), "{handler}: {report:#}");
+        if handler == "ways.fails" {
+            let told = report["documents"].to_string();
+            assert!(told.contains("\"none left\"") && told.contains("ways.js"), "{told}");
+        }
     }
 }
 
@@ -316,6 +443,6 @@ fn an_address_that_cannot_be_taken_is_named() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_otel-xray-local"));
     let output = command.args(["xray", "--listen", "192.0.2.1:0"]).output().unwrap();
     let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr.contains("192.0.2.1:0") && stderr.contains("loopback"), "{stderr}");
 }

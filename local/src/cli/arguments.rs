@@ -82,8 +82,8 @@ pub(super) struct Invoke {
     /// A Node.js 18 or newer.
     #[arg(long, value_name = "PATH", default_value = "node")]
     pub(super) node: PathBuf,
-    /// The runtime client that Node.js is to start, such as that of aws-lambda-ric.
-    #[arg(long, value_name = "FILE", required_if_eq("runtime", "nodejs"))]
+    /// The runtime client that Node.js is to start, such as that of aws-lambda-ric. Without one, a stand-in.
+    #[arg(long, value_name = "FILE")]
     pub(super) runtime_script: Option<PathBuf>,
     /// A Python 3.9 or newer that has awslambdaric installed.
     #[arg(long, value_name = "PATH", default_value = "python3")]

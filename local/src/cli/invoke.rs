@@ -21,6 +21,8 @@ use crate::lambda::{
     Config, Entry, InitFailure, LambdaEnvironment, Layer, LogMark, RuntimeKind, ShutdownReport, TraceHeader,
 };
 
+const EXEC_WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+const OPT: &str = "/opt/";
 const WRAPPER: &str = "otel-instrument";
 const XRAY_ENDPOINT: &str = "AWS_ENDPOINT_URL_XRAY";
 
@@ -38,6 +40,7 @@ pub(super) async fn run(arguments: Invoke) -> Result<bool, CommandError> {
     let events = read_events(&arguments.event)?;
     check_function(&arguments.function)?;
     let layer = Layer::open(&arguments.layer)?;
+    layer.check(wrapper(&arguments))?;
     let mut config = config(&arguments, &layer);
     // A configured endpoint takes the traces, and shows them.
     let mut local_xray = None;
@@ -72,7 +75,7 @@ pub(super) async fn run(arguments: Invoke) -> Result<bool, CommandError> {
         eprintln!("warning: Lambda's own segments are missing: {refusal}; correct the trace header");
     }
     if let Some(failure) = &outcome.init_failure {
-        eprintln!("error: {}", explanation::of(failure, &arguments.handler, &arguments.function));
+        eprintln!("error: {}", explanation::of(failure, &arguments));
     }
     Ok(outcome.invocations.iter().all(|invoked| invoked.answer.is_success()))
 }
@@ -104,11 +107,19 @@ fn check_function(path: &Path) -> Result<(), CommandError> {
     Err(CommandError::Function { path: path.display().to_string(), cause: problem })
 }
 
+/// The file of the layer that the function is to be started through.
+fn wrapper(arguments: &Invoke) -> Option<&str> {
+    let own = arguments.variables.iter().rev().find(|(name, _)| name == EXEC_WRAPPER);
+    match own {
+        Some((_, path)) => path.strip_prefix(OPT),
+        None => (!arguments.no_wrapper).then_some(WRAPPER),
+    }
+}
+
 fn config(arguments: &Invoke, layer: &Layer) -> Config {
-    let runtime = match (arguments.runtime, &arguments.runtime_script) {
-        (Runtime::Nodejs, Some(client)) => RuntimeKind::node(&arguments.node, client),
-        // Node.js without a script is refused before.
-        _ => RuntimeKind::python(&arguments.python),
+    let runtime = match arguments.runtime {
+        Runtime::Nodejs => RuntimeKind::node(&arguments.node, arguments.runtime_script.clone()),
+        Runtime::Python => RuntimeKind::python(&arguments.python),
     };
     let mut config = Config::new(layer.directory(), runtime);
     config.task_dir.clone_from(&arguments.function);
@@ -121,8 +132,8 @@ fn config(arguments: &Invoke, layer: &Layer) -> Config {
     config.initialise_as(arguments.kind.initialization_type());
     // On demand, the first event is waiting already: a cold start.
     config.freeze_after_init = arguments.kind.provisioned;
-    if !arguments.no_wrapper && layer.directory().join(WRAPPER).is_file() {
-        config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), format!("/opt/{WRAPPER}"));
+    if !arguments.no_wrapper {
+        config.variables.insert(EXEC_WRAPPER.to_owned(), format!("{OPT}{WRAPPER}"));
     }
     // The extension's account of its spans is one of its info lines.
     config.variables.insert("OTEL_XRAY_LOG_LEVEL".to_owned(), "info".to_owned());
@@ -136,6 +147,9 @@ async fn invoke_all(
     events: &[(String, Vec<u8>)],
 ) -> Result<Outcome, CommandError> {
     let environment = Arc::new(LambdaEnvironment::start(config).await?);
+    if let Some(note) = environment.note() {
+        eprintln!("note: {note}");
+    }
     let log = environment.event_log();
     let start = log.entries_since(LogMark::default());
     let init_failure = environment.init_report().failure.clone();

@@ -46,6 +46,21 @@ enum CommandError {
     Interrupted,
 }
 
+impl CommandError {
+    /// Another command line would do.
+    fn is_command_line(&self) -> bool {
+        matches!(
+            self,
+            Self::EventUnreadable { .. }
+                | Self::EventNotJson { .. }
+                | Self::Function { .. }
+                | Self::Endpoint { .. }
+                | Self::Layer(_)
+                | Self::Start(crate::lambda::StartError::Runtime(_))
+        )
+    }
+}
+
 /// Runs the command line of this process. The exit status is 0 when everything succeeded, 1 when an invocation or
 /// the environment failed, 2 for a wrong command line.
 pub fn run() -> ExitCode {
@@ -73,7 +88,7 @@ pub fn run() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            if error.is_command_line() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

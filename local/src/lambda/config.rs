@@ -15,8 +15,8 @@ pub enum RuntimeKind {
     /// The managed Python runtime: `bootstrap` with wrapper support, then the real runtime client `awslambdaric`.
     Python { interpreter: PathBuf },
     /// The managed Node.js runtime: `bootstrap` with wrapper support, then this script as its runtime client, such as the
-    /// one of the npm package `aws-lambda-ric`. `arguments` come before the script.
-    Node { interpreter: PathBuf, client: PathBuf, arguments: Vec<String> },
+    /// one of the npm package `aws-lambda-ric`; without one, a stand-in. `arguments` come before the script.
+    Node { interpreter: PathBuf, client: Option<PathBuf>, arguments: Vec<String> },
     /// An OS-only runtime (`provided.*`): this command line, started in the task directory. The exec wrapper is
     /// not applied (L-11.1).
     Command(Vec<String>),
@@ -29,8 +29,8 @@ impl RuntimeKind {
         Self::Python { interpreter: interpreter.into() }
     }
 
-    pub fn node(interpreter: impl Into<PathBuf>, client: impl Into<PathBuf>) -> Self {
-        Self::Node { interpreter: interpreter.into(), client: client.into(), arguments: Vec::new() }
+    pub fn node(interpreter: impl Into<PathBuf>, client: Option<PathBuf>) -> Self {
+        Self::Node { interpreter: interpreter.into(), client, arguments: Vec::new() }
     }
 }
 

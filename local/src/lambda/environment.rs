@@ -26,10 +26,11 @@ use super::init::InitReport;
 use super::invocation::{InvocationReport, InvokeRequest};
 use super::local_endpoints::LocalEndpoints;
 use super::memory;
-use super::node::Node;
+use super::node::{self, Node};
 use super::platform::Platform;
 use super::processes::Process;
 use super::python::Python;
+use super::receivers::Receivers;
 use super::shutdown::{ShutdownReason, ShutdownReport};
 use super::trace_header::TraceHeader;
 
@@ -76,6 +77,7 @@ pub struct LambdaEnvironment {
     reports: Arc<Mutex<Vec<InvocationReport>>>,
     init: InitReport,
     runtime_api: std::net::SocketAddr,
+    note: Option<String>,
     task: JoinHandle<()>,
 }
 
@@ -88,7 +90,7 @@ impl LambdaEnvironment {
         let (commands, inbox) = mpsc::channel(64);
         let (initialised, init) = oneshot::channel();
         let (platform, reports) = (driver.platform.clone(), driver.reports.clone());
-        let runtime_api = driver.server.address;
+        let (runtime_api, note) = (driver.server.address, driver.receivers.note());
         let task = tokio::spawn(async move {
             let limit = tokio::time::Instant::now() + driver.platform.config.init_limit;
             let report = driver.initialise(limit, Phase::Init).await;
@@ -102,7 +104,7 @@ impl LambdaEnvironment {
         });
         let guard = AbortOnDrop(Some(task));
         let init = init.await.map_err(|_| EnvironmentGone)?;
-        Ok(Self { commands, platform, reports, init, runtime_api, task: guard.disarm() })
+        Ok(Self { commands, platform, reports, init, runtime_api, note, task: guard.disarm() })
     }
 
     /// Invokes the function and returns when the caller has its answer: before the extensions are done, unless
@@ -166,6 +168,11 @@ impl LambdaEnvironment {
     /// One report for each invocation that has ended.
     pub fn invocation_reports(&self) -> Vec<InvocationReport> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where this environment is unlike Lambda, because another process has a port that the extension usually has.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// The address in `AWS_LAMBDA_RUNTIME_API`.
@@ -251,6 +258,7 @@ pub(crate) struct Driver {
     pub(crate) platform: Arc<Platform>,
     pub(crate) server: ApiServer,
     pub(crate) directories: Directories,
+    receivers: Receivers,
     pub(crate) launch: RuntimeLaunch,
     pub(crate) runtime_variables: Variables,
     pub(crate) extension_variables: Variables,
@@ -281,7 +289,11 @@ impl Driver {
                 RuntimeLaunch::Process(vec![bootstrap.display().to_string()])
             }
             RuntimeKind::Node { interpreter, client, arguments } => {
-                let node = Node::probe(interpreter, client).await?;
+                let client = match client {
+                    Some(client) => client.clone(),
+                    None => node::write_stand_in(&directories.runtime)?,
+                };
+                let node = Node::probe(interpreter, &client).await?;
                 let start = node.start(arguments, &directories.runtime, &directories.layer);
                 let bootstrap = start.write(&directories.runtime, &directories.layer)?;
                 interpreter_dir = node.interpreter.parent().map(Path::to_owned);
@@ -298,6 +310,7 @@ impl Driver {
             config.function_version,
             Uuid::new_v4().simple()
         );
+        let receivers = Receivers::claim(&config.variables).map_err(StartError::Port)?;
         let clock = WallClock::default();
         let endpoints = LocalEndpoints::new(clock.clone());
         let facts = Facts {
@@ -308,10 +321,11 @@ impl Driver {
             temporary_dir: &directories.temporary,
             log_stream: &log_stream,
             endpoints: &endpoints,
+            receivers: &receivers,
             interpreter_dir: interpreter_dir.as_deref(),
         };
         let runtime_variables = for_runtime(&config, &facts);
-        let extension_variables = for_extension(&runtime_variables);
+        let extension_variables = for_extension(&runtime_variables, &config);
         let platform = Platform::new(config, clock, endpoints, EventLog::new());
         let server = ApiServer::serve(listener, address, platform.clone());
         let memory_watch = tokio::spawn(memory::watch(platform.clone())).abort_handle();
@@ -319,6 +333,7 @@ impl Driver {
             platform,
             server,
             directories,
+            receivers,
             launch,
             runtime_variables,
             extension_variables,

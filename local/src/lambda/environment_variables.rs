@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::config::{Config, InitializationType};
 use super::local_endpoints::{CREDENTIALS_PATH, LocalEndpoints};
+use super::receivers::Receivers;
 
 pub(crate) type Variables = BTreeMap<String, String>;
 
@@ -32,6 +33,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) temporary_dir: &'a Path,
     pub(crate) log_stream: &'a str,
     pub(crate) endpoints: &'a LocalEndpoints,
+    pub(crate) receivers: &'a Receivers,
     /// Stands for `/var/lang/bin`.
     pub(crate) interpreter_dir: Option<&'a Path>,
 }
@@ -65,7 +67,7 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
         ("LAMBDA_TASK_ROOT", task.to_string()),
         ("LAMBDA_RUNTIME_DIR", facts.runtime_dir.display().to_string()),
         ("_HANDLER", config.handler.clone()),
-        // Two that Lambda does not set: environments on one machine share its abstract sockets and its /tmp.
+        // Two that Lambda does not set: environments on one machine share its abstract sockets and its /tmp. And its ports, below.
         ("OTEL_XRAY_AGENT_SOCKET", format!("otel-xray-{}", facts.runtime_api.port())),
         ("TMPDIR", facts.temporary_dir.display().to_string()),
     ];
@@ -75,6 +77,8 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
     } else {
         ordinary_variables(config, facts)
     };
+    let receivers = facts.receivers.variables(&config.variables);
+    variables.extend(receivers.into_iter().map(|(name, value)| (name.to_owned(), value)));
     variables.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if let InitializationType::ManagedInstances { concurrency } = config.initialization_type {
         variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), concurrency.to_string());
@@ -108,10 +112,11 @@ fn snapshot_variables(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
 }
 
 /// The part of the runtime's variables that an extension sees (L-3.1).
-pub(crate) fn for_extension(runtime: &Variables) -> Variables {
+pub(crate) fn for_extension(runtime: &Variables, config: &Config) -> Variables {
     runtime
         .iter()
         .filter(|(name, _)| !name.starts_with('_') && !RUNTIME_ONLY.contains(&name.as_str()))
+        .filter(|(name, _)| !Receivers::is_functions_own(name, &config.variables))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
@@ -147,10 +152,11 @@ mod tests {
             temporary_dir: Path::new("/scratch"),
             log_stream: "2026/11/21/[$LATEST]0",
             endpoints: &LocalEndpoints::new(WallClock::default()),
+            receivers: &Receivers::default(),
             interpreter_dir: Some(Path::new("/python/bin")),
         };
         let runtime = for_runtime(&config, &facts);
-        let extension = for_extension(&runtime);
+        let extension = for_extension(&runtime, &config);
         (runtime, extension)
     }
 

@@ -28,6 +28,21 @@ pub enum LayerError {
     UnsafePath { path: PathBuf, entry: String },
     #[error("layer {path} holds {entry:?} in a way that cannot be unpacked: {source}; build the zip again")]
     BadEntry { path: PathBuf, entry: String, source: io::Error },
+    #[error(
+        "layer {path} has no folder extensions/ at its top, so that nothing of it would be started; name the layer's \
+         zip, or the folder that becomes /opt"
+    )]
+    NoExtensions { path: PathBuf },
+    #[error(
+        "layer {path} has no {wrapper}, which the function is to be started through; build the layer again, or say \
+         --no-wrapper"
+    )]
+    NoWrapper { path: PathBuf, wrapper: String },
+    #[error(
+        "layer {path} is for another machine: its {file} is built for {architecture}, and this is {own}; name the \
+         layer for {own}"
+    )]
+    OtherArchitecture { path: PathBuf, file: String, architecture: &'static str, own: &'static str },
     #[error("layer {path} is larger than Lambda allows: more than 250 MB unzipped; leave files out")]
     TooLarge { path: PathBuf },
 }
@@ -35,6 +50,7 @@ pub enum LayerError {
 /// A layer on disk. An unpacked zip is removed when the value is dropped.
 #[derive(Debug)]
 pub struct Layer {
+    path: PathBuf,
     directory: PathBuf,
     _unpacked: Option<TempDir>,
 }
@@ -49,7 +65,7 @@ impl Layer {
         let unreadable = |source| LayerError::Unreadable { path: path.to_owned(), source };
         if metadata.is_dir() {
             let directory = fs::canonicalize(path).map_err(unreadable)?;
-            return Ok(Self { directory, _unpacked: None });
+            return Ok(Self { path: path.to_owned(), directory, _unpacked: None });
         }
         let file = File::open(path).map_err(unreadable)?;
         let unpacked = tempfile::Builder::new().prefix("lambda-opt-").tempdir().map_err(unreadable)?;
@@ -59,11 +75,53 @@ impl Layer {
             let _guard = writing();
             unpack(path, file, unpacked.path())?;
         }
-        Ok(Self { directory: unpacked.path().to_owned(), _unpacked: Some(unpacked) })
+        let directory = unpacked.path().to_owned();
+        Ok(Self { path: path.to_owned(), directory, _unpacked: Some(unpacked) })
+    }
+
+    /// Whether it can do what is asked of it on this machine. `wrapper` is a file of the layer that the function is to be
+    /// started through.
+    pub fn check(&self, wrapper: Option<&str>) -> Result<(), LayerError> {
+        let path = || self.path.clone();
+        let Ok(extensions) = fs::read_dir(self.directory.join("extensions")) else {
+            return Err(LayerError::NoExtensions { path: path() });
+        };
+        let mut programs: Vec<String> =
+            extensions.flatten().map(|entry| format!("extensions/{}", entry.file_name().display())).collect();
+        programs.sort();
+        if let Some(wrapper) = wrapper {
+            if !self.directory.join(wrapper).is_file() {
+                return Err(LayerError::NoWrapper { path: path(), wrapper: wrapper.to_owned() });
+            }
+            programs.push(wrapper.to_owned());
+        }
+        for file in programs {
+            let architecture = architecture_of(&self.directory.join(&file));
+            if let Some(architecture) = architecture.filter(|architecture| *architecture != OWN) {
+                return Err(LayerError::OtherArchitecture { path: path(), file, architecture, own: OWN });
+            }
+        }
+        Ok(())
     }
 
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+}
+
+/// By its name on Lambda.
+const OWN: &str = if cfg!(target_arch = "aarch64") { ARM64 } else { X86_64 };
+const ARM64: &str = "arm64";
+const X86_64: &str = "x86_64";
+
+/// What a program is built for; none for a script, or for what Lambda does not have.
+fn architecture_of(program: &Path) -> Option<&'static str> {
+    let mut head = [0; 20];
+    File::open(program).and_then(|mut file| file.read_exact(&mut head)).ok()?;
+    match (head.starts_with(b"\x7fELF"), u16::from_le_bytes([head[18], head[19]])) {
+        (true, 183) => Some(ARM64),
+        (true, 62) => Some(X86_64),
+        _ => None,
     }
 }
 
@@ -190,6 +248,35 @@ mod tests {
             ("a/link", "/etc", false),
         ] {
             assert_eq!(link_stays_inside(Path::new(link), Path::new(target)), inside, "{link} -> {target}");
+        }
+    }
+
+    #[test]
+    fn a_layer_that_cannot_do_what_is_asked_of_it_says_why() {
+        let directory = TempDir::new().unwrap();
+        let layer = Layer::open(directory.path()).unwrap();
+        let said = |wrapper| layer.check(wrapper).map_err(|error| error.to_string());
+        let write = |name: &str, content: &[u8]| fs::write(directory.path().join(name), content).unwrap();
+        let mut program = b"\x7fELF\x02\x01\x01".to_vec();
+        program.resize(64, 0);
+        assert!(said(None).unwrap_err().contains("has no folder extensions/"));
+        fs::create_dir(directory.path().join("extensions")).unwrap();
+        assert_eq!(said(None), Ok(()));
+        assert!(said(Some("otel-instrument")).unwrap_err().contains("has no otel-instrument"));
+        write("otel-instrument", b"#!/bin/sh\nexec \"$@\"\n");
+        write("extensions/script", b"#!/bin/sh\n");
+        assert_eq!(said(Some("otel-instrument")), Ok(()));
+        for (machine, name) in [(183_u8, "arm64"), (62, "x86_64")] {
+            program[18] = machine;
+            for file in ["extensions/collector", "otel-instrument"] {
+                write(file, &program);
+                let expected = format!("its {file} is built for {name}, and this is {OWN}");
+                match said(Some("otel-instrument")) {
+                    Ok(()) => assert_eq!(name, OWN),
+                    Err(error) => assert!(name != OWN && error.contains(&expected), "{error}"),
+                }
+                write(file, b"#!/bin/sh\n");
+            }
         }
     }
 

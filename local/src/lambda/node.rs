@@ -5,6 +5,16 @@ use std::path::{Path, PathBuf};
 
 use super::bootstrap::{BootstrapError, ManagedStart, ask};
 
+const STAND_IN: &str = include_str!("node_runtime.mjs");
+
+/// Writes the runtime client that is used where none is named.
+pub(crate) fn write_stand_in(runtime_dir: &Path) -> Result<PathBuf, BootstrapError> {
+    let client = runtime_dir.join("index.mjs");
+    fs::write(&client, STAND_IN)
+        .map_err(|source| BootstrapError::Write { directory: runtime_dir.to_owned(), source })?;
+    Ok(client)
+}
+
 /// An interpreter that was asked who it is, and the runtime client it is to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {

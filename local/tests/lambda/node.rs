@@ -49,7 +49,7 @@ async fn l_11_1_section_11_the_wrapper_gets_the_command_line_of_nodejs() {
     config.task_dir = task.path().into();
     config.runtime = RuntimeKind::Node {
         interpreter: node.into(),
-        client: client.clone(),
+        client: Some(client.clone()),
         arguments: vec!["--max-old-space-size=460".to_owned()],
     };
     config.variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/opt/wrap".to_owned());
