@@ -10,6 +10,7 @@
 #   layer-build/tools.sh deny          bin folder with cargo-deny
 #   layer-build/tools.sh node-build    folder whose node_modules has esbuild and tsc (needs npm)
 #   layer-build/tools.sh node-bench    folder whose node_modules has what the Node.js agent is measured beside (needs npm)
+#   layer-build/tools.sh node-demo     folder whose node_modules has what the Node.js demo imports (needs npm)
 #   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 24 and what the agent's tests use (needs npm)
 #   layer-build/tools.sh bench-runtime bin folder of the Python in which agents are measured: nothing of OpenTelemetry
 #   layer-build/tools.sh bench-upstream, bench-adot  bin folder beside the packages of the Python layers that ours is measured beside
@@ -241,6 +242,7 @@ bench-upstream | bench-adot) venv "$1-venv" "$root/bench/python/${1#bench-}.txt"
 deny) cargo_deny ;;
 node-bench) npm_folder node-bench "$root/bench/nodejs" ;;
 node-build) npm_folder node-build "$root/layer-build/nodejs" ;;
+node-demo) npm_folder node-demo "$root/tests/demo/nodejs" ;;
 node-test) npm_folder node-test "$root/tests/nodejs" ;;
 otlp-python) venv otlp-venv "$root/tests/requirements/otlp.txt" ;;
 otlp-node) npm_folder otlp-node "$root/tests/otlp/nodejs" ;;

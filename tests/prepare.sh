@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs and builds what a suite's tests use, before they run: in a test's own time nothing is built or installed.
 #
-#   tests/prepare.sh e2e|moto|nodejs|nodejs-demo|otlp|rie|arm64
+#   tests/prepare.sh e2e|moto|nodejs|otlp|rie|arm64|python-demo|nodejs-demo...
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -11,10 +11,10 @@ install() { layer-build/tools.sh "$@" >/dev/null; }
 
 for suite in "$@"; do
     case $suite in
-    e2e | moto) install runtime ;;
+    e2e | moto | python-demo) install runtime ;;
     nodejs-demo)
         install runtime
-        install node-test
+        install node-demo
         ;;
     nodejs)
         install runtime

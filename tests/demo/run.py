@@ -1,7 +1,8 @@
 """The demo: a real function with nothing but the layer and AWS_LAMBDA_EXEC_WRAPPER, and its traces printed.
 
-RUNTIME is python, nodejs or nodejs-esm. Needs the layer zip, otel-xray-local and the interpreters that `make demo`
-builds and installs first. Exits 1 when what was printed is not two traces with all spans sent.
+RUNTIME is python, nodejs or nodejs-esm. Needs the layer zip, otel-xray-local and the packages that `make demo`
+builds and installs first. Node.js is this machine's, under otel-xray-local's stand-in for the runtime client. Exits
+1 when what was printed is not two traces with all spans sent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ sys.path[:0] = [str(TESTS / "lab"), str(TESTS.parent / "layer-build")]
 import layer_zip  # noqa: E402
 import local_lambda  # noqa: E402
 import stand_ins  # noqa: E402
+from installed import tool  # noqa: E402
 
 FUNCTIONS = {
     "python": "A Python function",
@@ -44,7 +46,8 @@ def run(runtime: str, scratch: Path) -> int:
             command = local_lambda.command(layer, variables, events)
         else:
             function = TESTS / "functions" / f"{runtime}-demo"
-            command = local_lambda.nodejs_command(layer, variables, events, function, scratch)
+            modules = tool("node-demo") / "node_modules"
+            command = local_lambda.nodejs_command(layer, variables, events, function, scratch, modules)
         print(f"{FUNCTIONS[runtime]} that uses S3, SQS and HTTP, traced by the layer alone:\n")
         print(" \\\n    ".join([" ".join(command[:2]), *map(" ".join, zip(command[2::2], command[3::2]))]), end="\n\n")
         printed = ""

@@ -12,6 +12,7 @@ mod outlets;
 mod sampling;
 mod sdk_documents;
 mod several_functions;
+mod side_by_side;
 mod survival;
 mod tmp_folder;
 mod triggers;

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +44,40 @@ def command(layer: Path, variables: Mapping[str, str], events: Iterable[Path], f
 
 
 def nodejs_command(
-    layer: Path, variables: Mapping[str, str], events: Iterable[Path], function: Path, scratch: Path, version: int = 22
+    layer: Path,
+    variables: Mapping[str, str],
+    events: Iterable[Path],
+    function: Path,
+    scratch: Path,
+    modules: Path,
+    node: Sequence[str] = (),
 ) -> list[str]:
-    """Like `command`, for a Node.js function that finds its dependencies beside it; `scratch` is an empty folder."""
-    modules = tool("node-test") / "node_modules"
+    """Like `command`, for a Node.js function that finds these modules beside it; `scratch` is an empty folder.
+
+    `node` are the options that name an interpreter and a runtime client; without them it is this machine's Node.js
+    with the stand-in.
+    """
     task = scratch / "task"
     shutil.copytree(function, task)
     (task / "node_modules").symlink_to(modules)
-    cpu = {"x86_64": "x64", "aarch64": "arm64"}[platform.machine()]
     python = command(layer, variables, events, task)
     place = python.index("--python")
-    runtime = ["--runtime", "nodejs", "--node", str(modules / f"node{version}-{cpu}" / "bin" / "node")]
-    runtime += ["--runtime-script", str(modules / "aws-lambda-ric" / "index.mjs")]
-    return [*python[:place], *runtime, *python[place + 2 :]]
+    return [*python[:place], "--runtime", "nodejs", *node, *python[place + 2 :]]
+
+
+def managed_node(version: int, client: Path) -> list[str]:
+    """The options of a Node.js of this version under a real runtime client, as tests/prepare.sh has built it."""
+    modules = tool("node-test") / "node_modules"
+    cpu = {"x86_64": "x64", "aarch64": "arm64"}[platform.machine()]
+    return ["--node", str(modules / f"node{version}-{cpu}" / "bin" / "node"), "--runtime-script", str(client)]
+
+
+def run(parts: list[str]) -> tuple[dict[str, Any], str]:
+    """Runs the command and gives what --json prints, and what is said beside it."""
+    done = subprocess.run([*parts, "--json"], capture_output=True, text=True, check=False, timeout=5 * BOUND_S)
+    assert done.stdout.startswith("{"), f"exit {done.returncode}: {done.stdout}{done.stderr}"
+    return json.loads(done.stdout), done.stderr
 
 
 def invoke_json(parts: list[str]) -> dict[str, Any]:
-    """Runs the command and gives what --json prints."""
-    done = subprocess.run([*parts, "--json"], capture_output=True, text=True, check=False, timeout=5 * BOUND_S)
-    assert done.stdout.startswith("{"), f"exit {done.returncode}: {done.stdout}{done.stderr}"
-    return json.loads(done.stdout)
+    return run(parts)[0]

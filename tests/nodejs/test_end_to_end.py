@@ -13,6 +13,7 @@ import local_lambda
 import pytest
 import servers
 import stand_ins
+from installed import tool
 
 FUNCTIONS = layer_zip.ROOT / "tests" / "functions"
 EVENTS = [local_lambda.EVENT, local_lambda.EVENT_ERROR]
@@ -28,9 +29,23 @@ def documents(result: dict[str, Any]) -> list[dict[str, Any]]:
     return list({found["id"]: found for document in result["documents"] for found in walk(document)}.values())
 
 
+def nodejs_command(
+    layer: Path,
+    variables: dict[str, str],
+    events: list[Path],
+    function: Path,
+    scratch: Path,
+    version: int = 22,
+    client: Path | None = None,
+) -> list[str]:
+    modules = tool("node-test") / "node_modules"
+    node = local_lambda.managed_node(version, client or modules / "aws-lambda-ric" / "index.mjs")
+    return local_lambda.nodejs_command(layer, variables, events, function, scratch, modules, node)
+
+
 def invoke(function: Path, scratch: Path, version: int, events: list[Path], **variables: str) -> dict[str, Any]:
     layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
-    command = local_lambda.nodejs_command(layer, variables, events, function, scratch, version)
+    command = nodejs_command(layer, variables, events, function, scratch, version)
     return local_lambda.invoke_json([*command, "--timeout", "60"])
 
 
@@ -145,7 +160,7 @@ def test_l_8_27_on_a_managed_instance_each_of_many_at_once_has_its_own_trace(ver
     layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
     with servers.serving(Meeting) as address:
         variables = {"MEETING": f"http://{address}", "AWS_LAMBDA_NODEJS_WORKER_COUNT": "2"}
-        command = local_lambda.nodejs_command(layer, variables, events, function, scratch, version)
+        command = nodejs_command(layer, variables, events, function, scratch, version)
         result = local_lambda.invoke_json([*command, "--instances", str(together), "--freeze-ms", "100"])
     assert len({one["payload"].get("threadId") for one in result["invocations"]} - {None}) <= 2
     [account] = result["accounting"]
@@ -175,7 +190,7 @@ def test_l_8_28_a_worker_thread_that_ends_takes_its_invocation_with_it(tmp_path:
     )
     layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
     variables = {"AWS_LAMBDA_NODEJS_WORKER_COUNT": "2"}
-    command = local_lambda.nodejs_command(layer, variables, [local_lambda.EVENT], function, scratch)
+    command = nodejs_command(layer, variables, [local_lambda.EVENT], function, scratch)
     # Nobody answers for it: the instance does when the time is up.
     found = documents(local_lambda.invoke_json([*command, "--instances", "2", "--timeout", "10"]))
     [handler] = [document for document in found if document["name"] == "app.handler"]
@@ -238,7 +253,7 @@ def test_p1_a_function_that_reads_all_of_tmp_finds_its_own_files_and_nothing_els
     (function / "app.js").write_text(LOOK)
     layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
     variables = {"AWS_LAMBDA_NODEJS_WORKER_COUNT": "2"} if managed else {}
-    command = local_lambda.nodejs_command(layer, variables, [local_lambda.EVENT] * 3, function, scratch, version)
+    command = nodejs_command(layer, variables, [local_lambda.EVENT] * 3, function, scratch, version)
     result = local_lambda.invoke_json([*command, "--timeout", "60", *(["--instances", "1"] if managed else [])])
     for one in result["invocations"]:
         seen = one["payload"]
@@ -250,3 +265,49 @@ def test_p1_a_function_that_reads_all_of_tmp_finds_its_own_files_and_nothing_els
         assert list(Path("/tmp").glob(f"*{name}*")) == []
     accounting = result["accounting"][-1]
     assert accounting["received"] == accounting["sent"] == 3
+
+
+def span_name(document: dict[str, Any]) -> str:
+    """What a span is called whose document has the function's name."""
+    return document.get("metadata", {}).get("otel", {}).get("span_name", document["name"])
+
+
+FAILS = "throw new RangeError('config DB_URL is missing');\n"
+MISTAKES = {
+    "app.js": (f"exports.handler = () => 1;\n{FAILS}", "RangeError", "config DB_URL is missing"),
+    "app.mjs": (f"export const handler = () => 1;\n{FAILS}", "RangeError", "config DB_URL is missing"),
+    "app.cjs": ("exports.handler = (;\n", "Runtime.UserCodeSyntaxError", "Unexpected token ';'"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", MISTAKES)
+def test_a_function_that_cannot_be_loaded_says_why(file: str, version: int, tmp_path: Path) -> None:
+    source, kind, message = MISTAKES[file]
+    function, scratch = tmp_path / "function", tmp_path / "scratch"
+    function.mkdir()
+    scratch.mkdir()
+    (function / file).write_text(source)
+    layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
+    client = None
+    if version < 24:
+        # The managed runtimes before have the client of before, which they start so.
+        client = tmp_path / "client.mjs"
+        before = tool("node-test") / "node_modules" / "aws-lambda-ric3" / "dist" / "index.mjs"
+        start = "run(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER)"
+        client.write_text(f'import {{ run }} from "{before}";\nawait {start};\n')
+    command = nodejs_command(layer, {}, [local_lambda.EVENT], function, scratch, version, client)
+    result, said = local_lambda.run(command)
+    assert result["invocations"][0]["errorType"] == kind
+    told = [document for document in documents(result) if "load app.handler" in span_name(document)]
+    assert len(told) == 2, "the initialisation, and its second try within the invocation"
+    for document in told:
+        [exception] = document["cause"]["exceptions"]
+        assert document["fault"] is True
+        assert exception["type"] == kind
+        assert message in exception["message"]
+        assert "SIGTERM" not in json.dumps(document)
+    [explanation] = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert file in explanation
+    assert message in explanation
+    assert ".py" not in explanation

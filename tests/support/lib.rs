@@ -136,6 +136,13 @@ impl Stage {
             .retain(|name, _| !name.starts_with("OTEL_XRAY") && name != "AWS_LAMBDA_EXEC_WRAPPER");
     }
 
+    /// Leaves it to the environment where the extension listens, as for a user.
+    pub fn use_usual_ports(&mut self) {
+        for name in ["OTEL_XRAY_OTLP_HTTP", "OTEL_XRAY_OTLP_GRPC", "OTEL_XRAY_DAEMON"] {
+            self.config.variables.remove(name);
+        }
+    }
+
     pub fn pass_through(&mut self) {
         self.config.tracing = Tracing::PassThrough;
     }
