@@ -68,6 +68,8 @@ def complaints(printed: str, exit_code: int, messages: list[str]) -> list[str]:
         found.append(f"otel-xray-local exited with {exit_code}; 1 says that an invocation failed, as the second has to")
     if (traces := len(re.findall(r"^Trace 1-", printed, re.MULTILINE))) != 2:
         found.append(f"{traces} traces were printed instead of 2")
+    if (calls := printed.count("─ S3  GetObject")) != 2:
+        found.append(f"{calls} calls of S3 were printed; each event makes one")
     account = re.search(r"^spans: (\d+) received = (\d+) sent ", printed, re.MULTILINE)
     if account is None or int(account[1]) == 0 or account[1] != account[2]:
         found.append("not every span was sent, or none was received")

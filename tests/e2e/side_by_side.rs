@@ -6,7 +6,8 @@ use otel_xray_tests::Stage;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// What an OpenTelemetry SDK and an X-Ray SDK do with nothing set: OTLP to the usual port, and a datagram to the daemon.
+/// What an OpenTelemetry SDK and an X-Ray SDK do with nothing set: OTLP to the usual port, and a datagram to the
+/// daemon, where the agent points the SDK.
 const FUNCTION: &str = r#"
 import json, os, socket, time, urllib.request
 
@@ -25,7 +26,7 @@ def handler(event, context):
         "id": os.urandom(8).hex(), "trace_id": trace, "parent_id": parent, "type": "subsegment",
         "name": "sdk-" + event["name"], "start_time": now, "end_time": now + 0.001,
     }
-    host, port = os.environ["AWS_XRAY_DAEMON_ADDRESS"].split(":")
+    host, port = os.environ.get("OTEL_XRAY_DAEMON", "127.0.0.1:2000").split(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
         daemon.sendto(b'{"format": "json", "version": 1}\n' + json.dumps(document).encode(), (host, int(port)))
 "#;

@@ -31,8 +31,13 @@ interface Metadata {
   attempts?: unknown;
 }
 
+/** One package hands on what another one exports. */
+const patched = new WeakSet<object>();
+
 export function patch(agent: Agent, exports: unknown): void {
   const { Client: client } = exports as { Client: { prototype: { send: Send } } };
+  if (patched.has(client.prototype)) return;
+  patched.add(client.prototype);
   const original = client.prototype.send;
   client.prototype.send = function (command, ...rest) {
     const span = guarded(agent, "an AWS call", () => begin(agent, this, command));
