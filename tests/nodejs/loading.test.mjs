@@ -2,10 +2,9 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { withFunction } from "./stage/function.mjs";
+import { major, withFunction } from "./stage/function.mjs";
 
 const FAILS = "throw new RangeError('config DB_URL is missing');";
-const major = Number(process.versions.node.split(".")[0]);
 
 /** Sources, and what the span says: type, message, and a line of the stack. */
 const MISTAKES = {
