@@ -5,6 +5,7 @@
 use crate::export::Spool;
 use crate::log::{Format, Level};
 use crate::sampling::{Keep, Sampling};
+use crate::translate::Target;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ const DEADLINE_MARGIN_MS: &str = "OTEL_XRAY_DEADLINE_MARGIN_MS";
 const BUFFER_KB: &str = "OTEL_XRAY_BUFFER_KB";
 const TELEMETRY_RECORDS: &str = "OTEL_XRAY_TELEMETRY_RECORDS";
 const OUTLETS: &str = "OTEL_XRAY_OUTLETS";
+const OTLP_TARGET: &str = "OTEL_XRAY_OTLP_TARGET";
 const OTLP_HTTP: &str = "OTEL_XRAY_OTLP_HTTP";
 const OTLP_GRPC: &str = "OTEL_XRAY_OTLP_GRPC";
 const DAEMON: &str = "OTEL_XRAY_DAEMON";
@@ -238,6 +240,16 @@ pub const SETTINGS: &[Setting] = &[
                host is that endpoint's.",
     },
     Setting {
+        name: OTLP_TARGET,
+        values: "`any`, `xray`",
+        default: "any",
+        reader: Reader::Extension,
+        help: "Who gets what the `otlp` outlet sends. `xray`: X-Ray, by a Collector that exports to it (`awsxray`). Then the \
+               handler's span and others that serve are sent as the parts of Lambda's or the function's own segment that \
+               they are; with their own kinds the Collector would make segments of them, and the service map more nodes. \
+               `any`: spans keep their kinds and parents, as other vendors want them.",
+    },
+    Setting {
         name: TELEMETRY_RECORDS,
         values: "`true`, `false`",
         default: "false",
@@ -371,6 +383,7 @@ pub struct Settings {
     pub spool: Option<Spool>,
     /// At least one, each once.
     pub outlets: Vec<OutletKind>,
+    pub otlp_target: Target,
     pub telemetry_records: bool,
     /// `None` when turned off.
     pub otlp_http: Option<SocketAddr>,
@@ -440,6 +453,7 @@ impl Settings {
             buffer_bytes: usize::try_from(reader.get(BUFFER_KB, in_range(64, 65_536))).unwrap_or(4096) * 1024,
             spool: reader.spool(),
             outlets: reader.get(OUTLETS, parse_outlets),
+            otlp_target: reader.get(OTLP_TARGET, parse_target),
             telemetry_records: reader.get(TELEMETRY_RECORDS, parse_bool),
             otlp_http: reader.get(OTLP_HTTP, parse_listener),
             otlp_grpc: reader.get(OTLP_GRPC, parse_listener),
@@ -545,6 +559,14 @@ fn parse_outlets(text: &str) -> Option<Vec<OutletKind>> {
     (!outlets.is_empty()).then_some(outlets)
 }
 
+fn parse_target(text: &str) -> Option<Target> {
+    match text.to_ascii_lowercase().as_str() {
+        "any" => Some(Target::Any),
+        "xray" => Some(Target::Xray),
+        _ => None,
+    }
+}
+
 fn in_range(low: u64, high: u64) -> impl Fn(&str) -> Option<u64> {
     move |text| text.parse().ok().filter(|number| (low..=high).contains(number))
 }
@@ -615,6 +637,7 @@ mod tests {
             (DEADLINE_MARGIN_MS, "1e9"),
             (BUFFER_KB, "lots"),
             (OUTLETS, "xray, pigeon"),
+            (OTLP_TARGET, "them"),
             (TELEMETRY_RECORDS, "some"),
             (OTLP_HTTP, "0.0.0.0:4318"),
             (DAEMON, "[::]:2000"),
@@ -665,6 +688,7 @@ mod tests {
             (OTLP_HTTP, "off"),
             (DAEMON, "localhost:2001"),
             (OUTLETS, "OTLP, xray,otlp,"),
+            (OTLP_TARGET, "XRay"),
             (AGENT_SOCKET, "otel-xray-9001"),
             ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ]);
@@ -677,6 +701,7 @@ mod tests {
         assert_eq!(settings.flush, FlushStrategy::Every(Duration::from_millis(1500)));
         assert_eq!((settings.otlp_http, settings.spool, settings.progress_after), (None, None, None));
         assert_eq!(settings.outlets, [OutletKind::Otlp, OutletKind::Xray]);
+        assert_eq!(settings.otlp_target, Target::Xray);
         assert_eq!(settings.agent_socket, "otel-xray-9001");
         assert_eq!(settings.log_format, Format::Json);
     }

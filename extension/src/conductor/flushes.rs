@@ -160,6 +160,7 @@ impl Conductor {
             outlets: self.settings.outlets.clone(),
             buffer_bytes: self.settings.buffer_bytes,
             daemon: self.daemon.clone(),
+            otlp_target: self.settings.otlp_target,
         };
         Outlets::new(config, Arc::clone(&self.clients), self.log.clone())
     }

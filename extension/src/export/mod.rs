@@ -45,7 +45,7 @@ use crate::invocation::Batch;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
 use crate::settings::OutletKind;
-use crate::translate::{Function, Translated, Translator};
+use crate::translate::{Function, Target, Translated, Translator};
 use daemon::Daemon;
 use otlp::Otlp;
 use std::sync::Arc;
@@ -59,6 +59,7 @@ pub struct Config {
     /// How many bytes each outlet keeps while its other side can't be reached.
     pub buffer_bytes: usize,
     pub daemon: DaemonAddress,
+    pub otlp_target: Target,
 }
 
 /// All outlets that are on.
@@ -106,6 +107,7 @@ impl Outlets {
             ))),
             OutletKind::Otlp => Outlet::Otlp(Box::new(Otlp::new(
                 Arc::clone(&self.clients),
+                self.config.otlp_target,
                 self.config.buffer_bytes,
                 seed,
                 self.log.clone(),

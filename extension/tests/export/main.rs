@@ -11,3 +11,4 @@ mod requests;
 mod stage;
 mod strangers;
 mod survival;
+mod through_a_collector;

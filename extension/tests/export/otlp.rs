@@ -32,14 +32,14 @@ const NEVER: u16 = 0;
 type Received = (HashMap<String, String>, ExportTraceServiceRequest);
 
 #[derive(Clone, Default)]
-struct Collector {
+pub(crate) struct Collector {
     url: String,
     requests: Arc<Mutex<Vec<Received>>>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Collector {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
         let collector = Self { url, ..Self::default() };
@@ -92,12 +92,20 @@ impl Collector {
         response.body(Full::new(body.into())).unwrap()
     }
 
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    pub(crate) fn requests(&self) -> Vec<ExportTraceServiceRequest> {
+        self.requests.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
+    }
+
     fn will_answer(&self, answers: &[u16]) {
         self.answers.lock().unwrap().extend(answers.iter().map(|status| (*status, vec![], 0)));
     }
 
     /// The spans of each request.
-    fn spans(&self) -> Vec<Vec<Span>> {
+    pub(crate) fn spans(&self) -> Vec<Vec<Span>> {
         let of = |request: &ExportTraceServiceRequest| {
             let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
             scopes.flat_map(|scope| scope.spans.clone()).collect()

@@ -10,7 +10,7 @@ use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
 use otel_xray::log::{Format, Level, Log};
 use otel_xray::settings::OutletKind;
-use otel_xray::translate::{Function, TranslatedDocument, Translator};
+use otel_xray::translate::{Function, Target, TranslatedDocument, Translator};
 use otel_xray_local::xray::Endpoint;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -105,6 +105,15 @@ impl Stage {
         variables: &[(&str, String)],
         buffer_bytes: usize,
     ) -> Self {
+        Self::with_target(Target::Any, kinds, variables, buffer_bytes).await
+    }
+
+    pub(crate) async fn with_target(
+        target: Target,
+        kinds: &[OutletKind],
+        variables: &[(&str, String)],
+        buffer_bytes: usize,
+    ) -> Self {
         let xray = Endpoint::start((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let mut all: HashMap<String, String> = [
             ("AWS_ENDPOINT_URL_XRAY", xray.url()),
@@ -122,7 +131,7 @@ impl Stage {
         let own = clients.own().clone();
         let daemon = DaemonAddress::other_than(own.clone());
         let outlets = Outlets::new(
-            Config { outlets: kinds.to_vec(), buffer_bytes, daemon: daemon.clone() },
+            Config { outlets: kinds.to_vec(), buffer_bytes, daemon: daemon.clone(), otlp_target: target },
             clients,
             log,
         );

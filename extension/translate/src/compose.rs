@@ -36,6 +36,19 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
+    pub(super) fn new(planned: &'a Planned<'a>, function: &'a Function) -> Self {
+        let span = &*planned.collected.span;
+        Self {
+            span,
+            planned,
+            kind: span.kind(),
+            attributes: Attributes::new(&span.attributes),
+            resource: OnceCell::new(),
+            invocation: planned.invocation,
+            function,
+        }
+    }
+
     /// The attributes of the resource, which few documents ask for.
     pub(super) fn resource(&self) -> &Attributes<'a> {
         self.resource.get_or_init(|| Attributes::new(&self.planned.collected.origin.resource.attributes))
@@ -59,16 +72,7 @@ pub(super) fn compose<'a>(
     spare: &mut Spare<'a>,
     emit: &mut impl FnMut(Composed<'_, 'a>, &mut Accounts, &mut Spare<'a>),
 ) {
-    let span = &*planned.collected.span;
-    let subject = Subject {
-        span,
-        planned,
-        kind: span.kind(),
-        attributes: Attributes::new(&span.attributes),
-        resource: OnceCell::new(),
-        invocation: planned.invocation,
-        function,
-    };
+    let subject = Subject::new(planned, function);
     let remote = name::remote_kind(&subject);
     match planned.placement.place {
         Place::Segment { parent } if remote != Remote::No => {

@@ -37,6 +37,7 @@ mod masked;
 mod memory;
 mod metadata;
 mod name;
+mod named;
 mod nest;
 mod place;
 mod plan;
@@ -48,16 +49,19 @@ mod value;
 
 pub use document::TranslatedDocument;
 pub use masked::mask_span;
+pub use named::Target;
 
 use accounts::{Accounts, Reason};
 use budget::{Facts, Rank, Ready};
 use compose::Detail;
 use fields::Spare;
-use flush::{Batch, Collected};
+use flush::{Batch, Collected, Origin};
 use memory::{Memory, TraceState};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use plan::Planned;
 use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// What holds for every span of the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -212,10 +216,15 @@ fn show_running(batch: &Batch, function: &Function) -> Translated {
 
 /// The spans of a batch that are sent at all, parents before their children. Left out, and counted, are unsampled ones
 /// (xray.md section 15, rows 4 and 6), those with bad ids (ID-4, ID-8), and all but the last of one id (BET-9).
-pub fn select<'a>(batch: &'a Batch, function: &Function, accounts: &mut Accounts) -> Vec<&'a Collected> {
+pub fn select<'a>(
+    batch: &'a Batch,
+    function: &Function,
+    target: Target,
+    accounts: &mut Accounts,
+) -> Vec<(Box<Span>, &'a Arc<Origin>)> {
     let spans: Vec<_> = batch.spans.iter().collect();
     let planned = plan::plan(&spans, batch, function, &mut Memory::default(), accounts);
-    planned.into_iter().map(|one| one.collected).collect()
+    planned.iter().map(|one| (named::span(one, function, target), &one.collected.origin)).collect()
 }
 
 /// Adds the documents of one span, each within X-Ray's limit.

@@ -20,7 +20,7 @@ use crate::invocation::Batch;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed, otlp_decode};
 use crate::shown;
-use crate::translate::Function;
+use crate::translate::{Function, Target};
 use answer::Answer;
 use relay::Relay;
 use request::{Body, encode, send};
@@ -51,6 +51,7 @@ const CONNECTIONS_LAST: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Otlp {
     clients: Arc<Clients>,
+    target: Target,
     /// Looked up at the first flush; what does not work is said then.
     endpoint: Option<Result<Arc<Endpoint>, String>>,
     buffer: Buffer<OutgoingSpan>,
@@ -73,9 +74,16 @@ struct Endpoint {
 
 impl Otlp {
     /// At most `limit_bytes` of spans are kept while the other side can't be reached.
-    pub(super) fn new(clients: Arc<Clients>, limit_bytes: usize, seed: u64, log: Log) -> Self {
+    pub(super) fn new(
+        clients: Arc<Clients>,
+        target: Target,
+        limit_bytes: usize,
+        seed: u64,
+        log: Log,
+    ) -> Self {
         Self {
             clients,
+            target,
             endpoint: None,
             buffer: Buffer::new(limit_bytes),
             relay: Relay::new(limit_bytes, log.clone()),
@@ -144,10 +152,14 @@ impl Otlp {
         for document in &batch.sdk_documents {
             accounts.drop(Reason::SdkDocument, document.spans());
         }
+        let endpoint = self.endpoint();
         if !batch.is_progress {
-            spans.extend(select(batch, function, generation, &mut accounts));
+            // X-Ray's own endpoint wants spans as they are.
+            let is_xrays = endpoint.as_ref().is_ok_and(|endpoint| endpoint.settings.sign_for.is_some());
+            let target = if is_xrays { Target::Any } else { self.target };
+            spans.extend(select(batch, function, (target, generation), &mut accounts));
         }
-        let endpoint = match self.endpoint() {
+        let endpoint = match endpoint {
             Ok(endpoint) => endpoint,
             Err(message) => {
                 self.complaints.log().once("otlp", Level::Error, message);

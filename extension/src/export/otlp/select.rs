@@ -3,7 +3,7 @@
 use crate::accounts::Accounts;
 use crate::export::buffer::Waits;
 use crate::invocation::{Batch, Origin};
-use crate::translate::{self, Function};
+use crate::translate::{self, Function, Target};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
@@ -57,17 +57,15 @@ pub(super) fn restored(resource_spans: Vec<ResourceSpans>) -> Vec<OutgoingSpan> 
 pub(super) fn select(
     batch: &Batch,
     function: &Function,
-    generation: u64,
+    (target, generation): (Target, u64),
     accounts: &mut Accounts,
 ) -> Vec<OutgoingSpan> {
     let mut origins: HashMap<*const Origin, Arc<Origin>> = HashMap::new();
-    translate::select(batch, function, accounts)
+    translate::select(batch, function, target, accounts)
         .into_iter()
-        .map(|collected| {
-            let origin = origins
-                .entry(Arc::as_ptr(&collected.origin))
-                .or_insert_with(|| Arc::new(completed(&collected.origin, function)));
-            let mut span = collected.span.clone();
+        .map(|(mut span, origin)| {
+            let origin =
+                origins.entry(Arc::as_ptr(origin)).or_insert_with(|| Arc::new(completed(origin, function)));
             translate::mask_span(&mut span);
             OutgoingSpan { bytes: span.encoded_len(), span, origin: Arc::clone(origin), generation }
         })
@@ -133,7 +131,7 @@ mod tests {
 
     fn ids(batch: &Batch) -> (Vec<u8>, serde_json::Value) {
         let mut accounts = Accounts::default();
-        let selected = select(batch, &Function::default(), 1, &mut accounts);
+        let selected = select(batch, &Function::default(), (Target::Any, 1), &mut accounts);
         (
             selected.iter().map(|outgoing| outgoing.span.span_id[0]).collect(),
             accounts.to_json()["dropped"].clone(),
@@ -151,7 +149,7 @@ mod tests {
             ..KeyValue::default()
         });
         let batch = batch("Sampled=1", vec![secret]);
-        let selected = select(&batch, &Function::default(), 1, &mut Accounts::default());
+        let selected = select(&batch, &Function::default(), (Target::Any, 1), &mut Accounts::default());
         let [outgoing] = &selected[..] else { panic!("{selected:?}") };
         assert!(!format!("{:?}", outgoing.span).contains("hunter2"));
         assert_eq!(outgoing.bytes, outgoing.span.encoded_len());
@@ -189,7 +187,7 @@ mod tests {
         let batch =
             batch("Sampled=1", vec![span(ROOT, 1, 0x101), span(ROOT, 2, 0x101), later, span([0; 16], 3, 0)]);
         assert_eq!(ids(&batch), (vec![1, 2], serde_json::json!({"duplicate": 1, "invalid_id": 1})));
-        let selected = select(&batch, &Function::default(), 1, &mut Accounts::default());
+        let selected = select(&batch, &Function::default(), (Target::Any, 1), &mut Accounts::default());
         assert_eq!(selected[0].span.name, "later");
     }
 
