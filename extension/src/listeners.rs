@@ -46,17 +46,17 @@ fn listen_to_agents(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log
 fn listen_to_sdks(settings: &Settings, out: &mpsc::Sender<Received>, own: &OwnAddresses, log: &Log) {
     let intake = Intake::new(out.clone());
     if let Some(listener) = open_otlp(settings.otlp_http, "OTLP", "OTEL_XRAY_OTLP_HTTP", log) {
-        note(own, Transport::Tcp, listener.local_addr());
+        note(own, Transport::Tcp, &listener.local_addr());
         tokio::spawn(otlp_http::serve(listener, intake.clone(), log.clone()));
     }
     if let Some(listener) = open_otlp(settings.otlp_grpc, "OTLP over gRPC", "OTEL_XRAY_OTLP_GRPC", log) {
-        note(own, Transport::Tcp, listener.local_addr());
+        note(own, Transport::Tcp, &listener.local_addr());
         tokio::spawn(otlp_grpc::serve(listener, intake, log.clone()));
     }
     if let Some(address) = settings.daemon {
         match daemon_udp::bind(address) {
             Ok(socket) => {
-                note(own, Transport::Udp, socket.local_addr());
+                note(own, Transport::Udp, &socket.local_addr());
                 tokio::spawn(daemon_udp::serve(socket, out.clone(), log.clone()));
             }
             Err(error) => log.say(
@@ -75,7 +75,7 @@ fn stand_in_for_daemon(settings: &Settings, clients: &Arc<Clients>, log: &Log) {
     let Some(address) = settings.daemon else { return };
     match daemon_tcp::bind(address) {
         Ok(listener) => {
-            note(clients.own(), Transport::Tcp, listener.local_addr());
+            note(clients.own(), Transport::Tcp, &listener.local_addr());
             let clients = Arc::clone(clients);
             let forward = daemon_tcp::forward(move |path, body| {
                 let clients = Arc::clone(&clients);
@@ -113,10 +113,10 @@ fn open_otlp(address: Option<SocketAddr>, what: &str, setting: &str, log: &Log) 
 }
 
 /// Remembers where a receiver really listens: nothing is to be sent there.
-fn note(own: &OwnAddresses, transport: Transport, address: std::io::Result<SocketAddr>) {
+fn note(own: &OwnAddresses, transport: Transport, address: &std::io::Result<SocketAddr>) {
     // A bound socket has one.
     if let Ok(address) = address {
-        own.add(transport, address);
+        own.add(transport, *address);
     }
 }
 
@@ -124,7 +124,7 @@ fn note(own: &OwnAddresses, transport: Transport, address: std::io::Result<Socke
 fn listen_to_platform(out: &mpsc::Sender<Received>, own: &OwnAddresses, log: &Log) -> Option<String> {
     match TelemetryListener::bind() {
         Ok(listener) => {
-            note(own, Transport::Tcp, listener.local_addr());
+            note(own, Transport::Tcp, &listener.local_addr());
             let uri = listener.uri();
             tokio::spawn(listener.serve(out.clone(), log.clone()));
             Some(uri)

@@ -181,8 +181,8 @@ impl Clients {
             .use_dual_stack(self.is_true("AWS_USE_DUALSTACK_ENDPOINT"))
             .build()
             .map_err(|_| region())?;
-        let resolver = DefaultResolver::new();
-        let mut resolved = pin!(resolver.resolve_endpoint(&params));
+        let rules = DefaultResolver::new();
+        let mut resolved = pin!(rules.resolve_endpoint(&params));
         // The rules are compiled in: there is nothing to wait for.
         match resolved.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(endpoint)) => Ok(endpoint.url().to_owned()),

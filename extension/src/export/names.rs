@@ -2,6 +2,7 @@
 //!
 //! The C library asks for both at once, and musl's takes a server's failure to answer for one as the answer for both.
 
+use dns_lookup::{AddrFamily, AddrInfoHints, SockType};
 use hyper_util::client::legacy::connect::dns::Name;
 use std::fmt;
 use std::future::Future;
@@ -121,13 +122,13 @@ fn is_routed(ip: Ipv6Addr) -> bool {
 
 /// One family, by the hosts file and the name servers of the system.
 fn system(name: &str, family: Family) -> Found {
-    let hints = dns_lookup::AddrInfoHints {
+    let hints = AddrInfoHints {
         address: match family {
-            Family::V4 => nix::libc::AF_INET,
-            Family::V6 => nix::libc::AF_INET6,
+            Family::V4 => AddrFamily::Inet.into(),
+            Family::V6 => AddrFamily::Inet6.into(),
         },
-        socktype: nix::libc::SOCK_STREAM,
-        ..dns_lookup::AddrInfoHints::default()
+        socktype: SockType::Stream.into(),
+        ..AddrInfoHints::default()
     };
     let found = dns_lookup::getaddrinfo(Some(name), None, Some(hints)).map_err(io::Error::from)?;
     found.map(|entry| entry.map(|entry| entry.sockaddr.ip())).collect()
@@ -156,10 +157,12 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
+    #[expect(clippy::unnecessary_wraps, reason = "an answer like the others")]
     fn v4() -> Found {
         Ok(vec![[192, 0, 2, 1].into()])
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "an answer like the others")]
     fn v6() -> Found {
         Ok(vec!["2001:db8::1".parse().unwrap()])
     }
@@ -230,7 +233,7 @@ mod tests {
     async fn p1_look_ups_that_hang_have_an_end_in_number() {
         let (names, _end) = silent(Family::V4, || Ok(vec![]));
         for _ in 0..MAX_LOOKUPS {
-            let _ = names.start("x", Family::V4);
+            drop(names.start("x", Family::V4));
         }
         let told = names.find("x").await.unwrap_err().to_string();
         assert!(told.contains("already"), "{told}");

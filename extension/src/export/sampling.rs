@@ -55,7 +55,7 @@ impl Clients {
             rules.truncate(MAX_RULES);
             match page["NextToken"].take() {
                 Value::String(token) if !token.is_empty() && rules.len() < MAX_RULES => {
-                    body = json!({"NextToken": token})
+                    body = json!({"NextToken": token});
                 }
                 _ => break,
             }

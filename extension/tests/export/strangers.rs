@@ -249,7 +249,7 @@ async fn p1_no_answer_is_read_without_an_end() {
                 // Of a success nothing is unpacked, and its spans are taken.
                 continue;
             }
-            let (mut stage, stranger) = stage(kind, &[answers.clone()]).await;
+            let (mut stage, stranger) = stage(kind, std::slice::from_ref(&answers)).await;
             stage.flush(batch(1, 3)).await;
             let (written, tries) = (stranger.written.load(Ordering::Relaxed), stranger.requests() as u64);
             assert!(

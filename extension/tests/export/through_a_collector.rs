@@ -6,7 +6,7 @@
 use crate::otlp::Collector;
 use crate::stage::{Stage, documents};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otel_xray::invocation::trace_header::TraceHeader;
+use otel_xray::invocation::trace_header::{SpanId, TraceHeader};
 use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
 use otel_xray::settings::OutletKind;
 use otel_xray::translate::Target;
@@ -156,7 +156,7 @@ fn for_anybody_calls_are_named_alike_and_what_serves_is_a_segment() {
         let (ours, theirs) = (ours(&batch), exporters(&format!("{name}-any")));
         assert_eq!(ours.len(), theirs.len());
         for collected in &batch.spans {
-            let id: String = collected.span.span_id.iter().map(|byte| format!("{byte:02x}")).collect();
+            let id = SpanId::from_bytes(&collected.span.span_id).unwrap().to_string();
             let mut expected = ours[&id].clone();
             match collected.span.kind {
                 SERVER => {

@@ -147,7 +147,7 @@ fn place(failure: &InitFailure, function: &Path) -> String {
         let is_dependency = file.contains("node_modules/") || file.contains("site-packages/");
         (!number.is_empty() && !is_dependency).then(|| format!("{file}, line {number}"))
     });
-    let found = if report.get("trace").is_some() { places.next() } else { places.last() };
+    let found = if report.get("trace").is_some() { places.next() } else { places.next_back() };
     found.map(|place| format!(" ({place})")).unwrap_or_default()
 }
 

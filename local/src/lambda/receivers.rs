@@ -37,7 +37,7 @@ struct Moved {
 pub(crate) struct Receivers {
     moved: Vec<Moved>,
     /// What keeps other environments off these ports: names that end with this process.
-    _claims: Vec<UnixDatagram>,
+    claims: Vec<UnixDatagram>,
 }
 
 impl Receivers {
@@ -49,13 +49,12 @@ impl Receivers {
     fn claim_of(usual: &[Usual], configured: &BTreeMap<String, String>) -> io::Result<Self> {
         let mut receivers = Self::default();
         for usual in usual.iter().filter(|usual| !configured.contains_key(usual.variable)) {
-            match usual.claim()? {
-                Some(claim) => receivers._claims.push(claim),
-                None => {
-                    let (moved, claim) = usual.moved()?;
-                    receivers.moved.push(moved);
-                    receivers._claims.push(claim);
-                }
+            if let Some(claim) = usual.claim()? {
+                receivers.claims.push(claim);
+            } else {
+                let (moved, claim) = usual.moved()?;
+                receivers.moved.push(moved);
+                receivers.claims.push(claim);
             }
         }
         Ok(receivers)
