@@ -6,9 +6,13 @@ use otel_xray::log::{Level, Log};
 use otel_xray::settings::Settings;
 use otel_xray::translate::Function;
 use otel_xray::{lambda, listeners};
+use otel_xray_allocator::Heap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
+
+#[global_allocator]
+static HEAP: Heap = Heap::new();
 
 /// Frames and requests that may wait for the conductor before their senders do.
 const QUEUE: usize = 256;
