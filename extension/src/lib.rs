@@ -20,6 +20,7 @@ pub mod conductor;
 pub mod export;
 pub mod invocation;
 pub mod lambda;
+pub mod ledger;
 pub mod listeners;
 pub mod log;
 pub mod losses;

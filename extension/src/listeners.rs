@@ -3,6 +3,7 @@
 
 use crate::export::{Clients, OwnAddresses, Transport};
 use crate::log::{Level, Log};
+use crate::receive::inlet::Inlet;
 use crate::receive::otlp_intake::Intake;
 use crate::receive::telemetry_http::TelemetryListener;
 use crate::receive::{Received, agent_socket, daemon_tcp, daemon_udp, otlp_grpc, otlp_http};
@@ -19,13 +20,14 @@ pub fn open(
     clients: &Arc<Clients>,
     log: &Log,
 ) -> Option<String> {
-    listen_to_agents(settings, out, log);
-    listen_to_sdks(settings, out, clients.own(), log);
+    let inlet = Inlet::new(out.clone());
+    listen_to_agents(settings, &inlet, log);
+    listen_to_sdks(settings, &inlet, clients.own(), log);
     stand_in_for_daemon(settings, clients, log);
     settings.platform_events.then(|| listen_to_platform(out, clients.own(), log)).flatten()
 }
 
-fn listen_to_agents(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log) {
+fn listen_to_agents(settings: &Settings, out: &Inlet, log: &Log) {
     match agent_socket::bind(&settings.agent_socket) {
         Ok(listener) => {
             let owner = agent_socket::own_uid();
@@ -43,7 +45,7 @@ fn listen_to_agents(settings: &Settings, out: &mpsc::Sender<Received>, log: &Log
 }
 
 /// The sockets of what the function brings along: OpenTelemetry SDKs, and X-Ray's.
-fn listen_to_sdks(settings: &Settings, out: &mpsc::Sender<Received>, own: &OwnAddresses, log: &Log) {
+fn listen_to_sdks(settings: &Settings, out: &Inlet, own: &OwnAddresses, log: &Log) {
     let intake = Intake::new(out.clone());
     if let Some(listener) = open_otlp(settings.otlp_http, "OTLP", "OTEL_XRAY_OTLP_HTTP", log) {
         note(own, Transport::Tcp, &listener.local_addr());

@@ -4,7 +4,7 @@ use super::clock::{time_until, unix_nanos};
 use super::{Conductor, Held};
 use crate::accounts::Reason;
 use crate::export::{self, Flushed, Moment, Outlets, Window};
-use crate::invocation::Batch;
+use crate::invocation::Load;
 use crate::sampling::{Due, Learned};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,10 +86,10 @@ impl Conductor {
         let (Some(after), None) = (self.settings.progress_after, &self.flush) else { return };
         let Some(outlets) = self.outlets.take() else { return };
         match self.machine.progress(after, unix_nanos()) {
-            Some(batch) => {
+            Some(load) => {
                 let until = self.unheld_until(latest);
                 let window = Window { now: Moment::now(), until, is_last: false };
-                self.spawn_flush(outlets, batch, window, None, None);
+                self.spawn_flush(outlets, load, window, None, None);
             }
             None => self.outlets = Some(outlets),
         }
@@ -115,21 +115,21 @@ impl Conductor {
             }
             return;
         }
-        let batch = self.machine.take_batch();
+        let load = self.machine.take_load();
         let window = Window { now: Moment::now(), until, is_last };
         self.rhythm.flushed(window.now);
-        self.spawn_flush(outlets, batch, window, due, finished);
+        self.spawn_flush(outlets, load, window, due, finished);
     }
 
     fn spawn_flush(
         &mut self,
         mut outlets: Outlets,
-        batch: Batch,
+        load: Load,
         window: Window,
         due: Option<Due>,
         finished: Option<oneshot::Sender<()>>,
     ) {
-        let spans = if batch.is_progress { 0 } else { batch.spans() };
+        let spans = if load.is_progress() { 0 } else { load.total_spans() };
         let function = Arc::clone(&self.function);
         let (clients, log) = (Arc::clone(&self.clients), self.log.clone());
         let task = tokio::spawn(async move {
@@ -139,7 +139,7 @@ impl Conductor {
                     None => None,
                 }
             };
-            let (flushed, learned) = tokio::join!(outlets.flush(batch, function, window), sample);
+            let (flushed, learned) = tokio::join!(outlets.flush(load, function, window), sample);
             (outlets, flushed, learned)
         });
         self.flush = Some(Flush { task, spans, finished });

@@ -10,6 +10,7 @@ mod rhythm;
 use crate::export::{Clients, DaemonAddress, Moment, Outlets, Spool};
 use crate::invocation::{Config, Hold, Machine, Signal};
 use crate::lambda::{Event, Invoke, Registered, Turn};
+use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::receive::Received;
 use crate::settings::{OutletKind, Settings};
@@ -36,6 +37,8 @@ const MAX_CATCH_UP_TURNS: usize = 2000;
 pub struct Conductor {
     settings: Settings,
     machine: Machine,
+    /// What is held in all places together.
+    ledger: Ledger,
     books: Books,
     relays: Relays,
     function: Arc<Function>,
@@ -72,9 +75,11 @@ struct Held {
 
 impl Conductor {
     pub fn new(settings: Settings, function: Function, clients: Arc<Clients>, log: Log) -> Self {
+        let ledger = Ledger::new(settings.buffer_bytes);
         let machine = Machine::new(Config {
             tracing_mode: settings.tracing_mode,
-            buffer_bytes: settings.buffer_bytes,
+            ledger: ledger.clone(),
+            keeps_whole_traces: settings.outlets.iter().all(|outlet| *outlet == OutletKind::Otlp),
             sampling: settings.sampling,
             keep: settings.keep,
             service_name: function.name.clone(),
@@ -88,6 +93,7 @@ impl Conductor {
         let mut conductor = Self {
             settings,
             machine,
+            ledger,
             books,
             relays,
             function: Arc::new(function),
@@ -236,9 +242,11 @@ impl Conductor {
     }
 
     fn take_in(&mut self, arrived: Received) -> Signal {
-        if let Received::Relayed(request) = arrived {
-            return self.relays.take_in(request);
-        }
+        let arrived = match arrived {
+            Received::Weighed(large, _room) => return self.take_in(*large),
+            Received::Relayed(request) => return self.relays.take_in(request),
+            arrived => arrived,
+        };
         match &arrived {
             Received::Hello(_, hello) => {
                 self.daemon.learn(&hello.env);
@@ -248,7 +256,7 @@ impl Conductor {
                 tokio::spawn(async move { clients.prepare(&outlets) });
             }
             Received::Platform(event) if event.record.is_restore() => self.clients.renew(),
-            Received::Otlp(_) | Received::Document(_) => self.expect_quiet(),
+            Received::Otlp(_) | Received::Spans(_) | Received::Document(_) => self.expect_quiet(),
             _ => {}
         }
         self.machine.receive(arrived, unix_nanos())

@@ -33,6 +33,11 @@ impl<T: Waits> Buffer<T> {
         self.generation
     }
 
+    /// The number of the flush that is under way.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Hands out everything.
     pub(super) fn take(&mut self) -> Vec<T> {
         std::mem::take(&mut self.waiting).into()

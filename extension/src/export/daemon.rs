@@ -118,7 +118,7 @@ impl Daemon {
         documents: Vec<TranslatedDocument>,
         Window { now, until, .. }: Window,
     ) -> Accounts {
-        let generation = self.buffer.next_generation();
+        let generation = self.buffer.generation();
         let mut all = self.buffer.take();
         all.extend(documents.into_iter().map(|document| Outgoing::new(document, generation)));
         let mut accounts = Accounts::default();

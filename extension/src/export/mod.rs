@@ -22,6 +22,7 @@ mod patience;
 mod quoted;
 mod repair;
 mod rest;
+mod round;
 mod sampling;
 mod send;
 mod sign;
@@ -41,13 +42,14 @@ pub use rest::RestError;
 pub use spool::Spool;
 
 use crate::accounts::{Accounts, Reason};
-use crate::invocation::Batch;
+use crate::invocation::Load;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
 use crate::settings::OutletKind;
-use crate::translate::{Function, Target, Translated, Translator};
+use crate::translate::{Function, Target, Translator};
 use daemon::Daemon;
-use otlp::Otlp;
+use otlp::{KnownOrigins, Otlp};
+use round::Round;
 use std::sync::Arc;
 use tokio::time::Instant;
 use xray::Xray;
@@ -68,6 +70,7 @@ pub struct Outlets {
     config: Config,
     clients: Arc<Clients>,
     translator: Translator,
+    origins: KnownOrigins,
     open: Vec<Outlet>,
     log: Log,
 }
@@ -90,7 +93,14 @@ pub struct Flushed {
 
 impl Outlets {
     pub fn new(config: Config, clients: Arc<Clients>, log: Log) -> Self {
-        let mut outlets = Self { config, clients, translator: Translator::default(), open: Vec::new(), log };
+        let mut outlets = Self {
+            config,
+            clients,
+            translator: Translator::default(),
+            origins: KnownOrigins::default(),
+            open: Vec::new(),
+            log,
+        };
         outlets.open = outlets.config.outlets.iter().map(|kind| outlets.outlet(*kind)).collect();
         outlets
     }
@@ -143,42 +153,59 @@ impl Outlets {
         self.open.iter().map(|outlet| (outlet.kind(), outlet.waiting_spans())).collect()
     }
 
-    /// Sends the batch, and what has waited, through every outlet at once. Nothing runs past the window (P4).
-    pub async fn flush(&mut self, batch: Batch, function: Arc<Function>, window: Window) -> Vec<Flushed> {
-        let spans = batch.spans();
+    /// Sends the load, and what has waited, through every outlet at once. Nothing runs past the window (P4). A large
+    /// load leaves in rounds, so that not all of it is there as documents.
+    pub async fn flush(&mut self, mut load: Load, function: Arc<Function>, window: Window) -> Vec<Flushed> {
+        let mut flushed: Vec<Flushed> = Vec::new();
+        self.translator.expect(load.documents());
+        self.open.iter_mut().for_each(Outlet::begin_flush);
+        loop {
+            let round = Round::next(&mut load, self, &function);
+            let is_last = round.is_last;
+            for one in self.flush_round(round, window).await {
+                match flushed.iter_mut().find(|all| all.outlet == one.outlet) {
+                    Some(all) => all.accounts.add(one.accounts),
+                    None => flushed.push(one),
+                }
+            }
+            if is_last {
+                return flushed;
+            }
+        }
+    }
+
+    async fn flush_round(&mut self, mut round: Round, window: Window) -> Vec<Flushed> {
         let mut takers = self.open.iter().filter(|outlet| outlet.takes_documents()).count();
-        let (mut translated, batch) = if takers == self.open.len() {
-            (Some(self.translator.translate_and_drop(batch, &function)), Arc::default())
-        } else {
-            ((takers > 0).then(|| self.translator.translate(&batch, &function)), Arc::new(batch))
-        };
         let mut under_way = Vec::new();
         for mut outlet in std::mem::take(&mut self.open) {
             let kind = outlet.kind();
-            let held = outlet.waiting_spans() + spans;
-            let documents = if outlet.takes_documents() {
+            let held = outlet.waiting_spans() + round.total_spans;
+            let task = if outlet.takes_documents() {
                 takers -= 1;
                 // The last one need not copy.
-                let own = if takers == 0 { translated.take() } else { translated.as_ref().map(copy) };
-                own.unwrap_or_default()
+                let documents =
+                    if takers == 0 { std::mem::take(&mut round.documents) } else { round.documents.clone() };
+                let mut accounts = round.document_accounts.clone();
+                tokio::spawn(async move {
+                    accounts.add(match &mut outlet {
+                        Outlet::Xray(xray) => xray.flush(documents, window).await,
+                        Outlet::Daemon(daemon) => daemon.flush(documents, window).await,
+                        Outlet::Otlp(_) => Accounts::default(),
+                    });
+                    (outlet, accounts)
+                })
             } else {
-                Translated::default()
+                let (spans, mut accounts) =
+                    (std::mem::take(&mut round.spans), std::mem::take(&mut round.span_accounts));
+                tokio::spawn(async move {
+                    if let Outlet::Otlp(otlp) = &mut outlet {
+                        accounts.add(otlp.flush(spans, window).await);
+                    }
+                    (outlet, accounts)
+                })
             };
-            let (batch, function) = (Arc::clone(&batch), Arc::clone(&function));
-            let task = tokio::spawn(async move {
-                let Translated { documents, mut accounts } = documents;
-                // Only one kind needs the spans themselves: they are a multiple of their documents in memory.
-                let batch = if outlet.takes_documents() { Arc::default() } else { batch };
-                accounts.add(match &mut outlet {
-                    Outlet::Xray(xray) => xray.flush(documents, window).await,
-                    Outlet::Daemon(daemon) => daemon.flush(documents, window).await,
-                    Outlet::Otlp(otlp) => otlp.flush(&batch, &function, window).await,
-                });
-                (outlet, accounts)
-            });
             under_way.push((kind, held, task));
         }
-        drop(batch);
         let mut flushed = Vec::new();
         for (kind, held, task) in under_way {
             let accounts = match task.await {
@@ -201,10 +228,6 @@ impl Outlets {
         }
         flushed
     }
-}
-
-fn copy(translated: &Translated) -> Translated {
-    Translated { documents: translated.documents.clone(), accounts: translated.accounts.clone() }
 }
 
 impl Outlets {
@@ -242,6 +265,15 @@ impl Outlet {
 
     fn has_relayed(&self) -> bool {
         matches!(self, Self::Otlp(otlp) if otlp.has_relayed())
+    }
+
+    /// What comes from now on is of a flush of its own.
+    fn begin_flush(&mut self) {
+        match self {
+            Self::Xray(xray) => drop(xray.buffer().next_generation()),
+            Self::Daemon(daemon) => drop(daemon.buffer().next_generation()),
+            Self::Otlp(otlp) => otlp.begin_flush(),
+        }
     }
 
     fn takes_documents(&self) -> bool {

@@ -75,7 +75,7 @@ impl Xray {
     /// Sends the documents, those that have waited first, until all are gone or the time is up (P4).
     pub(super) async fn flush(&mut self, documents: Vec<TranslatedDocument>, window: Window) -> Accounts {
         let Window { now, until, .. } = window;
-        let generation = self.buffer.next_generation();
+        let generation = self.buffer.generation();
         let documents = documents.into_iter().map(|document| Outgoing::new(document, generation));
         let mut all = self.buffer.take();
         all.extend(documents);

@@ -3,6 +3,8 @@
 use super::Collected;
 use super::ending::Ending;
 use super::origin::{attribute, text, text_of};
+use super::packed::{Head, Packed};
+use super::trace_header::SpanId;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Status;
@@ -23,19 +25,28 @@ const ANNOTATIONS: &str = "aws.xray.annotations";
 /// Spans listed in [`STILL_OPEN`].
 const MAX_LISTED: usize = 20;
 
-/// Completes the open spans of one invocation: it ended at `at_unix_nano`, and `ending` is why.
-pub(super) fn close(open: &mut [Collected], ending: &Ending, at_unix_nano: u64) {
-    let depths = depths(open);
-    let waited = waited_for(open, &depths);
-    let call = waited.map(|index| named_with_time(&open[index].span, at_unix_nano));
+/// Completes the open spans of one invocation, one after the other: it ended at `at_unix_nano`, and `ending` is why.
+/// What cannot be read again is `None`.
+pub(super) fn close(
+    open: Vec<Packed>,
+    ending: &Ending,
+    at_unix_nano: u64,
+    mut closed: impl FnMut(Option<Collected>),
+) {
+    let heads: Vec<Head> = open.iter().map(Packed::head).collect();
+    let depths = depths(&heads);
+    let waited = waited_for(&heads, &depths);
+    let name = |index: usize| open[index].unpack().map(|one| named_with_time(&one.span, at_unix_nano));
+    let call = waited.and_then(name);
     let mut inner: Vec<usize> = (0..open.len()).filter(|index| depths[*index] > 0).collect();
-    inner.sort_by_key(|index| (depths[*index], open[*index].span.start_time_unix_nano));
-    let listed: Vec<String> = inner
-        .iter()
-        .take(MAX_LISTED)
-        .map(|index| named_with_time(&open[*index].span, at_unix_nano))
-        .collect();
-    for (index, collected) in open.iter_mut().enumerate() {
+    inner.sort_by_key(|index| (depths[*index], heads[*index].start_unix_nano));
+    let listed: Vec<String> = inner.into_iter().take(MAX_LISTED).filter_map(name).collect();
+    for (index, packed) in open.into_iter().enumerate() {
+        let Some(mut collected) = packed.unpack() else {
+            closed(None);
+            continue;
+        };
+        drop(packed);
         let span = &mut *collected.span;
         let is_outermost = depths[index] == 0;
         let message = match &call {
@@ -56,6 +67,7 @@ pub(super) fn close(open: &mut [Collected], ending: &Ending, at_unix_nano: u64) 
             span.attributes.push(attribute(STILL_OPEN, texts(&listed)));
         }
         fail(span, &ending.kind, &message, at_unix_nano);
+        closed(Some(collected));
     }
 }
 
@@ -72,28 +84,34 @@ pub(super) fn fail(span: &mut Span, kind: &str, message: &str, at_unix_nano: u64
 }
 
 /// How many open spans each is inside of.
-fn depths(open: &[Collected]) -> Vec<usize> {
-    let by_id: HashMap<&[u8], usize> =
-        open.iter().enumerate().map(|(index, one)| (one.span.span_id.as_slice(), index)).collect();
-    let depth = |index: usize| {
-        let mut depth = 0;
-        let mut next = by_id.get(open[index].span.parent_span_id.as_slice());
-        // A ring of parents is no reason to go on for ever.
-        while let Some(parent) = next.filter(|_| depth < open.len()) {
-            depth += 1;
-            next = by_id.get(open[*parent].span.parent_span_id.as_slice());
+fn depths(open: &[Head]) -> Vec<usize> {
+    let by_id: HashMap<SpanId, usize> =
+        open.iter().enumerate().filter_map(|(index, one)| Some((one.id?, index))).collect();
+    let parent = |index: usize| by_id.get(&open[index].parent?).copied();
+    let mut depths: Vec<Option<usize>> = vec![None; open.len()];
+    let mut chain = Vec::new();
+    for index in 0..open.len() {
+        let mut next = Some(index);
+        while let Some(at) = next.filter(|at| depths[*at].is_none()) {
+            // A ring of parents is no reason to go on for ever.
+            depths[at] = Some(open.len());
+            chain.push(at);
+            next = parent(at);
         }
-        depth
-    };
-    (0..open.len()).map(depth).collect()
+        let mut above = next.and_then(|at| depths[at]);
+        for at in chain.drain(..).rev() {
+            let depth = above.map_or(0, |above| above.saturating_add(1));
+            depths[at] = Some(depth);
+            above = Some(depth);
+        }
+    }
+    depths.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// The deepest open call to something else, the latest of several.
-fn waited_for(open: &[Collected], depths: &[usize]) -> Option<usize> {
-    let is_call = |index: &usize| matches!(open[*index].span.kind(), SpanKind::Client | SpanKind::Producer);
-    (0..open.len())
-        .filter(is_call)
-        .max_by_key(|index| (depths[*index], open[*index].span.start_time_unix_nano))
+fn waited_for(open: &[Head], depths: &[usize]) -> Option<usize> {
+    let is_call = |index: &usize| matches!(open[*index].kind, SpanKind::Client | SpanKind::Producer);
+    (0..open.len()).filter(is_call).max_by_key(|index| (depths[*index], open[*index].start_unix_nano))
 }
 
 /// `DynamoDB GetItem (2.71 s)`.
@@ -149,7 +167,9 @@ fn annotate(span: &mut Span, key: &str, value: Any) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::Source;
     use super::*;
+    use crate::ledger::Ledger;
     use std::sync::Arc;
 
     const SECOND: u64 = 1_000_000_000;
@@ -164,6 +184,15 @@ mod tests {
             ..Span::default()
         };
         Collected { span: Box::new(span), origin: Arc::default(), request_id: None }
+    }
+
+    fn closed<const N: usize>(open: &[Collected; N], at_unix_nano: u64) -> [Collected; N] {
+        let ledger = Ledger::new(1 << 20);
+        let pack =
+            |one: &Collected| Packed::pack(one, &Arc::new(Source::new(&one.origin, &ledger)), 0, &ledger);
+        let mut closed = Vec::new();
+        close(open.iter().map(pack).collect(), &ending(), at_unix_nano, |one| closed.extend(one));
+        closed.try_into().unwrap()
     }
 
     fn ending() -> Ending {
@@ -188,8 +217,7 @@ mod tests {
     fn p5_the_handler_names_the_call_it_was_waiting_for() {
         let mut call = span(2, 1, SpanKind::Client, "DynamoDB.GetItem", 290_000_000);
         call.span.attributes = vec![text("rpc.service", "DynamoDB"), text("rpc.method", "GetItem")];
-        let mut open = [span(1, 9, SpanKind::Server, "app.handler", 0), call];
-        close(&mut open, &ending(), 3 * SECOND);
+        let open = closed(&[span(1, 9, SpanKind::Server, "app.handler", 0), call], 3 * SECOND);
         assert_eq!(
             message(&open[0]),
             "ended by Lambda after 3.00 s, while waiting for DynamoDB GetItem (2.71 s)"
@@ -208,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_deepest_call_is_the_one_and_the_latest_of_several() {
-        let mut open = [
+        let open = [
             span(1, 0, SpanKind::Server, "app.handler", 0),
             span(2, 1, SpanKind::Client, "first", 1),
             span(3, 1, SpanKind::Internal, "work", 2),
@@ -216,7 +244,7 @@ mod tests {
             span(5, 3, SpanKind::Client, "third", 4),
             span(6, 3, SpanKind::Internal, "deeper", 5),
         ];
-        close(&mut open, &ending(), 3 * SECOND);
+        let open = closed(&open, 3 * SECOND);
         let flagged: Vec<usize> = (0..open.len())
             .filter(|index| open[*index].span.attributes.iter().any(|a| a.key == WAITED_FOR))
             .collect();
@@ -229,8 +257,7 @@ mod tests {
     fn without_a_call_only_the_ending_is_told_and_own_annotations_stay() {
         let mut handler = span(1, 0, SpanKind::Server, "app.handler", 0);
         handler.span.attributes = vec![text(ANNOTATIONS, "mine")];
-        let mut open = [handler];
-        close(&mut open, &ending(), 3 * SECOND);
+        let open = closed(&[handler], 3 * SECOND);
         assert_eq!(message(&open[0]), "ended by Lambda after 3.00 s");
         assert_eq!(text_of(&open[0].span.attributes, ANNOTATIONS), Some("mine"));
 
@@ -239,16 +266,31 @@ mod tests {
         let mut open = [handler, span(2, 1, SpanKind::Client, "GET", 1)];
         open[1].span.attributes =
             vec![text("http.request.method", "GET"), text("server.address", "example.com")];
-        close(&mut open, &ending(), SECOND);
+        let open = closed(&open, SECOND);
         assert_eq!(annotated(&open[0]), ["StringValue(\"mine\")", "StringValue(\"waiting_for\")"]);
         assert_eq!(text_of(&open[0].span.attributes, WAITING_FOR), Some("GET example.com"));
     }
 
     #[test]
     fn parents_in_a_ring_and_spans_of_the_future_do_no_harm() {
-        let mut open = [span(1, 2, SpanKind::Client, "a", 9 * SECOND), span(2, 1, SpanKind::Client, "b", 0)];
-        close(&mut open, &ending(), SECOND);
+        let open = closed(
+            &[span(1, 2, SpanKind::Client, "a", 9 * SECOND), span(2, 1, SpanKind::Client, "b", 0)],
+            SECOND,
+        );
         assert_eq!(open[0].span.end_time_unix_nano, 9 * SECOND);
         assert!(open.iter().all(|one| one.span.events.len() == 1));
+    }
+
+    #[test]
+    fn how_deep_each_of_very_many_is_takes_one_look_at_each() {
+        const COUNT: usize = 100_000;
+        let head = |id: u64, parent: u64| Head {
+            id: SpanId::from_bytes(&id.to_be_bytes()),
+            parent: SpanId::from_bytes(&parent.to_be_bytes()),
+            ..Head::default()
+        };
+        let nested: Vec<Head> = (1..=COUNT as u64).rev().map(|id| head(id, id - 1)).collect();
+        let depths = depths(&nested);
+        assert!(depths.into_iter().eq((0..COUNT).rev()));
     }
 }

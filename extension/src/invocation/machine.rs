@@ -8,14 +8,17 @@ mod platform;
 use super::agents::Agents;
 use super::ending::{Evidence, Shut};
 use super::initialisation::Initialising;
+use super::load::Load;
+use super::rank::PARENT_IS_REMOTE;
 use super::recent::Recent;
 use super::spans::Store;
 use super::trace_header::{SpanId, TraceHeader};
 use super::{Batch, Collected, Origin};
-use crate::accounts::{Accounts, Reason};
+use crate::accounts::{Accounts, Reason, Trim};
 use crate::lambda::{Invoke, Shutdown};
+use crate::ledger::Ledger;
 use crate::receive::frame::{Done, Entered};
-use crate::receive::{Connection, Received};
+use crate::receive::{Connection, Received, SpansPart};
 use crate::sampling::decision::Verdict;
 use crate::sampling::{Keep, Sampler, Sampling};
 use crate::settings::TracingMode;
@@ -26,15 +29,14 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// OTLP's flag of a span whose parent is in another process (OTL-5).
-const PARENT_IS_REMOTE: u32 = 0x200;
-
 /// What the machine is told at the start.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub tracing_mode: TracingMode,
-    /// How much the spans in memory may take.
-    pub buffer_bytes: usize,
+    /// Where what is held in memory is counted.
+    pub ledger: Ledger,
+    /// Something takes more of a trace than X-Ray does.
+    pub keeps_whole_traces: bool,
     pub sampling: Sampling,
     pub keep: Keep,
     /// The name that sampling rules know the function by.
@@ -96,6 +98,8 @@ pub struct Machine {
     has_telemetry: bool,
     /// Spans or documents come from an SDK of the function's own.
     has_sdk: bool,
+    /// The invocation whose handler's span is in the export request that is being taken in.
+    ended_in_request: Option<Arc<str>>,
     /// The most that the platform has seen the environment use.
     max_memory_used_mb: Option<u64>,
     sampler: Sampler,
@@ -114,9 +118,10 @@ impl Machine {
             initialised_late: false,
             has_telemetry: false,
             has_sdk: false,
+            ended_in_request: None,
             max_memory_used_mb: None,
             sampler: Sampler::default(),
-            spans: Store::new(config.buffer_bytes),
+            spans: Store::new(config.ledger.clone(), config.keeps_whole_traces),
             config,
         }
     }
@@ -169,7 +174,7 @@ impl Machine {
             Received::Started(connection, span) => {
                 let collected = self.agents.collected(connection, span);
                 self.note_top(&collected, now_unix_nano);
-                self.spans.start(connection, collected);
+                self.spans.start(connection, &collected);
                 self.release_hopeless()
             }
             Received::Ended(connection, span) => {
@@ -177,14 +182,23 @@ impl Machine {
                 self.init_told(connection, &mut collected);
                 self.note_top(&collected, now_unix_nano);
                 self.note_outcome(&collected);
-                self.spans.end(collected);
+                self.spans.end(&collected);
                 Signal::Nothing
             }
             Received::Done(connection, done) => self.done(connection, &done, now_unix_nano),
             Received::Closed(connection, fate) => self.closed(connection, fate, now_unix_nano),
             Received::Otlp(resource_spans) => self.otlp(resource_spans, now_unix_nano),
+            Received::Spans(SpansPart { origin, spans, is_last }) => {
+                self.take_spans(origin, spans, now_unix_nano);
+                if is_last { self.request_taken(now_unix_nano) } else { Signal::Nothing }
+            }
+            Received::Shortened(spans) => {
+                self.spans.accounts.trim(Trim::SpanShortened, spans);
+                Signal::Nothing
+            }
             // The conductor passes metrics and logs on.
             Received::Relayed(_) | Received::Next(_) => Signal::Nothing,
+            Received::Weighed(received, _room) => self.receive(*received, now_unix_nano),
             Received::Platform(event) => self.platform(&event, now_unix_nano),
             Received::Document(document) => self.document(*document),
             Received::Lost { reason, spans } => {
@@ -226,31 +240,30 @@ impl Machine {
     }
 
     /// Hands out the complete spans.
-    pub fn take_batch(&mut self) -> Batch {
+    pub fn take_load(&mut self) -> Load {
         self.initialised_late = false;
-        let spans = self.spans.take_complete(keeping::waiting(&self.recent));
-        let sdk_documents = self.spans.take_documents();
-        Batch { sdk_documents, ..self.batch(spans, false) }
+        let frame = self.frame(false);
+        self.spans.take(keeping::waiting(&self.recent), frame)
     }
 
     /// Copies of the open spans that have run for `at_least` and that X-Ray does not know of, to be shown as running
-    /// (xray.md section 3.1). Each is handed out once (DOC-2); its complete form follows in a batch as ever.
-    pub fn progress(&mut self, at_least: Duration, now_unix_nano: u64) -> Option<Batch> {
+    /// (xray.md section 3.1). Each is handed out once (DOC-2); its complete form follows in a load as ever.
+    pub fn progress(&mut self, at_least: Duration, now_unix_nano: u64) -> Option<Load> {
         let at_least = u64::try_from(at_least.as_nanos()).unwrap_or(u64::MAX);
-        let spans = self.spans.untold(now_unix_nano.checked_sub(at_least)?);
-        (!spans.is_empty()).then(|| self.batch(spans, true))
+        let frame = self.frame(true);
+        self.spans.untold(now_unix_nano.checked_sub(at_least)?, frame)
     }
 
-    fn batch(&self, spans: Vec<Collected>, is_progress: bool) -> Batch {
+    /// What holds for all spans of a flush.
+    fn frame(&self, is_progress: bool) -> Batch {
         let invocations = self.recent.iter().map(|record| {
             let mut invocation = record.invocation.clone();
             invocation.is_kept = record.deciding.verdict == Verdict::Kept;
             invocation.initialisation = self.initialising.of(&invocation.request_id);
             invocation
         });
-        let sdk_documents = Vec::new();
-        let open = self.spans.open_ids();
-        Batch { spans, sdk_documents, invocations: invocations.collect(), open, is_progress }
+        let (invocations, open) = (invocations.collect(), self.spans.open_ids());
+        Batch { invocations, open, is_progress, ..Batch::default() }
     }
 
     /// Whether a flush would have something to do.
@@ -318,22 +331,31 @@ impl Machine {
     }
 
     fn otlp(&mut self, resource_spans: Vec<ResourceSpans>, now_unix_nano: u64) -> Signal {
-        self.has_sdk = true;
-        let mut ended = None;
         for from_resource in resource_spans {
             let resource = from_resource.resource.unwrap_or_default();
             for from_scope in from_resource.scope_spans {
                 let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
-                for span in from_scope.spans {
-                    let collected =
-                        Collected { span: Box::new(span), origin: Arc::clone(&origin), request_id: None };
-                    ended = ended.or(self.note_top(&collected, now_unix_nano));
-                    self.note_outcome(&collected);
-                    self.spans.end(collected);
-                }
+                self.take_spans(origin, from_scope.spans, now_unix_nano);
             }
         }
-        match ended.filter(|_| self.agents.is_empty()) {
+        self.request_taken(now_unix_nano)
+    }
+
+    fn take_spans(&mut self, origin: Arc<Origin>, spans: Vec<Span>, now_unix_nano: u64) {
+        let origin = self.spans.same_origin(origin);
+        for span in spans {
+            let collected = Collected { span: Box::new(span), origin: Arc::clone(&origin), request_id: None };
+            let ended = self.note_top(&collected, now_unix_nano);
+            self.ended_in_request = self.ended_in_request.take().or(ended);
+            self.note_outcome(&collected);
+            self.spans.end(&collected);
+        }
+    }
+
+    /// All of an export request is here.
+    fn request_taken(&mut self, now_unix_nano: u64) -> Signal {
+        self.has_sdk = true;
+        match self.ended_in_request.take().filter(|_| self.agents.is_empty()) {
             // Without an agent nothing comes sooner (L-8.1).
             Some(request_id) => self.over(&request_id, now_unix_nano),
             None if self.held.is_some() => Signal::Nothing,

@@ -4,11 +4,15 @@ mod agents;
 mod closing;
 mod ending;
 mod initialisation;
+mod load;
 mod machine;
 mod origin;
+mod packed;
+mod rank;
 mod recent;
 mod spans;
 
+pub use load::Load;
 pub use machine::{Config, Hold, Machine, Signal};
 pub use otel_xray_translate::flush::{Batch, Collected, Initialisation, Invocation, Mode, Origin};
 pub use otel_xray_translate::trace_header;

@@ -48,13 +48,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn is_of(&self, collected: &Collected) -> bool {
-        match &collected.request_id {
-            Some(request_id) => *self.invocation.request_id == **request_id,
-            None => self
-                .invocation
-                .header
-                .is_some_and(|header| TraceId::from_bytes(&collected.span.trace_id) == Some(header.root)),
+    fn is_of(&self, request_id: Option<&str>, trace_id: Option<TraceId>) -> bool {
+        match request_id {
+            Some(request_id) => self.invocation.request_id == request_id,
+            None => self.invocation.header.is_some_and(|header| trace_id == Some(header.root)),
         }
     }
 
@@ -111,12 +108,14 @@ impl Recent {
     }
 
     /// The one that a span's agent has named, else the one with its trace.
-    pub(super) fn of_span(&self, collected: &Collected) -> Option<&Record> {
-        self.records.iter().rev().find(|record| record.is_of(collected))
+    pub(super) fn of_span(&self, request_id: Option<&str>, trace_id: Option<TraceId>) -> Option<&Record> {
+        self.records.iter().rev().find(|record| record.is_of(request_id, trace_id))
     }
 
     pub(super) fn of_span_mut(&mut self, collected: &Collected) -> Option<&mut Record> {
-        self.records.iter_mut().rev().find(|record| record.is_of(collected))
+        let trace_id = TraceId::from_bytes(&collected.span.trace_id);
+        let request_id = collected.request_id.as_deref();
+        self.records.iter_mut().rev().find(|record| record.is_of(request_id, trace_id))
     }
 
     /// What is known of one, from now on at the latest. The oldest that is over makes room.

@@ -1,6 +1,7 @@
 //! The socket on which agents write frames.
 
 use super::frame::{Decoder, Frame};
+use super::inlet::Inlet;
 use super::places::Places;
 use super::process::Fate;
 use super::{Connection, Received};
@@ -11,7 +12,6 @@ use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
 
 /// Agents connected at once: one per runtime process, and a managed instance runs many.
 const MAX_CONNECTIONS: usize = 256;
@@ -26,7 +26,7 @@ pub fn bind(name: &str) -> io::Result<UnixListener> {
 
 /// Accepts agents and reads their frames until the receiving side of `out` is gone. An agent keeps its connection; only
 /// what has never said anything makes way for another one.
-pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: mpsc::Sender<Received>, log: Log) {
+pub async fn serve(listener: UnixListener, owner_uid: Option<u32>, out: Inlet, log: Log) {
     let places = Places::new(MAX_CONNECTIONS, Duration::MAX);
     for number in 0.. {
         let stream = match listener.accept().await {
@@ -87,13 +87,22 @@ enum Writer {
 async fn read_frames(
     stream: &mut (impl AsyncRead + Unpin),
     connection: Connection,
-    out: &mpsc::Sender<Received>,
+    out: &Inlet,
     log: &Log,
 ) -> Writer {
     let mut writer = Writer::Process;
     let mut has_said_hello = false;
     let mut decoder = Decoder::default();
+    let mut large_room = None;
     loop {
+        large_room = match (decoder.large_bytes(), large_room.take()) {
+            (Some(bytes), None) => match out.room_for_large(bytes).await {
+                Ok(room) => Some(room),
+                Err(_) => return writer,
+            },
+            (Some(_), room) => room,
+            (None, _) => None,
+        };
         decoder.buffer().reserve(READ_BYTES);
         match stream.read_buf(decoder.buffer()).await {
             Ok(0) | Err(_) => return writer,
@@ -110,9 +119,13 @@ async fn read_frames(
                 Err(error) => log.once("agent-frame", Level::Warn, format_args!("from the agent: {error}")),
             }
             let received = Received::of_frame(connection, frame);
-            if out.send(received).await.is_err() {
+            if out.send_weighed(received, decoder.last_frame_bytes()).await.is_err() {
                 return writer;
             }
+        }
+        match decoder.take_shortened() {
+            0 => {}
+            spans => drop(out.send(Received::Shortened(spans)).await),
         }
     }
 }
@@ -122,6 +135,7 @@ mod tests {
     use super::*;
     use crate::log::test_log;
     use tokio::io::AsyncWriteExt as _;
+    use tokio::sync::mpsc;
 
     const HELLO: &[u8] = b"\x01\x02\0\0\0{}";
 
@@ -137,7 +151,7 @@ mod tests {
         let name = format!("otel-xray-test-{}-death", std::process::id());
         let (out, mut received) = mpsc::channel(16);
         let (log, lines) = test_log::capture(Level::Debug);
-        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), Inlet::new(out), log));
         let mut agent = connect(&name);
         let mut bytes = vec![1, 2, 0, 0, 0];
         bytes.extend(b"{}");
@@ -167,7 +181,7 @@ mod tests {
                 })
                 .collect();
             let log = test_log::capture(Level::Debug).0;
-            let told = read_frames(&mut &bytes[..], Connection(0), &out, &log).await;
+            let told = read_frames(&mut &bytes[..], Connection(0), &Inlet::new(out.clone()), &log).await;
             assert_eq!(told, writer);
             for _ in hellos {
                 assert!(matches!(received.recv().await, Some(Received::Hello(..))));
@@ -180,7 +194,7 @@ mod tests {
         let name = format!("otel-xray-test-{}-silent", std::process::id());
         let (out, mut received) = mpsc::channel(16);
         let (log, lines) = test_log::capture(Level::Debug);
-        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), Inlet::new(out), log));
         let silent = connect(&name);
         let mut agent = connect(&name);
         agent.write_all(b"\x01\x02\0\0\0{}").await.unwrap();
@@ -198,7 +212,7 @@ mod tests {
         let name = format!("otel-xray-test-{}-many", std::process::id());
         let (out, mut received) = mpsc::channel(16);
         let (log, lines) = test_log::capture(Level::Debug);
-        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), Inlet::new(out), log));
         let mut agents: Vec<UnixStream> = (0..MAX_CONNECTIONS).map(|_| connect(&name)).collect();
         for agent in &mut agents {
             agent.write_all(b"\x01\x02\0\0\0{}").await.unwrap();
@@ -222,7 +236,7 @@ mod tests {
         let name = format!("otel-xray-test-{}-places", std::process::id());
         let (out, mut received) = mpsc::channel(16);
         let log = test_log::capture(Level::Debug).0;
-        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), out, log));
+        let server = tokio::spawn(serve(bind(&name).unwrap(), own_uid(), Inlet::new(out), log));
         let mut agents = vec![connect(&name)];
         agents[0].write_all(HELLO).await.unwrap();
         let said = received.recv().await;

@@ -2,13 +2,13 @@
 
 use super::Received;
 use super::datagram::{self, Datagram, DatagramError};
+use super::inlet::{Gone, Inlet};
 use crate::accounts::Reason;
 use crate::log::{Level, Log};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 
 /// What the kernel is asked to hold while nobody reads (DMN-14); it may grant less.
 const RECEIVE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -26,7 +26,7 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Reads datagrams until the receiving side of `out` is gone.
-pub async fn serve(socket: UdpSocket, out: mpsc::Sender<Received>, log: Log) {
+pub async fn serve(socket: UdpSocket, out: Inlet, log: Log) {
     let mut losses = KernelLosses::of(socket.local_addr().ok());
     let mut buffer = vec![0; datagram::MAX_BYTES];
     while let Ok(()) = socket.readable().await {
@@ -62,23 +62,20 @@ pub async fn serve(socket: UdpSocket, out: mpsc::Sender<Received>, log: Log) {
     }
 }
 
-type Gone = mpsc::error::SendError<Received>;
-
-async fn hand_over(
-    parsed: Result<Datagram, DatagramError>,
-    out: &mpsc::Sender<Received>,
-    log: &Log,
-) -> Result<(), Gone> {
+async fn hand_over(parsed: Result<Datagram, DatagramError>, out: &Inlet, log: &Log) -> Result<(), Gone> {
     match parsed {
-        Ok(Datagram::Document(document)) => out.send(Received::Document(document)).await,
-        Ok(Datagram::Otlp { decoded, unsampled }) => {
+        Ok(Datagram::Document(document)) => {
+            let bytes = document.heap_bytes();
+            out.send_weighed(Received::Document(document), bytes).await
+        }
+        Ok(Datagram::Otlp { decoded, unsampled, bytes }) => {
             for (reason, spans) in [(Reason::Unreadable, decoded.unreadable), (Reason::Unsampled, unsampled)]
             {
                 if spans > 0 {
                     out.send(Received::Lost { reason, spans }).await?;
                 }
             }
-            out.send(Received::Otlp(decoded.resource_spans)).await
+            out.send_weighed(Received::Otlp(decoded.resource_spans), bytes).await
         }
         Ok(Datagram::Metrics) => {
             log.once("daemon-metrics", Level::Info, "metrics sent to the X-Ray daemon's port are not kept");
@@ -144,6 +141,7 @@ fn drops_in(table: &str, address: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::log::test_log;
+    use tokio::sync::mpsc;
 
     const HEADER: &str = "{\"format\":\"json\",\"version\":1}\n";
 
@@ -160,7 +158,7 @@ mod tests {
         let to = socket.local_addr().unwrap();
         let (out, mut received) = mpsc::channel(16);
         let (log, lines) = test_log::capture(Level::Debug);
-        let server = tokio::spawn(serve(socket, out, log));
+        let server = tokio::spawn(serve(socket, Inlet::new(out), log));
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let version_2 = document(0).replace("\"version\":1", "\"version\":2");
         let no_newline = document(0).replace('\n', "");
@@ -194,11 +192,11 @@ mod tests {
         for _ in 0..100 {
             client.send_to(large.as_bytes(), to).unwrap();
         }
-        let server = tokio::spawn(serve(socket, out, log));
+        let server = tokio::spawn(serve(socket, Inlet::new(out), log));
         let (mut read, mut lost) = (0, 0);
         while read + lost < 100 {
             match received.recv().await {
-                Some(Received::Document(_)) => read += 1,
+                Some(Received::Weighed(large, _room)) if matches!(*large, Received::Document(_)) => read += 1,
                 Some(Received::Lost { reason: Reason::Overrun, spans }) => lost += spans,
                 other => panic!("{other:?}"),
             }

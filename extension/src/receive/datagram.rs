@@ -1,6 +1,7 @@
 //! One datagram of the X-Ray daemon's protocol: a header line, then a document or OTLP (DMN-2, DMN-12). Pure.
 
 use super::otlp_decode::{self, Decoded};
+use super::otlp_schema::decoded_bytes;
 use crate::translate::sdk::{SdkDocument, SdkDocumentError};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -22,6 +23,8 @@ pub enum Datagram {
         decoded: Decoded,
         /// Spans that are not to become traces.
         unsampled: u64,
+        /// About what they take up.
+        bytes: usize,
     },
     /// Not about traces.
     Metrics,
@@ -48,6 +51,8 @@ pub enum DatagramError {
 
 /// The longest datagram there is; one that fills this has been cut short (DMN-14).
 pub const MAX_BYTES: usize = 65_536;
+/// The most that the spans of one may take up: no client packs so many.
+const MAX_DECODED_BYTES: usize = 1024 * 1024;
 
 /// Base64 with and without its padding (DMN-13).
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -94,6 +99,10 @@ fn document(body: &[u8]) -> Result<Datagram, DatagramError> {
 
 fn otlp(encoded: &[u8], are_sampled: bool) -> Result<Datagram, DatagramError> {
     let bytes = BASE64.decode(encoded).map_err(|_| DatagramError::Otlp)?;
+    let decoded_bytes = bytes.len() + decoded_bytes(&bytes);
+    if decoded_bytes > MAX_DECODED_BYTES {
+        return Err(DatagramError::Otlp);
+    }
     let mut decoded = otlp_decode::decode(&bytes).map_err(|_| DatagramError::Otlp)?;
     let mut unsampled = 0;
     if !are_sampled {
@@ -103,7 +112,7 @@ fn otlp(encoded: &[u8], are_sampled: bool) -> Result<Datagram, DatagramError> {
             unsampled += (before - scope.spans.len()) as u64;
         }
     }
-    Ok(Datagram::Otlp { decoded, unsampled })
+    Ok(Datagram::Otlp { decoded, unsampled, bytes: decoded_bytes })
 }
 
 fn says_it_is_sampled(span: &Span) -> bool {
@@ -150,7 +159,7 @@ mod tests {
     }
 
     fn names(datagram: &str) -> (Vec<String>, u64) {
-        let Ok(Datagram::Otlp { decoded, unsampled }) = parse(datagram.as_bytes()) else {
+        let Ok(Datagram::Otlp { decoded, unsampled, .. }) = parse(datagram.as_bytes()) else {
             panic!("{:?}", parse(datagram.as_bytes()))
         };
         let scopes = decoded.resource_spans.into_iter().flat_map(|one| one.scope_spans);

@@ -1,5 +1,6 @@
 //! The frames of the local protocol (wrapper/PROTOCOL.md), decoded from a byte stream. Pure.
 
+use super::oversize::within_limit;
 use bytes::{Buf as _, Bytes, BytesMut};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 
 const HEAD_BYTES: usize = 5;
+/// A buffer that has grown beyond this is let go when it is empty.
+const LARGE_BYTES: usize = 64 * 1024;
 const HELLO: u8 = 1;
 const INVOKE: u8 = 2;
 const START: u8 = 3;
@@ -86,12 +89,31 @@ impl FrameError {
 pub struct Decoder {
     buffer: BytesMut,
     skip_bytes: usize,
+    frame_bytes: usize,
+    shortened: u64,
 }
 
 impl Decoder {
     /// The buffer to read into.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
+    }
+
+    /// How many bytes the frame takes that has begun, where that is large.
+    pub fn large_bytes(&self) -> Option<usize> {
+        let [_, a, b, c, d, ..] = *self.buffer else { return None };
+        let bytes = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        (self.skip_bytes == 0 && bytes > LARGE_BYTES && bytes <= MAX_PAYLOAD_BYTES).then_some(bytes)
+    }
+
+    /// About how many bytes the last frame takes up, decoded.
+    pub fn last_frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
+    /// Spans that were shortened since the last time.
+    pub fn take_shortened(&mut self) -> u64 {
+        std::mem::take(&mut self.shortened)
     }
 
     /// The next whole frame, or `None` until more bytes have come.
@@ -115,8 +137,28 @@ impl Decoder {
         }
         self.buffer.advance(HEAD_BYTES);
         let payload = self.buffer.split_to(bytes).freeze();
-        Some(parse(kind, payload))
+        if self.buffer.is_empty() && bytes > LARGE_BYTES {
+            self.buffer = BytesMut::new();
+        }
+        self.frame_bytes = bytes;
+        Some(match kind {
+            START => self.span(&payload).map(Frame::Started).ok_or(not_a_span(kind)),
+            END => self.span(&payload).map(Frame::Ended).ok_or(not_a_span(kind)),
+            _ => parse(kind, payload),
+        })
     }
+
+    fn span(&mut self, payload: &[u8]) -> Option<Box<Span>> {
+        let (encoded, bytes) = within_limit(payload);
+        self.frame_bytes = bytes;
+        let span = Span::decode(&*encoded).ok()?;
+        self.shortened += u64::from(encoded.len() != payload.len());
+        Some(Box::new(span))
+    }
+}
+
+fn not_a_span(kind: u8) -> FrameError {
+    FrameError::Malformed { kind, reason: "not an OTLP span" }
 }
 
 fn parse(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
@@ -138,8 +180,6 @@ fn parse(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
                 deadline_ms,
             }))
         }
-        START => span(payload).map(Frame::Started).ok_or_else(|| malformed("not an OTLP span")),
-        END => span(payload).map(Frame::Ended).ok_or_else(|| malformed("not an OTLP span")),
         DONE => {
             let outcome = payload.try_get_u8().map_err(|_| malformed("no outcome"))?;
             let spans_dropped = payload.try_get_u32_le().map_err(|_| malformed("no count of spans"))?;
@@ -152,10 +192,6 @@ fn parse(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
 
 fn text(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok().map(str::to_owned)
-}
-
-fn span(payload: Bytes) -> Option<Box<Span>> {
-    Span::decode(payload).ok().map(Box::new)
 }
 
 #[cfg(test)]

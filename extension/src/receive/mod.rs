@@ -8,6 +8,7 @@ pub mod daemon_udp;
 pub mod datagram;
 pub mod frame;
 pub mod http2;
+pub mod inlet;
 mod local_http;
 pub mod otlp_grpc;
 pub mod otlp_http;
@@ -15,6 +16,7 @@ pub mod otlp_intake;
 pub mod otlp_json;
 mod otlp_schema;
 mod otlp_status;
+mod oversize;
 mod places;
 pub mod platform;
 pub mod process;
@@ -25,12 +27,14 @@ pub mod telemetry_http;
 pub use crate::translate::otlp_decode;
 
 use crate::accounts::Reason;
+use crate::translate::flush::Origin;
 use crate::translate::sdk::SdkDocument;
 use bytes::Bytes;
 use frame::{Done, Entered, Frame, FrameError, Hello};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use platform::PlatformEvent;
 use process::Fate;
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// One connection of an agent, numbered in the order of arrival.
@@ -68,6 +72,15 @@ pub struct Relayed {
     pub body: Bytes,
 }
 
+/// Spans of one resource and scope: a part of an export request.
+#[derive(Debug)]
+pub struct SpansPart {
+    pub origin: Arc<Origin>,
+    pub spans: Vec<Span>,
+    /// The request ends with it.
+    pub is_last: bool,
+}
+
 /// One thing received.
 #[derive(Debug)]
 pub enum Received {
@@ -79,6 +92,11 @@ pub enum Received {
     /// The connection is at its end: the agent's process is gone, or it begins anew.
     Closed(Connection, Fate),
     Otlp(Vec<ResourceSpans>),
+    Spans(SpansPart),
+    /// So many spans were too large, and had something left out.
+    Shortened(u64),
+    /// Something large, and the room it takes until it has been taken in.
+    Weighed(Box<Self>, OwnedSemaphorePermit),
     /// Metrics or logs.
     Relayed(Relayed),
     /// What came before has been taken in, and the next export request may be unpacked.

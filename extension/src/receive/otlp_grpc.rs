@@ -144,7 +144,7 @@ async fn receive(request: Request, intake: &Intake) -> Result<LeftOut, GrpcRefus
     if request.is_too_large {
         return Err(Refusal::TooLarge.into());
     }
-    let (compression, message) = unframe(&request)?;
+    let (compression, message) = unframe(request)?;
     if message.len() > MAX_REQUEST_BYTES {
         return Err(Refusal::TooLarge.into());
     }
@@ -161,7 +161,7 @@ fn signal_of(path: &str) -> Option<OtlpSignal> {
 }
 
 /// The one message of a unary call, and how it is compressed.
-fn unframe(request: &Request) -> Result<(Compression, Bytes), GrpcRefusal> {
+fn unframe(request: Request) -> Result<(Compression, Bytes), GrpcRefusal> {
     let Some((&[flag, a, b, c, d], message)) = request.body.split_first_chunk::<PREFIX_BYTES>() else {
         return Err(GrpcRefusal::Message);
     };
@@ -172,9 +172,9 @@ fn unframe(request: &Request) -> Result<(Compression, Bytes), GrpcRefusal> {
         (0, _) => Compression::None,
         (1, Some(Compression::None)) | (2.., _) => return Err(GrpcRefusal::Message),
         (1, Some(compression)) => compression,
-        (1, None) => return Err(GrpcRefusal::Encoding(request.encoding.clone())),
+        (1, None) => return Err(GrpcRefusal::Encoding(request.encoding)),
     };
-    Ok((compression, Bytes::copy_from_slice(message)))
+    Ok((compression, Bytes::from(request.body).slice(PREFIX_BYTES..)))
 }
 
 fn taken(left_out: &LeftOut) -> Answer {

@@ -1,26 +1,33 @@
 //! What an OTLP export request becomes, whichever protocol brought it. One request at a time is unpacked, and a bounded
 //! number of bytes waits for that, so that no number of clients fills the memory.
 
-use super::otlp_decode::{self, Decoded};
+use super::inlet::{Gone, Inlet};
+use super::otlp_decode::{self, Step, salvaged_resource, salvaged_scope};
 use super::otlp_json;
-use super::otlp_schema::decoded_bytes;
-use super::{OtlpSignal, Received, Relayed};
+use super::otlp_schema::origin_bytes;
+use super::oversize::within_limit;
+use super::{OtlpSignal, Received, Relayed, SpansPart};
 use crate::accounts::Reason;
+use crate::translate::flush::Origin;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The largest request, and the largest it may become when decompressed.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
-/// The most that the spans of one request may take up in memory, beside their texts.
-const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
-/// Requests that are being received, together.
-const ROOM_BYTES: usize = 3 * MAX_REQUEST_BYTES;
+/// Spans of a request that are decoded at once, and about what they may take up then.
+const PART_SPANS: usize = 128;
+const PART_BYTES: usize = 64 * 1024;
+/// A resource or a scope that takes up more is passed over.
+const MAX_ORIGIN_BYTES: usize = 64 * 1024;
+/// Requests that are being received, together: one of the largest, and some of the usual.
+const ROOM_BYTES: usize = MAX_REQUEST_BYTES + MAX_REQUEST_BYTES / 2;
 const ROOM_UNIT: usize = 1024;
 /// What is unpacked at a time.
 const INFLATED_BYTES: usize = 64 * 1024;
@@ -77,8 +84,6 @@ pub(super) enum Refusal {
         "the request is over {MAX_REQUEST_BYTES} bytes, as it is or decompressed: export smaller batches"
     )]
     TooLarge,
-    #[error("the spans take up over {MAX_DECODED_BYTES} bytes in memory: export smaller batches")]
-    TooMany,
     #[error("the request could not be decompressed: {0}")]
     Compression(std::io::Error),
     #[error("the request is not an OTLP ExportTraceServiceRequest: {0}")]
@@ -94,13 +99,13 @@ pub(super) enum Refusal {
 /// Takes export requests in. A cheap handle to the one intake.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    out: mpsc::Sender<Received>,
+    out: Inlet,
     room: Arc<Semaphore>,
     desk: Arc<Semaphore>,
 }
 
 impl Intake {
-    pub fn new(out: mpsc::Sender<Received>) -> Self {
+    pub fn new(out: Inlet) -> Self {
         Self {
             out,
             room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT)),
@@ -130,38 +135,99 @@ impl Intake {
             let is_gzip = compression == Compression::Gzip;
             // Not everybody reads the other one.
             let body = if is_gzip { body } else { decompress(compression, body)? };
-            self.send(Received::Relayed(Relayed { signal, is_json, is_gzip, body })).await?;
+            let bytes = body.len();
+            let relayed = Received::Relayed(Relayed { signal, is_json, is_gzip, body });
+            self.out.send_weighed(relayed, bytes).await?;
             return Ok(LeftOut::default());
         }
         let desk = Arc::clone(&self.desk).acquire_owned().await.map_err(|_| Refusal::Closing)?;
-        let (resource_spans, left_out) = unpack(encoding, body)?;
-        self.send(Received::Otlp(resource_spans)).await?;
+        let (protobuf, mut left_out) = in_protobuf(encoding, body)?;
+        self.hand_over(&protobuf, &mut left_out).await?;
         if left_out.spans > 0 {
-            self.send(Received::Lost { reason: Reason::Unreadable, spans: left_out.spans }).await?;
+            self.out.send(Received::Lost { reason: Reason::Unreadable, spans: left_out.spans }).await?;
         }
-        self.send(Received::Next(desk)).await?;
+        self.out.send(Received::Next(desk)).await?;
         Ok(left_out)
     }
 
-    async fn send(&self, received: Received) -> Result<(), Refusal> {
-        self.out.send(received).await.map_err(|_| Refusal::Closing)
+    /// Decodes the spans and hands them over, some at a time.
+    async fn hand_over(&self, request: &[u8], left_out: &mut LeftOut) -> Result<(), Refusal> {
+        let mut part = Part::default();
+        let mut shortened = 0;
+        for step in otlp_decode::steps(request)? {
+            match step {
+                Step::Origin { resource, scope } => {
+                    if !part.spans.is_empty() {
+                        part.hand_over(&self.out, false).await?;
+                    }
+                    part.origin = Arc::new(origin_of(resource, scope));
+                }
+                Step::Span(span) => {
+                    let (encoded, bytes) = within_limit(span);
+                    match Span::decode(&*encoded) {
+                        Ok(decoded) => {
+                            shortened += u64::from(encoded.len() != span.len());
+                            part.bytes += bytes;
+                            part.spans.push(decoded);
+                        }
+                        Err(error) => left_out.add(1, Some(error)),
+                    }
+                    if part.spans.len() == PART_SPANS || part.bytes >= PART_BYTES {
+                        part.hand_over(&self.out, false).await?;
+                    }
+                }
+                Step::Cut(error) => left_out.add(1, Some(error)),
+            }
+        }
+        if shortened > 0 {
+            self.out.send(Received::Shortened(shortened)).await?;
+        }
+        Ok(part.hand_over(&self.out, true).await?)
     }
 }
 
-fn unpack(encoding: Encoding, body: Bytes) -> Result<(Vec<ResourceSpans>, LeftOut), Refusal> {
-    let mut body = decompress(encoding.compression, body)?;
+/// Spans of one origin that are decoded.
+#[derive(Default)]
+struct Part {
+    origin: Arc<Origin>,
+    spans: Vec<Span>,
+    bytes: usize,
+}
+
+impl Part {
+    /// Empties it.
+    async fn hand_over(&mut self, out: &Inlet, is_last: bool) -> Result<(), Gone> {
+        let (origin, spans) = (Arc::clone(&self.origin), std::mem::take(&mut self.spans));
+        let part = Received::Spans(SpansPart { origin, spans, is_last });
+        out.send_weighed(part, std::mem::take(&mut self.bytes)).await
+    }
+}
+
+impl From<Gone> for Refusal {
+    fn from(_: Gone) -> Self {
+        Self::Closing
+    }
+}
+
+fn origin_of(resource: &[u8], scope: &[u8]) -> Origin {
+    let is_small = |message: &&[u8]| origin_bytes(message) <= MAX_ORIGIN_BYTES;
+    let scope = Some(scope).filter(|scope| !scope.is_empty()).filter(is_small);
+    Origin {
+        resource: Some(resource).filter(is_small).map(salvaged_resource).unwrap_or_default(),
+        scope: scope.map(salvaged_scope),
+    }
+}
+
+/// The request in protobuf, and which of its spans had to be left out for that. What it came as is gone then.
+fn in_protobuf(encoding: Encoding, body: Bytes) -> Result<(Bytes, LeftOut), Refusal> {
+    let body = decompress(encoding.compression, body)?;
     let mut left_out = LeftOut::default();
-    if encoding.is_json {
-        let converted = otlp_json::to_protobuf(&body)?;
-        body = converted.protobuf.into();
-        left_out.add(converted.unreadable, converted.why);
+    if !encoding.is_json {
+        return Ok((body, left_out));
     }
-    if decoded_bytes(&body) > MAX_DECODED_BYTES {
-        return Err(Refusal::TooMany);
-    }
-    let Decoded { resource_spans, unreadable, why } = otlp_decode::decode(&body)?;
-    left_out.add(unreadable, why);
-    Ok((resource_spans, left_out))
+    let converted = otlp_json::to_protobuf(&body)?;
+    left_out.add(converted.unreadable, converted.why);
+    Ok((converted.protobuf.into(), left_out))
 }
 
 fn decompress(compression: Compression, body: Bytes) -> Result<Bytes, Refusal> {

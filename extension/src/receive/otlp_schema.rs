@@ -169,6 +169,34 @@ pub(super) fn decoded_bytes(request: &[u8]) -> usize {
     total
 }
 
+/// About how many bytes a span takes up when decoded, with its texts.
+pub(super) fn span_bytes(span: &[u8]) -> usize {
+    let mut total = size_of::<Span>() + span.len();
+    weigh(span, &SPAN, MAX_DEPTH, &mut total);
+    total
+}
+
+/// The same for a resource or a scope.
+pub(super) fn origin_bytes(message: &[u8]) -> usize {
+    let mut total = message.len();
+    // Where one has attributes, the other has none, or a text.
+    weigh(message, &RESOURCE, MAX_DEPTH, &mut total);
+    weigh(message, &SCOPE, MAX_DEPTH, &mut total);
+    total
+}
+
+/// The same for one of the messages in a span, by the number of its field.
+pub(super) fn field_bytes(number: u32, value: &[u8]) -> usize {
+    let mut total = value.len();
+    if let Some(Kind::Message(message)) =
+        SPAN.fields.iter().find(|field| field.number == number).map(|field| field.kind)
+    {
+        total += message.decoded_bytes;
+        weigh(value, message, MAX_DEPTH, &mut total);
+    }
+    total
+}
+
 fn weigh(mut bytes: &[u8], message: &Message, depth: u32, total: &mut usize) -> Option<()> {
     while !bytes.is_empty() {
         let (number, wire_type) = decode_key(&mut bytes).ok()?;

@@ -24,7 +24,7 @@ impl Code {
     /// What a client is to make of a refusal. `Unavailable` is what it may try again.
     pub(super) fn of(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::TooLarge | Refusal::TooMany => Self::ResourceExhausted,
+            Refusal::TooLarge => Self::ResourceExhausted,
             Refusal::Compression(_) | Refusal::Protobuf(_) | Refusal::Json(_) => Self::InvalidArgument,
             Refusal::Busy | Refusal::Closing => Self::Unavailable,
         }

@@ -7,7 +7,7 @@ use otel_xray::export::{
     Clients, Config, DaemonAddress, Flushed, Moment, Outlets, OwnAddresses, Spool, Window,
 };
 use otel_xray::invocation::trace_header::TraceHeader;
-use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
+use otel_xray::invocation::{Batch, Collected, Invocation, Load, Mode, Origin};
 use otel_xray::log::{Format, Level, Log};
 use otel_xray::settings::OutletKind;
 use otel_xray::translate::{Function, Target, TranslatedDocument, Translator};
@@ -167,7 +167,7 @@ impl Stage {
             self.ledgers.entry(kind.name()).or_default().receive(spans);
         }
         let window = Window { now: self.now(), until: Instant::now() + time, is_last };
-        let flushed = self.outlets.flush(batch, Arc::new(function()), window).await;
+        let flushed = self.outlets.flush(Load::of(batch), Arc::new(function()), window).await;
         self.note(flushed);
     }
 

@@ -92,6 +92,8 @@ pub enum Trim {
     LinkInvalid,
     /// More links than X-Ray counts; the rest is in metadata (LNK-1).
     LinkBudget,
+    /// A span that takes up very much was shortened when it came.
+    SpanShortened,
     /// A document over X-Ray's size was shortened (xray.md section 14.5).
     DocumentShortened,
     /// The trace is near X-Ray's size: metadata was left out (LIM-2).
@@ -111,6 +113,7 @@ impl Trim {
             Self::AnnotationCollision => "annotation_collision",
             Self::LinkInvalid => "link_invalid",
             Self::LinkBudget => "link_budget",
+            Self::SpanShortened => "span_shortened",
             Self::DocumentShortened => "document_shortened",
             Self::MetadataBudget => "metadata_budget",
             Self::DocumentRepaired => "document_repaired",

@@ -78,15 +78,22 @@ pub struct Batch {
     pub sdk_documents: Vec<SdkDocument>,
     /// The invocations the spans may belong to, newest last.
     pub invocations: Vec<Invocation>,
-    /// The spans that have begun and not ended.
+    /// The spans that have begun and not ended, in order.
     pub open: Vec<(TraceId, SpanId)>,
     /// The spans are copies of open ones, to be shown as running; none of them is accounted for.
     pub is_progress: bool,
+    /// It is a part of a flush of many more spans.
+    pub is_part: bool,
 }
 
 impl Batch {
     /// Spans in it, those of documents included.
     pub fn spans(&self) -> u64 {
         self.spans.len() as u64 + self.sdk_documents.iter().map(SdkDocument::spans).sum::<u64>()
+    }
+
+    /// Whether it is Lambda's own trace of one of the invocations.
+    pub(crate) fn is_of_an_invocation(&self, trace_id: TraceId) -> bool {
+        self.invocations.iter().any(|one| one.header.is_some_and(|header| header.root == trace_id))
     }
 }

@@ -16,6 +16,7 @@ pub mod flush;
 pub mod otlp_decode;
 pub mod sdk;
 pub mod trace_header;
+pub mod weight;
 
 mod annotations;
 mod attributes;
@@ -59,6 +60,7 @@ use flush::{Batch, Collected, Origin};
 use memory::{Memory, TraceState};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use plan::Planned;
+use sdk::SdkDocument;
 use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -105,13 +107,11 @@ impl Translator {
         self.translate_spans(batch.spans.iter().collect(), batch, function)
     }
 
-    /// The same, and each span is let go as soon as its document is there: it is a multiple of that in memory.
-    pub fn translate_and_drop(&mut self, mut batch: Batch, function: &Function) -> Translated {
-        if batch.is_progress {
-            return show_running(&batch, function);
+    /// Documents of X-Ray SDKs that come later in the same flush: spans before them may be their children.
+    pub fn expect<'a>(&mut self, documents: impl IntoIterator<Item = &'a SdkDocument>) {
+        for document in documents {
+            sdk::note_ids(document, self.memory.trace(document.trace_id));
         }
-        let spans = std::mem::take(&mut batch.spans);
-        self.translate_spans(spans, &batch, function)
     }
 
     /// Translates the spans, and all else in the batch.
@@ -122,11 +122,9 @@ impl Translator {
         function: &Function,
     ) -> Translated {
         let mut accounts = Accounts::default();
-        let is_worth_nesting = nest::is_worth_it(spans.len());
+        let is_worth_nesting = batch.is_part || nest::is_worth_it(spans.len());
         let mut documents = Vec::with_capacity(spans.len() + batch.sdk_documents.len());
-        for document in &batch.sdk_documents {
-            sdk::note_ids(document, self.memory.trace(document.trace_id));
-        }
+        self.expect(&batch.sdk_documents);
         for group in plan::groups(spans) {
             let spans: Vec<&Collected> = group.iter().map(Borrow::borrow).collect();
             let planned = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
@@ -145,7 +143,7 @@ impl Translator {
             let state = self.memory.trace(document.trace_id);
             sdk::translate(document, state, &mut accounts, &mut documents);
         }
-        self.memory.shrink();
+        self.memory.shrink(batch.is_part, |id| batch.is_of_an_invocation(id));
         Translated { documents, accounts }
     }
 

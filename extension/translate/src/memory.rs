@@ -6,8 +6,12 @@ use std::collections::VecDeque;
 
 /// Traces remembered between flushes.
 const MAX_TRACES: usize = 64;
+/// The same between the parts of a flush.
+const MAX_TRACES_WITHIN: usize = 1024;
 /// Ids remembered of one trace; past that every parent counts as known.
 const MAX_IDS: usize = 2000;
+/// Ids remembered of all of them between flushes.
+const MAX_IDS_OF_ALL: usize = 8000;
 
 /// Annotations X-Ray indexes of one trace (ANN-3).
 pub(super) const MAX_ANNOTATIONS: usize = 50;
@@ -61,6 +65,11 @@ impl TraceState {
         }
     }
 
+    fn forget_ids(&mut self) {
+        self.sent = FxHashSet::default();
+        self.forgets = true;
+    }
+
     /// It did not leave after all.
     pub(super) fn forget_sent(&mut self, id: SpanId) {
         self.sent.remove(&id);
@@ -104,14 +113,27 @@ impl Memory {
         self.traces.get(&id)
     }
 
-    /// Forgets the oldest, between flushes.
-    pub(super) fn shrink(&mut self) {
-        while self.order.len() > MAX_TRACES {
-            if let Some(oldest) = self.order.pop_front() {
+    /// Forgets the oldest, between flushes or the parts of one, but those that are needed still.
+    pub(super) fn shrink(&mut self, is_within: bool, is_needed: impl Fn(TraceId) -> bool) {
+        let most = if is_within { MAX_TRACES_WITHIN } else { MAX_TRACES };
+        for _ in most..self.order.len() {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if is_needed(oldest) {
+                self.order.push_back(oldest);
+            } else {
                 self.traces.remove(&oldest);
             }
         }
-        self.traces.shrink_to(2 * MAX_TRACES);
+        self.traces.shrink_to(2 * most);
+        let mut ids = 0;
+        for id in self.order.iter().rev() {
+            if let Some(state) = self.traces.get_mut(id) {
+                ids += state.sent.len();
+                if ids > MAX_IDS_OF_ALL {
+                    state.forget_ids();
+                }
+            }
+        }
     }
 }
 
@@ -129,9 +151,11 @@ mod tests {
         for byte in 1..=200 {
             memory.trace(trace(byte)).bytes = usize::from(byte);
         }
-        memory.shrink();
-        assert_eq!(memory.traces.len(), MAX_TRACES);
-        assert!(memory.known(trace(1)).is_none());
+        memory.shrink(true, |_| false);
+        assert_eq!(memory.traces.len(), 200);
+        memory.shrink(false, |id| id == trace(2));
+        assert_eq!(memory.traces.len(), MAX_TRACES + 1);
+        assert!(memory.known(trace(1)).is_none() && memory.known(trace(2)).is_some());
         assert_eq!(memory.known(trace(200)).unwrap().bytes, 200);
 
         let state = memory.trace(trace(200));
@@ -140,6 +164,20 @@ mod tests {
         }
         assert_eq!(state.sent.len(), MAX_IDS);
         assert!(state.may_have_sent(SpanId::from_bytes(&9999_u64.to_be_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn the_ids_of_all_traces_are_bounded_and_the_oldest_traces_forget_theirs() {
+        let mut memory = Memory::default();
+        let id = |number: u64| SpanId::from_bytes(&number.to_be_bytes()).unwrap();
+        for byte in 1..=20 {
+            (1..=1000).for_each(|number| memory.trace(trace(byte)).note_sent(id(number)));
+        }
+        memory.shrink(false, |_| false);
+        let remembered: usize = memory.traces.values().map(|state| state.sent.len()).sum();
+        assert_eq!(remembered, MAX_IDS_OF_ALL);
+        assert!(!memory.known(trace(20)).unwrap().may_have_sent(id(9999)));
+        assert!(memory.known(trace(1)).unwrap().may_have_sent(id(9999)), "it may have");
     }
 
     #[test]

@@ -92,14 +92,15 @@ impl Decoded {
 }
 
 /// A resource without those of its attributes that can't be decoded.
-fn salvaged_resource(bytes: &[u8]) -> Resource {
+pub fn salvaged_resource(bytes: &[u8]) -> Resource {
     Resource::decode(bytes).unwrap_or_else(|_| {
         let parts = Parts::of(bytes);
         Resource { attributes: parts.attributes(1), ..Resource::default() }
     })
 }
 
-fn salvaged_scope(bytes: &[u8]) -> InstrumentationScope {
+/// The same of a scope.
+pub fn salvaged_scope(bytes: &[u8]) -> InstrumentationScope {
     InstrumentationScope::decode(bytes).unwrap_or_else(|_| {
         let parts = Parts::of(bytes);
         InstrumentationScope {
@@ -119,17 +120,15 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(mut message: &'a [u8]) -> Self {
-        let mut fields = Vec::new();
-        let is_cut = loop {
-            if message.is_empty() {
-                break false;
+    fn of(message: &'a [u8]) -> Self {
+        let mut parts = Self { fields: Vec::new(), is_cut: false };
+        for field in Fields(message) {
+            match field {
+                Ok(field) => parts.fields.push(field),
+                Err(_) => parts.is_cut = true,
             }
-            if next_field(&mut message, &mut fields).is_none() {
-                break true;
-            }
-        };
-        Self { fields, is_cut }
+        }
+        parts
     }
 
     fn all_of(&self, number: u32) -> impl Iterator<Item = &'a [u8]> {
@@ -146,16 +145,124 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn next_field<'a>(message: &mut &'a [u8], fields: &mut Vec<(u32, &'a [u8])>) -> Option<()> {
-    let (number, wire_type) = decode_key(message).ok()?;
-    if wire_type != WireType::LengthDelimited {
-        return skip_field(wire_type, number, message, DecodeContext::default()).ok();
+/// A step through an export request: nothing of it is decoded or copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The spans behind this one are of this resource and scope; both are as they were encoded.
+    Origin {
+        resource: &'a [u8],
+        scope: &'a [u8],
+    },
+    Span(&'a [u8]),
+    /// A message breaks off. What stood behind that can't be counted; it is one span at least.
+    Cut(DecodeError),
+}
+
+/// The spans of an encoded `ExportTraceServiceRequest`, one after the other.
+#[derive(Debug, Clone)]
+pub struct Steps<'a> {
+    request: Fields<'a>,
+    from_resource: Fields<'a>,
+    from_scope: Fields<'a>,
+    resource: &'a [u8],
+    scope: &'a [u8],
+    is_new: bool,
+}
+
+/// Looks through an export request. An error says that not even the bounds of what is in it could be found.
+pub fn steps(request: &[u8]) -> Result<Steps<'_>, DecodeError> {
+    for part in Fields(request) {
+        part?;
     }
-    let length = usize::try_from(decode_varint(message).ok()?).ok()?;
-    let (bytes, rest) = message.split_at_checked(length)?;
-    fields.push((number, bytes));
-    *message = rest;
-    Some(())
+    Ok(Steps {
+        request: Fields(request),
+        from_resource: Fields(&[]),
+        from_scope: Fields(&[]),
+        resource: &[],
+        scope: &[],
+        is_new: false,
+    })
+}
+
+impl<'a> Iterator for Steps<'a> {
+    type Item = Step<'a>;
+
+    fn next(&mut self) -> Option<Step<'a>> {
+        loop {
+            let before = self.from_scope.clone();
+            match self.from_scope.next_of(2) {
+                Some(Ok(_)) if self.is_new => {
+                    self.is_new = false;
+                    self.from_scope = before;
+                    return Some(Step::Origin { resource: self.resource, scope: self.scope });
+                }
+                Some(Ok(span)) => return Some(Step::Span(span)),
+                Some(Err(error)) => return Some(Step::Cut(error)),
+                None => self.is_new = true,
+            }
+            match self.from_resource.next_of(2) {
+                Some(Ok(scope_spans)) => {
+                    self.from_scope = Fields(scope_spans);
+                    self.scope = self.from_scope.clone().last_of(1);
+                    continue;
+                }
+                Some(Err(error)) => return Some(Step::Cut(error)),
+                None => {}
+            }
+            let resource_spans = self.request.next_of(1)?.ok()?;
+            self.from_resource = Fields(resource_spans);
+            self.resource = self.from_resource.clone().last_of(1);
+        }
+    }
+}
+
+/// The fields of a message that hold bytes, with their numbers. After an error there is nothing more.
+#[derive(Debug, Clone)]
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn next_of(&mut self, wanted: u32) -> Option<Result<&'a [u8], DecodeError>> {
+        self.find_map(|field| match field {
+            Ok((number, bytes)) => (number == wanted).then_some(Ok(bytes)),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// The last counts, as ever in protobuf.
+    fn last_of(self, wanted: u32) -> &'a [u8] {
+        let wanted = self.filter_map(Result::ok).filter(|(number, _)| *number == wanted);
+        wanted.last().map_or(&[], |(_, bytes)| bytes)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, &'a [u8]), DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.0.is_empty() {
+            match next_field(&mut self.0) {
+                Ok(Some(field)) => return Some(Ok(field)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.0 = &[];
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<(u32, &'a [u8])>, DecodeError> {
+    let (number, wire_type) = decode_key(message)?;
+    let value = *message;
+    skip_field(wire_type, number, message, DecodeContext::default())?;
+    if wire_type != WireType::LengthDelimited {
+        return Ok(None);
+    }
+    let mut bytes = &value[..value.len() - message.len()];
+    decode_varint(&mut bytes)?;
+    Ok(Some((number, bytes)))
 }
 
 #[cfg(test)]
@@ -245,6 +352,33 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_the_spans_and_where_each_is_from() {
+        let mut request = request();
+        request.resource_spans.insert(1, ResourceSpans::default());
+        request.resource_spans[2].resource =
+            Some(Resource { dropped_attributes_count: 9, ..Resource::default() });
+        let bytes = request.encode_to_vec();
+        let mut seen = Vec::new();
+        let mut from = 0;
+        for step in steps(&bytes).unwrap() {
+            match step {
+                Step::Origin { resource, scope } => {
+                    assert!(scope.is_empty());
+                    from = Resource::decode(resource).unwrap().dropped_attributes_count;
+                }
+                Step::Span(span) => seen.push((Span::decode(span).unwrap().name, from)),
+                Step::Cut(error) => panic!("{error}"),
+            }
+        }
+        let expected = [("first", 7), ("second", 7), ("third", 7), ("other", 9)];
+        assert_eq!(seen, expected.map(|(name, from)| (name.to_owned(), from)));
+        for end in [1, 5, bytes.len() - 1] {
+            assert!(steps(&bytes[..end]).is_err(), "{end}");
+        }
+        assert_eq!(steps(&[]).unwrap().count(), 0);
+    }
+
+    #[test]
     fn what_breaks_off_is_an_error() {
         let bytes = request().encode_to_vec();
         for end in [1, 5, bytes.len() - 1] {
@@ -255,11 +389,26 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(noise in prop::collection::vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>()) {
-            let _ = decode(&noise);
             let mut bytes = request().encode_to_vec();
             let at = at.index(bytes.len());
-            bytes.splice(at..at, noise);
-            let _ = decode(&bytes);
+            bytes.splice(at..at, noise.iter().copied());
+            for bytes in [&noise, &bytes] {
+                let (Ok(decoded), Ok(steps)) = (decode(bytes), steps(bytes)) else { continue };
+                // They see the same spans.
+                let mut readable = Vec::new();
+                let mut unreadable = 0;
+                for step in steps {
+                    match step {
+                        Step::Origin { .. } => {}
+                        Step::Span(span) => match Span::decode(span) {
+                            Ok(span) => readable.push(span.name),
+                            Err(_) => unreadable += 1,
+                        },
+                        Step::Cut(_) => unreadable += 1,
+                    }
+                }
+                prop_assert_eq!((names(&decoded), decoded.unreadable), (readable.iter().map(String::as_str).collect(), unreadable));
+            }
         }
     }
 }

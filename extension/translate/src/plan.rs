@@ -304,7 +304,7 @@ fn parent_of(one: &Candidate<'_>, batch: &Batch, index: &Index, memory: &Memory)
         return Parent::Awaited;
     }
     let known = parent != one.id && index.contains_key(&(one.trace_id, parent))
-        || batch.open.contains(&(one.trace_id, parent))
+        || batch.open.binary_search(&(one.trace_id, parent)).is_ok()
         || memory.known(one.trace_id).is_some_and(|state| state.may_have_sent(parent));
     match one.invocation {
         _ if known => Parent::Known,

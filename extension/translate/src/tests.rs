@@ -120,22 +120,33 @@ fn at<'a>(document: &'a Value, path: &str) -> &'a Value {
 }
 
 #[test]
-fn spans_that_are_let_go_leave_the_same_documents() {
+fn in_parts_a_flush_leaves_the_same_documents() {
     let spans = (0..2_000_u16).map(|number| {
         let mut one = span("work", SpanKind::Internal, &[], vec![self::number("n", i64::from(number))]);
-        one.trace_id = [vec![7; 14], (number % 300 + 1).to_be_bytes().to_vec()].concat();
+        one.trace_id = [vec![7; 14], (number / 8 + 1).to_be_bytes().to_vec()].concat();
         one.span_id = (u64::from(number) + 1).to_be_bytes().to_vec();
         one
     });
-    let batch = batch(spans.collect(), invocation(&sampled(), Mode::PassThrough));
-    let kept = translate(&batch, &function());
-    let let_go = Translator::default().translate_and_drop(batch, &function());
-    let texts = |translated: &Translated| -> Vec<String> {
-        translated.documents.iter().map(|document| document.json.clone()).collect()
+    let mut batch = batch(spans.collect(), invocation(&sampled(), Mode::PassThrough));
+    let whole = translate(&batch, &function());
+    let mut translator = Translator::default();
+    let spans = std::mem::take(&mut batch.spans);
+    let parts: Vec<Translated> = spans
+        .chunks(40)
+        .map(|part| {
+            let part = Batch { spans: part.to_vec(), is_part: true, ..batch.clone() };
+            translator.translate(&part, &function())
+        })
+        .collect();
+    let texts = |documents: &[TranslatedDocument]| -> Vec<String> {
+        documents.iter().map(|document| document.json.clone()).collect()
     };
-    assert_eq!(texts(&kept), texts(&let_go));
-    assert_eq!(kept.documents.iter().map(|document| document.spans).sum::<u64>(), 2_000);
-    assert_eq!(kept.accounts.to_json(), let_go.accounts.to_json());
+    let in_parts: Vec<String> = parts.iter().flat_map(|part| texts(&part.documents)).collect();
+    assert_eq!(texts(&whole.documents), in_parts);
+    assert_eq!(whole.documents.iter().map(|document| document.spans).sum::<u64>(), 2_000);
+    let mut accounts = Accounts::default();
+    parts.into_iter().for_each(|part| accounts.add(part.accounts));
+    assert_eq!(whole.accounts.to_json(), accounts.to_json());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use otel_xray::accounts::Accounts;
 use otel_xray::invocation::{Config, Machine};
 use otel_xray::lambda::Invoke;
+use otel_xray::ledger::Ledger;
 use otel_xray::receive::Received;
 use otel_xray::sampling::{Keep, Sampling};
 use otel_xray::settings::TracingMode;
@@ -27,7 +28,8 @@ const MAX_NUMBER: u64 = i32::MAX as u64;
 pub fn machine(tracing_mode: TracingMode, trace_header: &str, sampling: Sampling, keep: Keep) -> Machine {
     let mut machine = Machine::new(Config {
         tracing_mode,
-        buffer_bytes: 8 * 1024 * 1024,
+        ledger: Ledger::new(8 * 1024 * 1024),
+        keeps_whole_traces: true,
         sampling,
         keep,
         service_name: "checkout".into(),
@@ -54,7 +56,7 @@ pub fn check_otlp(resource_spans: Vec<ResourceSpans>) {
 /// Flushes the machine: every document must be acceptable, and every span accounted for (P2). `held` spans were left by
 /// the flush before; how many this one leaves is returned.
 pub fn check(machine: &mut Machine, translator: &mut Translator, function: &Function, held: u64) -> u64 {
-    let translated = translator.translate(&machine.take_batch(), function);
+    let translated = translator.translate(&machine.take_load().whole(), function);
     let mut accounts = machine.take_accounts();
     accounts.add(translated.accounts);
     let mut documented = 0;
@@ -82,7 +84,7 @@ pub fn check_documents(documents: Vec<SdkDocument>) {
     for document in documents {
         machine.receive(Received::Document(Box::new(document)), NOW_UNIX_NANO);
     }
-    let translated = Translator::default().translate(&machine.take_batch(), &hostile::function());
+    let translated = Translator::default().translate(&machine.take_load().whole(), &hostile::function());
     let mut accounts = machine.take_accounts();
     accounts.add(translated.accounts);
     let mut documented = 0;

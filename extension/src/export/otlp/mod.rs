@@ -7,7 +7,7 @@ mod select;
 mod settings;
 
 use super::backoff::{Jitter, MAX_TRIES};
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Waits as _};
 use super::client::Clients;
 use super::clocks::{Moment, Window};
 use super::complaints::Complaints;
@@ -16,15 +16,15 @@ use super::credentials::Provider;
 use super::patience::Patience;
 use super::quoted::Quoted;
 use crate::accounts::{Accounts, Reason};
-use crate::invocation::Batch;
 use crate::log::{Level, Log};
-use crate::receive::{OtlpSignal, Relayed, otlp_decode};
+use crate::receive::{OtlpSignal, Relayed};
 use crate::shown;
-use crate::translate::{Function, Target};
+use crate::translate::Target;
 use answer::Answer;
 use relay::Relay;
 use request::{Body, encode, send};
-use select::{OutgoingSpan, restored, select};
+use select::restored;
+pub(super) use select::{KnownOrigins, OutgoingSpan, select};
 use settings::OtlpSettings;
 use std::collections::VecDeque;
 use std::fmt;
@@ -127,7 +127,7 @@ impl Otlp {
     /// Takes over what an earlier process has left; the first number are spans that could be read, the second those
     /// of them that had no room.
     pub(super) fn restore(&mut self, left: &[u8]) -> (u64, u64) {
-        let spans = restored(otlp_decode::decode(left).unwrap_or_default().resource_spans);
+        let spans = restored(left);
         (spans.len() as u64, self.buffer.keep(spans))
     }
 
@@ -135,31 +135,34 @@ impl Otlp {
         self.buffer.take();
     }
 
-    /// Sends the batch's spans, then what is relayed, until all are gone or the time is up (P4).
-    pub(super) async fn flush(&mut self, batch: &Batch, function: &Function, window: Window) -> Accounts {
-        let accounts = self.flush_spans(batch, function, window).await;
+    /// Whom spans are made for.
+    pub(super) fn target(&mut self) -> Target {
+        // X-Ray's own endpoint wants spans as they are.
+        let is_xrays = self.endpoint().is_ok_and(|endpoint| endpoint.settings.sign_for.is_some());
+        if is_xrays { Target::Any } else { self.target }
+    }
+
+    /// What comes from now on is of a flush of its own.
+    pub(super) fn begin_flush(&mut self) {
+        self.buffer.next_generation();
+    }
+
+    /// Sends the spans, then what is relayed, until all are gone or the time is up (P4).
+    pub(super) async fn flush(&mut self, spans: Vec<OutgoingSpan>, window: Window) -> Accounts {
+        let accounts = self.flush_spans(spans, window).await;
         let clients = Arc::clone(&self.clients);
         self.relay.flush(&clients, window).await;
         accounts
     }
 
     /// Those that have waited go first.
-    async fn flush_spans(&mut self, batch: &Batch, function: &Function, window: Window) -> Accounts {
+    async fn flush_spans(&mut self, new: Vec<OutgoingSpan>, window: Window) -> Accounts {
         let now = window.now;
         let mut accounts = Accounts::default();
-        let generation = self.buffer.next_generation();
+        let generation = self.buffer.generation();
         let mut spans = self.buffer.take();
-        for document in &batch.sdk_documents {
-            accounts.drop(Reason::SdkDocument, document.spans());
-        }
-        let endpoint = self.endpoint();
-        if !batch.is_progress {
-            // X-Ray's own endpoint wants spans as they are.
-            let is_xrays = endpoint.as_ref().is_ok_and(|endpoint| endpoint.settings.sign_for.is_some());
-            let target = if is_xrays { Target::Any } else { self.target };
-            spans.extend(select(batch, function, (target, generation), &mut accounts));
-        }
-        let endpoint = match endpoint {
+        spans.extend(new.into_iter().map(|span| OutgoingSpan { generation, ..span }));
+        let endpoint = match self.endpoint() {
             Ok(endpoint) => endpoint,
             Err(message) => {
                 self.complaints.log().once("otlp", Level::Error, message);
@@ -341,7 +344,8 @@ fn open(signal: OtlpSignal, clients: &Clients, log: &Log) -> Result<Endpoint, St
 
 /// A message of the other side without what it repeats of the spans.
 fn without_spans(message: &str, spans: &[OutgoingSpan]) -> String {
-    let write = |out: &mut dyn fmt::Write| spans.iter().try_for_each(|span| write!(out, "{:?} ", span.span));
+    let write =
+        |out: &mut dyn fmt::Write| spans.iter().try_for_each(|span| write!(out, "{:?} ", span.decoded()));
     Quoted::find([message], write).out_of(message)
 }
 
@@ -350,12 +354,12 @@ fn requests(spans: Vec<OutgoingSpan>) -> VecDeque<Vec<OutgoingSpan>> {
     let mut requests: VecDeque<Vec<OutgoingSpan>> = VecDeque::new();
     let mut bytes = 0;
     for span in spans {
-        let fits = bytes + span.bytes <= MAX_REQUEST_BYTES;
+        let fits = bytes + span.bytes() <= MAX_REQUEST_BYTES;
         if let Some(last) = requests.back_mut().filter(|last| fits && last.len() < MAX_REQUEST_SPANS) {
-            bytes += span.bytes;
+            bytes += span.bytes();
             last.push(span);
         } else {
-            bytes = span.bytes;
+            bytes = span.bytes();
             requests.push_back(vec![span]);
         }
     }
@@ -364,8 +368,8 @@ fn requests(spans: Vec<OutgoingSpan>) -> VecDeque<Vec<OutgoingSpan>> {
 
 /// Why X-Ray's endpoint would refuse the span, or everything because of it (OEP-3).
 fn refused_by_xray(outgoing: &OutgoingSpan, now: Moment) -> Option<Reason> {
-    let began = Duration::from_nanos(outgoing.span.start_time_unix_nano);
-    if outgoing.bytes > MAX_XRAY_SPAN_BYTES {
+    let began = Duration::from_nanos(outgoing.start_unix_nano);
+    if outgoing.bytes() > MAX_XRAY_SPAN_BYTES {
         Some(Reason::Oversize)
     } else if began + XRAY_PAST < now.unix || began > now.unix + XRAY_FUTURE {
         Some(Reason::TimeOutOfRange)

@@ -13,14 +13,20 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::Request;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use std::error::Error;
 use std::io::Write as _;
 use std::sync::Arc;
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Fields of a request, of resource spans, and of scope spans.
+const RESOURCE_SPANS: u32 = 1;
+const RESOURCE: u32 = 1;
+const SCOPE_SPANS: u32 = 2;
+const SCOPE: u32 = 1;
+const SPANS: u32 = 2;
 
 /// A request's body.
 #[derive(Debug, Clone)]
@@ -32,17 +38,29 @@ pub(super) struct Body {
 
 /// The spans as a request body.
 pub(super) fn encode(spans: &[OutgoingSpan], gzip: bool) -> Bytes {
-    let mut resource_spans: Vec<ResourceSpans> = Vec::new();
-    for group in spans.chunk_by(|one, next| Arc::ptr_eq(&one.origin, &next.origin)) {
+    let groups = || spans.chunk_by(|one, next| Arc::ptr_eq(&one.origin, &next.origin));
+    let origins: usize = groups().map(|group| 64 + group[0].origin.resource.encoded_len()).sum();
+    let bytes: usize = spans.iter().map(|one| one.encoded.len() + 6).sum();
+    let mut plain = Vec::with_capacity(origins + bytes);
+    for group in groups() {
         let origin = &group[0].origin;
-        let spans = group.iter().map(|outgoing| (*outgoing.span).clone()).collect();
-        resource_spans.push(ResourceSpans {
-            resource: Some(origin.resource.clone()),
-            scope_spans: vec![ScopeSpans { scope: origin.scope.clone(), spans, ..ScopeSpans::default() }],
-            ..ResourceSpans::default()
-        });
+        let scope = origin.scope.as_ref();
+        let of_spans: usize = group.iter().map(|one| field_len(one.encoded.len())).sum();
+        let scope_spans = of_spans + scope.map_or(0, |scope| field_len(scope.encoded_len()));
+        let resource = origin.resource.encoded_len();
+        put_head(RESOURCE_SPANS, field_len(resource) + field_len(scope_spans), &mut plain);
+        put_head(RESOURCE, resource, &mut plain);
+        origin.resource.encode_raw(&mut plain);
+        put_head(SCOPE_SPANS, scope_spans, &mut plain);
+        if let Some(scope) = scope {
+            put_head(SCOPE, scope.encoded_len(), &mut plain);
+            scope.encode_raw(&mut plain);
+        }
+        for one in group {
+            put_head(SPANS, one.encoded.len(), &mut plain);
+            plain.extend_from_slice(&one.encoded);
+        }
     }
-    let plain = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
     if !gzip {
         return plain.into();
     }
@@ -50,6 +68,17 @@ pub(super) fn encode(spans: &[OutgoingSpan], gzip: bool) -> Bytes {
     let packed = encoder.write_all(&plain).and_then(|()| encoder.finish());
     // Writing to memory does not fail.
     packed.map_or(plain.into(), Bytes::from)
+}
+
+/// Writes what comes before a message in a field.
+fn put_head(number: u32, bytes: usize, out: &mut Vec<u8>) {
+    encode_key(number, WireType::LengthDelimited, out);
+    encode_varint(bytes as u64, out);
+}
+
+/// A message of so many bytes with what comes before it: the number of the field is one byte.
+fn field_len(bytes: usize) -> usize {
+    1 + encoded_len_varint(bytes as u64) + bytes
 }
 
 /// Sends a body once.

@@ -3,22 +3,42 @@
 use crate::accounts::Accounts;
 use crate::export::buffer::Waits;
 use crate::invocation::{Batch, Origin};
+use crate::receive::otlp_decode::{Step, steps};
 use crate::translate::{self, Function, Target};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-/// A span on its way out.
+/// Resources whose spans may mix.
+const MAX_KNOWN: usize = 8;
+
+/// A span on its way out, as its bytes on the wire: decoded it is a multiple of them in memory.
 #[derive(Debug, Clone)]
-pub(super) struct OutgoingSpan {
-    pub(super) span: Box<Span>,
-    /// The same for all spans of one agent or SDK in a flush.
+pub(in crate::export) struct OutgoingSpan {
+    pub(in crate::export) encoded: Box<[u8]>,
+    pub(super) start_unix_nano: u64,
+    /// The same for all spans of one agent or SDK.
     pub(super) origin: Arc<Origin>,
-    pub(super) bytes: usize,
-    generation: u64,
+    /// Of the flush that it came with; 0 where an earlier process has left it.
+    pub(super) generation: u64,
+}
+
+impl OutgoingSpan {
+    fn new(span: &Span, origin: &Arc<Origin>) -> Self {
+        Self {
+            encoded: span.encode_to_vec().into_boxed_slice(),
+            start_unix_nano: span.start_time_unix_nano,
+            origin: Arc::clone(origin),
+            generation: 0,
+        }
+    }
+
+    pub(super) fn decoded(&self) -> Option<Span> {
+        Span::decode(&*self.encoded).ok()
+    }
 }
 
 impl Waits for OutgoingSpan {
@@ -27,7 +47,7 @@ impl Waits for OutgoingSpan {
     }
 
     fn bytes(&self) -> usize {
-        self.bytes
+        self.encoded.len()
     }
 
     fn spans(&self) -> u64 {
@@ -35,29 +55,45 @@ impl Waits for OutgoingSpan {
     }
 }
 
-/// The spans of a request body that an earlier process has left.
-pub(super) fn restored(resource_spans: Vec<ResourceSpans>) -> Vec<OutgoingSpan> {
-    let mut restored = Vec::new();
-    for from_resource in resource_spans {
-        let resource = from_resource.resource.unwrap_or_default();
-        for from_scope in from_resource.scope_spans {
-            let origin = Arc::new(Origin { resource: resource.clone(), scope: from_scope.scope });
-            restored.extend(from_scope.spans.into_iter().map(|span| OutgoingSpan {
-                bytes: span.encoded_len(),
-                span: Box::new(span),
-                origin: Arc::clone(&origin),
-                generation: 0,
-            }));
+/// The origins of what has left or waits, so that each is there once.
+#[derive(Debug, Default)]
+pub(in crate::export) struct KnownOrigins(Vec<Weak<Origin>>);
+
+impl KnownOrigins {
+    fn same(&mut self, origin: Origin) -> Arc<Origin> {
+        if let Some(known) = self.0.iter().filter_map(Weak::upgrade).find(|known| **known == origin) {
+            return known;
         }
+        let origin = Arc::new(origin);
+        self.0.retain(|known| known.strong_count() > 0);
+        if self.0.len() == MAX_KNOWN {
+            self.0.remove(0);
+        }
+        self.0.push(Arc::downgrade(&origin));
+        origin
     }
-    restored
+}
+
+/// The spans of a request body that an earlier process has left.
+pub(super) fn restored(left: &[u8]) -> Vec<OutgoingSpan> {
+    let mut origin = Arc::default();
+    let spans = steps(left).ok().into_iter().flatten().filter_map(|step| match step {
+        Step::Origin { resource, scope } => {
+            let scope = (!scope.is_empty()).then(|| InstrumentationScope::decode(scope).ok()).flatten();
+            origin = Arc::new(Origin { resource: Resource::decode(resource).unwrap_or_default(), scope });
+            None
+        }
+        Step::Cut(_) => None,
+        Step::Span(span) => Some(OutgoingSpan::new(&Span::decode(span).ok()?, &origin)),
+    });
+    spans.collect()
 }
 
 /// The spans to send: those that X-Ray would get too.
-pub(super) fn select(
+pub(in crate::export) fn select(
     batch: &Batch,
     function: &Function,
-    (target, generation): (Target, u64),
+    (target, known): (Target, &mut KnownOrigins),
     accounts: &mut Accounts,
 ) -> Vec<OutgoingSpan> {
     let mut origins: HashMap<*const Origin, Arc<Origin>> = HashMap::new();
@@ -65,9 +101,9 @@ pub(super) fn select(
         .into_iter()
         .map(|(mut span, origin)| {
             let origin =
-                origins.entry(Arc::as_ptr(origin)).or_insert_with(|| Arc::new(completed(origin, function)));
+                origins.entry(Arc::as_ptr(origin)).or_insert_with(|| known.same(completed(origin, function)));
             translate::mask_span(&mut span);
-            OutgoingSpan { bytes: span.encoded_len(), span, origin: Arc::clone(origin), generation }
+            OutgoingSpan::new(&span, origin)
         })
         .collect()
 }
@@ -129,11 +165,19 @@ mod tests {
         Batch { spans, invocations: vec![invocation], ..Batch::default() }
     }
 
+    fn selected(batch: &Batch, accounts: &mut Accounts) -> Vec<OutgoingSpan> {
+        select(batch, &Function::default(), (Target::Any, &mut KnownOrigins::default()), accounts)
+    }
+
+    fn span_of(outgoing: &OutgoingSpan) -> Span {
+        Span::decode(&*outgoing.encoded).unwrap()
+    }
+
     fn ids(batch: &Batch) -> (Vec<u8>, serde_json::Value) {
         let mut accounts = Accounts::default();
-        let selected = select(batch, &Function::default(), (Target::Any, 1), &mut accounts);
+        let selected = selected(batch, &mut accounts);
         (
-            selected.iter().map(|outgoing| outgoing.span.span_id[0]).collect(),
+            selected.iter().map(|outgoing| span_of(outgoing).span_id[0]).collect(),
             accounts.to_json()["dropped"].clone(),
         )
     }
@@ -149,10 +193,10 @@ mod tests {
             ..KeyValue::default()
         });
         let batch = batch("Sampled=1", vec![secret]);
-        let selected = select(&batch, &Function::default(), (Target::Any, 1), &mut Accounts::default());
+        let selected = selected(&batch, &mut Accounts::default());
         let [outgoing] = &selected[..] else { panic!("{selected:?}") };
-        assert!(!format!("{:?}", outgoing.span).contains("hunter2"));
-        assert_eq!(outgoing.bytes, outgoing.span.encoded_len());
+        let shown = format!("{:?}", span_of(outgoing));
+        assert!(shown.contains("shop.example") && !shown.contains("hunter2"));
     }
 
     #[test]
@@ -187,8 +231,7 @@ mod tests {
         let batch =
             batch("Sampled=1", vec![span(ROOT, 1, 0x101), span(ROOT, 2, 0x101), later, span([0; 16], 3, 0)]);
         assert_eq!(ids(&batch), (vec![1, 2], serde_json::json!({"duplicate": 1, "invalid_id": 1})));
-        let selected = select(&batch, &Function::default(), (Target::Any, 1), &mut Accounts::default());
-        assert_eq!(selected[0].span.name, "later");
+        assert_eq!(span_of(&selected(&batch, &mut Accounts::default())[0]).name, "later");
     }
 
     #[test]
@@ -218,5 +261,19 @@ mod tests {
         assert_eq!(value("faas.max_memory"), Some(Value::IntValue(134_217_728)));
         assert_eq!(value("cloud.region"), Some(Value::StringValue("eu-west-1".into())));
         assert_eq!(value("cloud.account.id"), None);
+    }
+
+    #[test]
+    fn one_origin_is_held_once_in_however_many_flushes() {
+        let mut known = KnownOrigins::default();
+        let function = Function { name: "shop".into(), ..Function::default() };
+        let mut next = |id: u8| {
+            let batch = batch("Sampled=1", vec![span(ROOT, id, 0x101)]);
+            select(&batch, &function, (Target::Any, &mut known), &mut Accounts::default()).remove(0)
+        };
+        let (first, second) = (next(1), next(2));
+        assert!(Arc::ptr_eq(&first.origin, &second.origin));
+        drop((first, second));
+        assert_eq!(next(3).origin.resource.attributes.len(), 4);
     }
 }

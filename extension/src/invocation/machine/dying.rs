@@ -48,7 +48,7 @@ impl Machine {
         }
         let dying: Vec<String> = self.dying().collect();
         let is_left = |open: &Open| {
-            let request_id = open.collected.request_id.as_deref();
+            let request_id = open.request_id();
             open.connection == connection && !dying.iter().any(|id| request_id == Some(id))
         };
         self.close_open(is_left, &Evidence { exit, ..Evidence::default() }, now_unix_nano);
@@ -122,11 +122,7 @@ impl Machine {
         for id in running {
             let evidence =
                 Evidence { shut: Some(shut), timed_out: shut == Shut::Timeout, ..Evidence::default() };
-            self.close_open(
-                |open| open.collected.request_id.as_deref() == Some(&*id),
-                &evidence,
-                now_unix_nano,
-            );
+            self.close_open(|open| open.request_id() == Some(&*id), &evidence, now_unix_nano);
         }
     }
 
@@ -149,9 +145,9 @@ impl Machine {
         // What Lambda's own clean-up takes is not the function's.
         let at = if evidence.timed_out && deadline > 0 { died_at.min(deadline) } else { died_at };
         let missing = if record.has_top { None } else { self.missing_top(record, &evidence.ending(), at) };
-        self.close_open(|open| open.collected.request_id.as_deref() == Some(request_id), &evidence, at);
+        self.close_open(|open| open.request_id() == Some(request_id), &evidence, at);
         if let Some(missing) = missing {
-            self.spans.add(missing);
+            self.spans.add(&missing);
         }
         self.over(request_id, now_unix_nano)
     }
@@ -163,9 +159,8 @@ impl Machine {
         evidence: &Evidence,
         at_unix_nano: u64,
     ) {
-        let mut open = self.spans.take_open(is_closed);
-        close(&mut open, &evidence.ending(), at_unix_nano);
-        self.spans.closed(open);
+        let open = self.spans.take_open(is_closed);
+        close(open, &evidence.ending(), at_unix_nano, |closed| self.spans.closed(closed.as_ref()));
     }
 
     /// The span of a handler that never began or could not tell, where nobody else writes the function's segment

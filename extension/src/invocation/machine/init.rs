@@ -84,7 +84,7 @@ impl Machine {
             ..Span::default()
         };
         fail(&mut span, &kind, &message, at_unix_nano);
-        self.spans.add(Collected {
+        self.spans.add(&Collected {
             span: Box::new(span),
             origin: Arc::clone(&agent.origin),
             request_id: None,

@@ -1,14 +1,13 @@
 //! Whether an invocation is sent that neither Lambda nor a caller has sampled: rows 2 and 4 of xray.md section 15.
 
 use super::super::Collected;
+use super::super::packed::Packed;
+use super::super::rank::{attribute_text, has_failed};
 use super::super::recent::{Recent, Record};
 use super::super::trace_header::{Sampled, TraceId};
 use super::{Machine, Signal, is_top};
 use crate::sampling::decision::{Beginning, Policy, Verdict};
 use crate::sampling::{Due, Learned, Request, Sampling};
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::time::Duration;
 
 const FLAG_SAMPLED: u32 = 0x01;
@@ -113,38 +112,20 @@ impl Machine {
 }
 
 /// Which complete spans must wait, because it is not decided yet whether they are sent.
-pub(super) fn waiting(recent: &Recent) -> impl Fn(&Collected) -> bool {
+pub(super) fn waiting(recent: &Recent) -> impl Fn(&Packed) -> bool {
     let is_any_pending = recent.iter().any(is_pending);
-    move |collected| {
-        let trace_id = TraceId::from_bytes(&collected.span.trace_id);
-        is_any_pending
-            && recent.of_span(collected).is_some_and(|record| {
+    move |packed| {
+        let of_span = || {
+            let trace_id = packed.head().trace_id;
+            recent.of_span(packed.request_id(), trace_id).is_some_and(|record| {
                 is_pending(record) && record.invocation.header.map(|header| header.root) == trace_id
             })
+        };
+        is_any_pending && of_span()
     }
 }
 
 fn is_pending(record: &Record) -> bool {
     record.invocation.header.is_some_and(|header| header.sampled != Sampled::Yes)
         && matches!(record.deciding.verdict, Verdict::Open | Verdict::ByOutcome)
-}
-
-fn has_failed(span: &Span) -> bool {
-    let is_server_error = |name| {
-        let status = attribute_text(span, name).and_then(|status| status.parse::<u16>().ok());
-        status.is_some_and(|status| (500..=599).contains(&status))
-    };
-    span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
-        || is_server_error("http.response.status_code")
-        || is_server_error("http.status_code")
-}
-
-fn attribute_text(span: &Span, name: &str) -> Option<String> {
-    let attribute = span.attributes.iter().find(|attribute| attribute.key == name)?;
-    Some(match attribute.value.as_ref()?.value.as_ref()? {
-        Any::StringValue(text) => text.clone(),
-        Any::BoolValue(value) => value.to_string(),
-        Any::IntValue(value) => value.to_string(),
-        _ => return None,
-    })
 }

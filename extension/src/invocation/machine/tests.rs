@@ -14,7 +14,15 @@ fn machine(tracing_mode: TracingMode) -> Machine {
 
 fn machine_that(tracing_mode: TracingMode, sampling: Sampling, keep: &str, buffer_bytes: usize) -> Machine {
     let (keep, service_name) = (Keep::parse(keep).unwrap(), "shop".to_owned());
-    Machine::new(Config { tracing_mode, buffer_bytes, sampling, keep, service_name, memory_mb: Some(512) })
+    Machine::new(Config {
+        tracing_mode,
+        ledger: Ledger::new(buffer_bytes),
+        keeps_whole_traces: false,
+        sampling,
+        keep,
+        service_name,
+        memory_mb: Some(512),
+    })
 }
 
 fn with_agent() -> Machine {
@@ -64,7 +72,7 @@ fn an_invocation_is_held_until_its_done_frame() {
     assert_eq!(machine.receive(Received::Ended(AGENT, span(1)), 0), Signal::Nothing);
     assert_eq!(machine.receive(done("another"), 0), Signal::Nothing);
     assert_eq!(machine.receive(done("r1"), 0), Signal::Over);
-    let batch = machine.take_batch();
+    let batch = machine.take_load().whole();
     assert_eq!(batch.spans.len(), 1);
     assert_eq!(batch.spans[0].request_id.as_deref(), Some("r1"));
     let invocation = batch.invocations.last().unwrap();
@@ -79,7 +87,7 @@ fn sim_8_a_done_frame_that_overtakes_the_event_is_not_waited_for() {
     machine.receive(Received::Ended(AGENT, span(1)), 0);
     assert_eq!(machine.receive(done("r1"), 0), Signal::Nothing, "the mode is not known yet");
     assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0), Hold::AlreadyOver);
-    assert_eq!(machine.take_batch().invocations[0].mode, Mode::Active);
+    assert_eq!(machine.take_load().whole().invocations[0].mode, Mode::Active);
     assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")), 0), Hold::UntilOver);
 }
 
@@ -104,7 +112,7 @@ fn otlp_without_an_agent_leaves_soon() {
     };
     let resource_spans = vec![ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() }];
     assert_eq!(machine.receive(Received::Otlp(resource_spans), 0), Signal::FlushSoon);
-    assert_eq!(machine.take_batch().spans.len(), 2);
+    assert_eq!(machine.take_load().whole().spans.len(), 2);
 }
 
 #[test]
@@ -114,7 +122,7 @@ fn the_end_of_file_in_an_invocation_ends_it_and_closes_what_was_open() {
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
     machine.receive(Received::Started(AGENT, span(1)), 0);
     assert_eq!(machine.receive(Received::Closed(AGENT, Fate::Unknown), 77), Signal::Over);
-    let batch = machine.take_batch();
+    let batch = machine.take_load().whole();
     assert_eq!(batch.spans[0].span.end_time_unix_nano, 77);
     assert_eq!(machine.held_spans(), 0);
     assert_eq!(
@@ -136,7 +144,7 @@ fn the_end_of_a_child_process_is_not_the_end_of_the_invocation() {
     machine.receive(Received::Entered(child, again), 0);
     machine.receive(Received::Started(child, span(2)), 0);
     assert_eq!(machine.receive(Received::Closed(child, Fate::Unknown), 0), Signal::Nothing);
-    assert_eq!(machine.take_batch().spans.len(), 1, "what the child had open is closed");
+    assert_eq!(machine.take_load().whole().spans.len(), 1, "what the child had open is closed");
     assert_eq!(machine.receive(done("r1"), 0), Signal::Over);
 }
 
@@ -163,7 +171,7 @@ fn section_8_4_an_end_of_file_past_the_deadline_is_a_timeout() {
         machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
         machine.receive(Received::Started(AGENT, span(1)), 0);
         machine.receive(Received::Closed(AGENT, Fate::Unknown), now_ms * 1_000_000);
-        let seen = format!("{:?}", machine.take_batch().spans[0].span.events[0].attributes[0].value);
+        let seen = format!("{:?}", machine.take_load().whole().spans[0].span.events[0].attributes[0].value);
         assert!(seen.contains(error_type), "{now_ms}: {seen}");
     }
 }
@@ -177,7 +185,7 @@ fn what_is_open_at_a_shutdown_is_closed_by_its_reason() {
         machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
         machine.receive(Received::Started(AGENT, span(1)), 0);
         machine.shut_down(&Shutdown { reason: reason.into(), deadline_ms: 0 }, 5);
-        let batch = machine.take_batch();
+        let batch = machine.take_load().whole();
         let event = &batch.spans[0].span.events[0];
         let seen = format!("{:?}", event.attributes[0].value);
         assert!(seen.contains(error_type), "{reason}: {seen}");
@@ -189,13 +197,17 @@ fn lam_20_a_parent_of_lambdas_own_shows_active_tracing_and_is_remembered() {
     let mut machine = with_agent();
     machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(entered("r1", &sampled("53995c3f42cd8ad8")), 0);
-    assert_eq!(machine.take_batch().invocations[0].mode, Mode::Unknown, "the same parent proves nothing");
+    assert_eq!(
+        machine.take_load().whole().invocations[0].mode,
+        Mode::Unknown,
+        "the same parent proves nothing"
+    );
     machine.receive(done("r1"), 0);
     machine.receive(entered("r2", &sampled("aaaaaaaaaaaaaaaa")), 0);
     machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(done("r2"), 0);
     machine.invoke(&invoke("r3", ""), 0);
-    let invocations = machine.take_batch().invocations;
+    let invocations = machine.take_load().whole().invocations;
     assert_eq!(invocations[1].mode, Mode::Active);
     assert_eq!(invocations[2].mode, Mode::Active);
 }
@@ -205,7 +217,7 @@ fn an_explicit_mode_wins() {
     let mut machine = machine(TracingMode::PassThrough);
     machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
     machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
-    assert_eq!(machine.take_batch().invocations[0].mode, Mode::PassThrough);
+    assert_eq!(machine.take_load().whole().invocations[0].mode, Mode::PassThrough);
 }
 
 #[test]
@@ -218,7 +230,7 @@ fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
         machine.receive(Received::Done(AGENT, Done { request_id, raised: true, spans_dropped: 1 }), 0);
     }
     machine.receive(Received::Lost { reason: Reason::Unreadable, spans: 3 }, 0);
-    let batch = machine.take_batch();
+    let batch = machine.take_load().whole();
     assert_eq!(batch.invocations.len(), REMEMBERED);
     let accounts = machine.take_accounts();
     assert!(accounts.balance(batch.spans.len() as u64));

@@ -1,4 +1,5 @@
 use super::super::Received;
+use super::super::inlet::Inlet;
 use super::super::places::{IDLE_TIME, Places};
 use super::*;
 use crate::log::{Level, test_log};
@@ -56,19 +57,13 @@ const TRACES: &str = "trace.v1.TraceService/Export";
 #[tokio::test]
 async fn calls_and_their_statuses() {
     let (out, mut received) = mpsc::channel(64);
-    let intake = Intake::new(out);
+    let intake = Intake::new(Inlet::new(out));
     let taking = tokio::spawn(async move {
         let mut spans = 0;
         let mut relayed = Vec::new();
         while let Some(received) = received.recv().await {
             match received {
-                Received::Otlp(resource_spans) => {
-                    spans += resource_spans
-                        .iter()
-                        .flat_map(|one| &one.scope_spans)
-                        .map(|one| one.spans.len())
-                        .sum::<usize>();
-                }
+                Received::Spans(part) => spans += part.spans.len(),
                 Received::Relayed(request) => relayed.push((request.signal, request.is_gzip, request.body)),
                 _ => {}
             }
@@ -137,7 +132,8 @@ async fn a_client_that_stalls_is_cut() {
     let (out, _received) = mpsc::channel(1);
     let listener = local_http::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, Intake::new(out), test_log::capture(Level::Debug).0));
+    let server =
+        tokio::spawn(serve(listener, Intake::new(Inlet::new(out)), test_log::capture(Level::Debug).0));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
     let mut said = Vec::new();
@@ -197,7 +193,7 @@ fn export(stream: u8) -> Vec<u8> {
 fn taking_intake() -> Intake {
     let (out, mut received) = mpsc::channel(64);
     tokio::spawn(async move { while received.recv().await.is_some() {} });
-    Intake::new(out)
+    Intake::new(Inlet::new(out))
 }
 
 #[tokio::test(start_paused = true)]

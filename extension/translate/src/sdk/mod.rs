@@ -23,6 +23,7 @@ pub struct SdkDocument {
     /// Its own id, then those of the subsegments in it.
     ids: Vec<SpanId>,
     is_segment: bool,
+    has_failed: bool,
     /// Values that were of the wrong type for X-Ray.
     fields_lost: u64,
     json: String,
@@ -71,9 +72,26 @@ impl SdkDocument {
         let (is_mended, fields_lost) = mend::mend(&mut document, trace_id, id);
         let mut ids = vec![id];
         note_nested(&document, &mut ids);
+        ids.shrink_to_fit();
         let is_segment = is_segment(&document);
+        let is_true = |name: &&str| document.get(*name).and_then(Value::as_bool) == Some(true);
+        let has_failed = ["fault", "error", "throttle"].iter().any(is_true);
         let json = if is_proper && !is_mended { json } else { Value::Object(document).to_string() };
-        Ok(Self { trace_id, ids, is_segment, fields_lost, json })
+        Ok(Self { trace_id, ids, is_segment, has_failed, fields_lost, json })
+    }
+
+    pub fn is_segment(&self) -> bool {
+        self.is_segment
+    }
+
+    /// Whether it says that something went wrong.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// What it takes up in memory, besides its own place.
+    pub fn heap_bytes(&self) -> usize {
+        self.json.capacity() + self.ids.capacity() * size_of::<SpanId>()
     }
 
     /// The spans it stands for: itself, and the subsegments in it.

@@ -63,7 +63,7 @@ fn told(collected: &Collected) -> String {
 
 /// What the handler's span says at the end, and how often the invocation was over.
 fn handler_says(machine: &mut Machine) -> String {
-    let batch = machine.take_batch();
+    let batch = machine.take_load().whole();
     assert_eq!((batch.spans.len(), machine.held_spans()), (2, 0));
     assert!(batch.invocations.iter().all(|invocation| invocation.is_over));
     told(batch.spans.iter().find(|one| one.span.name == "app.handler").unwrap())
@@ -154,7 +154,7 @@ fn section_8_4_a_timeout_ends_at_the_deadline_whatever_came_first() {
         let mut machine = in_a_call(true);
         machine.let_go();
         way(&mut machine);
-        let batch = machine.take_batch();
+        let batch = machine.take_load().whole();
         let says: Vec<String> = batch.spans.iter().map(told).collect();
         assert_eq!(
             says,
@@ -185,7 +185,7 @@ fn an_agent_that_connects_anew_has_not_died() {
     let done = Done { request_id: "r1".into(), raised: false, spans_dropped: 0 };
     machine.receive(Received::Ended(again, handler()), 303 * MILLISECOND);
     assert_eq!(machine.receive(Received::Done(again, done), 303 * MILLISECOND), Signal::Over);
-    let batch = machine.take_batch();
+    let batch = machine.take_load().whole();
     assert!(batch.spans.iter().all(|one| one.span.events.is_empty()), "nothing failed");
     assert!(machine.take_accounts().balance(2));
 }
@@ -199,7 +199,7 @@ fn lam_23_where_no_handler_has_told_the_functions_segment_is_written() {
         let mut machine = machine(mode);
         machine.invoke(&invoke("r1", HEADER), 0);
         machine.shut_down(&shutdown("timeout"), 1_001 * MILLISECOND);
-        let batch = machine.take_batch();
+        let batch = machine.take_load().whole();
         assert_eq!(batch.spans.iter().map(told).collect::<Vec<_>>(), expected, "{mode:?}");
         assert!(machine.take_accounts().balance(batch.spans.len() as u64));
         if let Some(one) = batch.spans.first() {
@@ -219,7 +219,7 @@ fn an_unsampled_invocation_and_a_spindown_make_no_segment() {
         let mut machine = machine_that(TracingMode::PassThrough, Sampling::Respect, "none", 1 << 20);
         machine.invoke(&invoke("r1", header), 0);
         machine.shut_down(&shutdown(reason), 1_001 * MILLISECOND);
-        assert!(machine.take_batch().spans.is_empty(), "{reason}");
+        assert!(machine.take_load().whole().spans.is_empty(), "{reason}");
     }
 }
 
@@ -238,7 +238,7 @@ fn a_runtime_that_dies_while_it_loads_the_function_is_told_in_a_trace_of_its_own
         let mut machine = loading();
         machine.receive(ended(Exit::Signal(11)), 55 * MILLISECOND);
         machine.shut_down(&shutdown(reason), 60 * MILLISECOND);
-        let batch = machine.take_batch();
+        let batch = machine.take_load().whole();
         assert_eq!(batch.spans.iter().map(told).collect::<Vec<_>>(), [says]);
         let span = &batch.spans[0].span;
         assert_eq!((span.trace_id.len(), span.parent_span_id.len()), (16, 0));
@@ -247,7 +247,7 @@ fn a_runtime_that_dies_while_it_loads_the_function_is_told_in_a_trace_of_its_own
     let mut machine = loading();
     machine.receive(ended(Exit::Signal(15)), 55 * MILLISECOND);
     machine.shut_down(&shutdown("spindown"), 60 * MILLISECOND);
-    assert!(machine.take_batch().spans.is_empty(), "an environment that was never needed");
+    assert!(machine.take_load().whole().spans.is_empty(), "an environment that was never needed");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_failure_to_load_belongs_to_the_invocation_that_waits_for_it() {
         machine.receive(platform(PlatformRecord::InitRuntimeDone(finished)), 21 * MILLISECOND);
         machine.receive(ended(Exit::Status(1)), 22 * MILLISECOND);
         machine.shut_down(&shutdown("failure"), 25 * MILLISECOND);
-        let batch = machine.take_batch();
+        let batch = machine.take_load().whole();
         assert_eq!(batch.spans.len(), 1, "told once, by the agent");
         let parent = &batch.spans[0].span.parent_span_id;
         assert_eq!(parent.as_slice(), if is_own { &[][..] } else { &[0xaa; 8][..] });
@@ -278,11 +278,14 @@ fn a_failure_to_load_belongs_to_the_invocation_that_waits_for_it() {
 fn doc_2_a_long_invocation_is_shown_while_it_runs_once() {
     let mut machine = in_a_call(true);
     let at_least = Duration::from_millis(500);
-    let progress = machine.progress(at_least, 600 * MILLISECOND).unwrap();
+    let progress = machine.progress(at_least, 600 * MILLISECOND).unwrap().whole();
     assert!(progress.is_progress);
     assert_eq!(progress.spans.len(), 1, "the call has not run for so long");
     assert_eq!(progress.open.len(), 2);
-    assert_eq!(machine.progress(at_least, 800 * MILLISECOND).unwrap().spans[0].span.name, "S3.GetObject");
+    assert_eq!(
+        machine.progress(at_least, 800 * MILLISECOND).unwrap().whole().spans[0].span.name,
+        "S3.GetObject"
+    );
     assert!(machine.progress(at_least, 900 * MILLISECOND).is_none());
     assert_eq!(machine.held_spans(), 2);
     assert!(machine.take_accounts().balance(2), "shown is not sent");
@@ -293,7 +296,7 @@ fn l_8_21_the_first_invocation_has_the_initialisation() {
     let mut machine = loading();
     machine.invoke(&invoke("r1", HEADER), 40 * MILLISECOND);
     machine.invoke(&invoke("r2", HEADER), 90 * MILLISECOND);
-    let invocations = machine.take_batch().invocations;
+    let invocations = machine.take_load().whole().invocations;
     let initialisation = invocations[0].initialisation.as_ref().unwrap();
     assert_eq!((initialisation.start_unix_nano, initialisation.end_unix_nano), (5_000_000, 40_000_000));
     assert_eq!(invocations[1].initialisation, None);
@@ -308,7 +311,7 @@ fn lam_20_the_platforms_tracing_shows_the_mode() {
         let tracing = Tracing { span_id: span_id.into(), value: header.into() };
         let start = Start { request_id: "r1".into(), tracing };
         machine.receive(platform(PlatformRecord::Start(start)), 0);
-        assert_eq!(machine.take_batch().invocations[0].mode, expected);
+        assert_eq!(machine.take_load().whole().invocations[0].mode, expected);
     }
 }
 
@@ -338,14 +341,14 @@ fn l_8_23_what_preceded_an_invocation_and_is_told_after_it_leaves_all_the_same()
             machine.receive(Received::Platform(told.clone()), 10 * MILLISECOND);
         }
         assert_eq!(machine.receive(done("r1"), 11 * MILLISECOND), Signal::Over);
-        machine.take_batch();
+        machine.take_load().whole();
         if !is_told {
             machine.receive(Received::Platform(told), 30 * MILLISECOND);
         }
         let ended = platform(PlatformRecord::RestoreReport(Finished::default()));
         assert_eq!(machine.receive(ended, 31 * MILLISECOND), Signal::FlushSoon);
         assert!(machine.has_something_new());
-        let initialisation = machine.take_batch().invocations[0].initialisation.clone().unwrap();
+        let initialisation = machine.take_load().whole().invocations[0].initialisation.clone().unwrap();
         assert_eq!((initialisation.name, initialisation.start_unix_nano), ("Restore", 5 * MILLISECOND));
         assert!(!machine.has_something_new());
     }
@@ -400,10 +403,10 @@ fn env_4_invocations_at_once_end_each_for_itself() {
         machine.receive(Received::Ended(AGENT, handler), 0);
     }
     assert_eq!(machine.receive(done("r2"), 0), Signal::FlushSoon);
-    let batch = machine.take_batch();
+    let batch = machine.take_load().whole();
     assert_eq!(batch.spans[0].request_id.as_deref(), Some("r2"));
     assert_eq!(machine.receive(ended(Exit::Status(3)), 0), Signal::FlushSoon);
-    let batch = machine.take_batch();
+    let batch = machine.take_load().whole();
     assert_eq!(batch.spans[0].request_id.as_deref(), Some("r1"));
     assert_eq!(told(&batch.spans[0]), "Runtime.ExitError: exit status 3");
 }

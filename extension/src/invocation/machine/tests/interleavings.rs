@@ -84,7 +84,7 @@ impl World {
     }
 
     fn take(&mut self) {
-        let batch = self.machine.take_batch();
+        let batch = self.machine.take_load().whole();
         self.taken += batch.spans.len() as u64;
         for one in &batch.spans {
             let span = &one.span;
@@ -216,7 +216,7 @@ impl World {
                 signal
             }
             Step::Progress => {
-                let shown = self.machine.progress(Duration::from_secs(1), now);
+                let shown = self.machine.progress(Duration::from_secs(1), now).map(Load::whole);
                 assert!(shown.is_none_or(|batch| batch.is_progress && !batch.spans.is_empty()));
                 Signal::Nothing
             }
@@ -256,7 +256,7 @@ proptest! {
         world.take();
         world.balance();
         prop_assert_eq!(world.machine.held_spans(), 0, "nothing stays open");
-        let batch = world.machine.take_batch();
+        let batch = world.machine.take_load().whole();
         prop_assert!(batch.spans.is_empty() && batch.open.is_empty());
         prop_assert!(batch.invocations.iter().all(|invocation| invocation.is_over));
         prop_assert_eq!(world.machine.due_unix_nano(), None);

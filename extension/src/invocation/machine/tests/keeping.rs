@@ -77,7 +77,7 @@ fn run(machine: &mut Machine, request_id: &str, header: &str, flags: u32, goes: 
 
 /// Documents that leave, segments among them.
 fn documents(machine: &mut Machine) -> (usize, usize) {
-    let translated = Translator::default().translate(&machine.take_batch(), &Function::default());
+    let translated = Translator::default().translate(&machine.take_load().whole(), &Function::default());
     let segments = translated.documents.iter().filter(|one| !one.json.contains("\"subsegment\""));
     (translated.documents.len(), segments.count())
 }
@@ -170,7 +170,7 @@ fn spans_wait_for_the_end_and_late_ones_follow_their_invocation() {
     let call = |id| with_trace(Span { span_id: vec![id; 8], ..Span::default() });
     machine.receive(Received::Ended(AGENT, call(3)), SECOND);
     assert!(!machine.has_something_new(), "not before it is known how it ends");
-    assert_eq!((machine.take_batch().spans.len(), machine.held_spans()), (0, 1));
+    assert_eq!((machine.take_load().whole().spans.len(), machine.held_spans()), (0, 1));
     run(&mut machine, "r1", &header, 0, Goes::Raises, SECOND);
     assert_eq!(documents(&mut machine).0, 3);
     machine.receive(Received::Ended(AGENT, call(4)), 2 * SECOND);

@@ -1,0 +1,61 @@
+//! What of a load is translated and sent at once.
+
+use super::otlp::{Otlp, OutgoingSpan, select};
+use super::{Outlet, Outlets};
+use crate::accounts::{Accounts, Reason};
+use crate::invocation::Load;
+use crate::settings::OutletKind;
+use crate::translate::sdk::SdkDocument;
+use crate::translate::{Function, TranslatedDocument};
+
+/// Documents, or spans that leave as spans, of a round. More than this comes by less than a portion.
+const ROUND_BYTES: usize = 1024 * 1024;
+
+/// Some portions of a load, as each kind of outlet takes them.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) documents: Vec<TranslatedDocument>,
+    pub(super) document_accounts: Accounts,
+    pub(super) spans: Vec<OutgoingSpan>,
+    pub(super) span_accounts: Accounts,
+    /// Spans that came into it.
+    pub(super) total_spans: u64,
+    /// Nothing of the load is left.
+    pub(super) is_last: bool,
+}
+
+impl Round {
+    pub(super) fn next(load: &mut Load, outlets: &mut Outlets, function: &Function) -> Self {
+        let mut round = Self::default();
+        let takes = |is_it: fn(&OutletKind) -> bool| outlets.config.outlets.iter().any(is_it);
+        let takes_documents = takes(|kind| *kind != OutletKind::Otlp);
+        let takes_spans = takes(|kind| *kind == OutletKind::Otlp) && !load.is_progress();
+        let target = outlets.open.iter_mut().find_map(Outlet::otlp).map(Otlp::target).unwrap_or_default();
+        let mut bytes = 0;
+        while bytes < ROUND_BYTES {
+            let Some(batch) = load.next_portion() else {
+                round.is_last = true;
+                break;
+            };
+            round.total_spans += batch.spans();
+            if takes_documents {
+                let translated = outlets.translator.translate(batch, function);
+                bytes += translated.documents.iter().map(|document| document.json.len()).sum::<usize>();
+                round.documents.extend(translated.documents);
+                round.document_accounts.add(translated.accounts);
+            }
+            if takes_spans {
+                let accounts = &mut round.span_accounts;
+                let selected = select(batch, function, (target, &mut outlets.origins), accounts);
+                bytes += selected.iter().map(|span| span.encoded.len()).sum::<usize>();
+                round.spans.extend(selected);
+                let documents = batch.sdk_documents.iter().map(SdkDocument::spans).sum();
+                accounts.drop(Reason::SdkDocument, documents);
+            }
+        }
+        let lost = load.take_accounts();
+        round.document_accounts.add(lost.clone());
+        round.span_accounts.add(lost);
+        round
+    }
+}
