@@ -53,10 +53,6 @@ impl Inlet {
     pub(super) async fn room_for_large(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Gone> {
         take(&self.large_room, bytes.min(LARGE_ROOM_BYTES)).await
     }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.out.is_closed()
-    }
 }
 
 async fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Gone> {

@@ -187,7 +187,7 @@ impl Slot<'_> {
     fn put_text(&mut self, text: &[u8]) {
         let lossy = String::from_utf8_lossy(text);
         let decoded = match self.field.kind {
-            Kind::Text => Some(lossy.as_bytes().to_vec()),
+            Kind::Text => return self.put_bytes(lossy.as_bytes()),
             Kind::Id => unhex(text),
             Kind::Bytes => BASE64.decode(text).or_else(|_| BASE64_URL.decode(text)).ok(),
             Kind::Enum(names) => {
@@ -288,15 +288,23 @@ impl<'de> Visitor<'de> for Slot<'_> {
             return read_members(&mut members, message, self.out, self.faults);
         }
         let outer_fault = self.faults.here.take();
-        let mut inner = Vec::new();
-        read_members(&mut members, message, &mut inner, self.faults)?;
+        // Where it belongs, so that what is large is there once; how long it is goes before it.
+        let begin = self.out.len();
+        self.key(WireType::LengthDelimited);
+        let head = self.out.len();
+        read_members(&mut members, message, self.out, self.faults)?;
         let inner_fault = self.faults.here.take();
         self.faults.here = outer_fault;
         match inner_fault {
-            Some(fault) if message.is_span => self.faults.leave_out(fault),
+            Some(fault) if message.is_span => {
+                self.faults.leave_out(fault);
+                self.out.truncate(begin);
+            }
             inner_fault => {
                 self.faults.here = self.faults.here.or(inner_fault);
-                self.put_bytes(&inner);
+                let mut length = Vec::with_capacity(5);
+                encode_varint((self.out.len() - head) as u64, &mut length);
+                self.out.splice(head..head, length);
             }
         }
         Ok(())
