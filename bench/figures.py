@@ -70,11 +70,22 @@ def extension() -> list[str]:
         "",
         "`bare-hyper` only registers and asks for events; `static` is linked as the layer's extension is.",
         "",
+        failing(),
+        "",
         f"An OpenTelemetry SDK's spans over OTLP/HTTP, {otlp['spans_of_a_request']} in a request, on "
         f"{otlp['connections']} connections: {otlp['spans_per_s']:,.0f} spans a second are taken in, at "
         f"{otlp['peak_rss_mb']:.0f} MB at most. {otlp['sent_per_s']:,.0f} of them reach X-Ray meanwhile; the others "
         "find the buffer full, and are counted.",
     ]
+
+
+def failing() -> str:
+    result = read("failing.json")
+    tails = ", ".join(f"{name} {case['tail_ms']:.2f}" for name, case in result["cases"].items())
+    return (
+        f"Tail after the response while a far end fails, ms, from the third of {result['invocations']} invocations on: "
+        f"{tails}."
+    )
 
 
 def python_agent() -> list[str]:

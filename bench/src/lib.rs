@@ -3,6 +3,7 @@
 //! The stand-ins do as little as possible, so that what is measured is the process under test.
 
 pub mod agent;
+pub mod extension;
 pub mod platform;
 pub mod process;
 #[cfg(feature = "translate")]

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Longest body a stand-in reads.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -51,10 +51,7 @@ impl Platform {
     /// Waits for the next request of this path.
     pub fn wait_for(&self, path: &str) -> Result<Instant> {
         loop {
-            let seen = self
-                .seen
-                .recv_timeout(std::time::Duration::from_secs(10))
-                .context("no request came in 10 s")?;
+            let seen = self.seen.recv_timeout(Duration::from_secs(10)).context("no request came in 10 s")?;
             if seen.path == path {
                 return Ok(seen.at);
             }
@@ -97,6 +94,16 @@ fn serve_extension(
     Ok(())
 }
 
+/// How a far end fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    Status(u16),
+    /// By a TCP reset, without an answer.
+    Reset,
+    /// Nobody listens.
+    Refuses,
+}
+
 /// X-Ray: accepts everything, and tells when and how much.
 #[derive(Debug)]
 pub struct XRay {
@@ -106,19 +113,35 @@ pub struct XRay {
 
 impl XRay {
     pub fn start() -> Result<Self> {
+        Self::answering(|stream| answer(stream, "", r#"{"UnprocessedTraceSegments":[]}"#))
+    }
+
+    /// One that takes nothing.
+    pub fn failing(how: Failing) -> Result<Self> {
+        Self::answering(move |stream| match how {
+            Failing::Status(status) => answer_with(stream, status, "", r#"{"message":"told to"}"#),
+            Failing::Reset | Failing::Refuses => {
+                socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?;
+                anyhow::bail!("no answer")
+            }
+        })
+    }
+
+    fn answering(answer: impl Fn(&mut TcpStream) -> Result<()> + Clone + Send + 'static) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let (seen_in, seen) = channel();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
-                let seen_in = seen_in.clone();
+                let (seen_in, answer) = (seen_in.clone(), answer.clone());
                 std::thread::spawn(move || -> Result<()> {
                     stream.set_nodelay(true)?;
                     let mut reader = BufReader::new(stream.try_clone()?);
                     let mut stream = stream;
                     while let Some(request) = read_request(&mut reader)? {
-                        seen_in.send(request)?;
-                        answer(&mut stream, "", r#"{"UnprocessedTraceSegments":[]}"#)?;
+                        // Nobody need be there to be told.
+                        let _ = seen_in.send(request);
+                        answer(&mut stream)?;
                     }
                     Ok(())
                 });
@@ -155,9 +178,13 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Result<Option<Seen>> {
 }
 
 fn answer(stream: &mut TcpStream, headers: &str, body: &str) -> Result<()> {
+    answer_with(stream, 200, headers, body)
+}
+
+fn answer_with(stream: &mut TcpStream, status: u16, headers: &str, body: &str) -> Result<()> {
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        "HTTP/1.1 {status} So\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
     );
     stream.write_all(answer.as_bytes())?;
     Ok(())

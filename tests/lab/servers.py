@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,3 +113,36 @@ def serving(handler: type[Handler]) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Far:
+    """A far end that fails in one way, and how often it was asked."""
+
+    def __init__(self, how: int | str, **headers: str) -> None:
+        self.how, self.headers, self.asked = how, headers, 0
+        self._held: list[Any] = []
+
+    def handler(self) -> type[Handler]:
+        far = self
+
+        class Failing(Handler):
+            def do_POST(self) -> None:
+                far.asked += 1
+                self.body()
+                if far.how == "hangs":
+                    time.sleep(BOUND_S)
+                if isinstance(far.how, int):
+                    self.answer(far.how, {"message": "told to"}, **far.headers)
+                self.close_connection = True
+
+        return Failing
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        if self.how == "refuses":
+            with socket.socket() as closed:
+                closed.bind(("127.0.0.1", 0))
+                yield "{}:{}".format(*closed.getsockname())
+            return
+        with serving(self.handler()) as address:
+            yield address

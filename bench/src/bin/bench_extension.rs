@@ -5,11 +5,11 @@
 use anyhow::{Context as _, Result};
 use otel_xray_bench::agent::{Agent, TRACE_HEADER};
 use otel_xray_bench::platform::{NEXT, Platform, XRay};
-use otel_xray_bench::{median, process};
+use otel_xray_bench::{extension, median, process};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 /// Invocations of one process; the tail is taken from the last ones, when everything is warm.
 const INVOCATIONS: usize = 12;
@@ -73,23 +73,10 @@ fn measure(candidate: &mut Candidate, socket: &str) -> Result<()> {
     let platform = Platform::start()?;
     let xray = XRay::start()?;
     let begin = Instant::now();
-    let mut child = Command::new(&candidate.path)
-        .env_clear()
-        .env("AWS_LAMBDA_RUNTIME_API", platform.address.to_string())
-        .env("AWS_LAMBDA_FUNCTION_NAME", "bench")
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-        .env("AWS_SECRET_ACCESS_KEY", "secret")
-        .env("AWS_ENDPOINT_URL_XRAY", format!("http://{}", xray.address))
-        .env("OTEL_XRAY_AGENT_SOCKET", socket)
-        .env("OTEL_XRAY_OTLP_HTTP", "127.0.0.1:0")
-        .env("OTEL_XRAY_OTLP_GRPC", "127.0.0.1:0")
-        .env("OTEL_XRAY_DAEMON", "127.0.0.1:0")
-        .stdin(Stdio::null())
-        .spawn()
-        .with_context(|| format!("{} could not be started", candidate.path.display()))?;
+    let url = format!("http://{}", xray.address);
+    let mut child = extension::start(&candidate.path, &platform, &url, socket, &[])?;
     let result = observe(candidate, socket, &platform, &xray, &child, begin);
-    end(&platform, &mut child);
+    extension::end(&platform, &mut child);
     result
 }
 
@@ -115,7 +102,7 @@ fn observe(
     std::thread::sleep(Duration::from_millis(30));
     for number in 0..INVOCATIONS {
         let request_id = format!("request-{number}");
-        platform.send(&invoke(&request_id, TRACE_HEADER)?)?;
+        platform.send(&extension::invoke(&request_id, TRACE_HEADER)?)?;
         std::thread::sleep(Duration::from_millis(5));
         let done = Instant::now();
         agent.invocation(&request_id, CALLS)?;
@@ -131,7 +118,7 @@ fn observe(
     readings.rss_flushed_mb.push(process::rss_mb(child)?);
     let unsampled = TRACE_HEADER.replace("Sampled=1", "Sampled=0");
     for number in INVOCATIONS..2 * INVOCATIONS {
-        let event = invoke(&format!("request-{number}"), &unsampled)?;
+        let event = extension::invoke(&format!("request-{number}"), &unsampled)?;
         std::thread::sleep(Duration::from_millis(5));
         let begin = Instant::now();
         platform.send(&event)?;
@@ -139,27 +126,6 @@ fn observe(
     }
     anyhow::ensure!(xray.seen.try_iter().count() == 0, "nothing was to be sent");
     Ok(())
-}
-
-fn invoke(request_id: &str, trace_header: &str) -> Result<Value> {
-    let deadline_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() + 10_000;
-    Ok(json!({
-        "eventType": "INVOKE", "deadlineMs": u64::try_from(deadline_ms)?, "requestId": request_id,
-        "invokedFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
-        "tracing": {"type": "X-Amzn-Trace-Id", "value": trace_header},
-    }))
-}
-
-fn end(platform: &Platform, child: &mut Child) {
-    let _ = platform.send(&json!({"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": 0}));
-    for _ in 0..100 {
-        if let Ok(Some(_)) = child.try_wait() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 fn row(candidate: &mut Candidate, runs: usize) -> Value {

@@ -3,12 +3,12 @@
 use super::Conductor;
 use super::clock::{time_until, unix_nanos};
 use crate::accounts::Reason;
-use crate::export::{Moment, Outlets};
+use crate::export::{Moment, Occasion, Outlets};
 use crate::lambda::Shutdown;
 use crate::receive::Received;
 use crate::settings::OutletKind;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// What a shutdown may take where the platform does not say (L-8.9).
@@ -20,18 +20,32 @@ impl Conductor {
     pub(super) async fn shut_down(&mut self, shutdown: &Shutdown, received: &mut mpsc::Receiver<Received>) {
         let budget = time_until(shutdown.deadline_ms).unwrap_or(SHUTDOWN_BUDGET).min(SHUTDOWN_BUDGET);
         let until = Instant::now() + budget.saturating_sub(SHUTDOWN_MARGIN);
-        self.wait_for_flush(until).await;
+        // What an earlier flush has not sent in half of the time is sent, or left, with the last.
+        self.cut_flush(Instant::now() + until.saturating_duration_since(Instant::now()) / 2).await;
         // What the runtime wrote while it was ending is still in the sockets (L-8.11).
         while let Ok(Some(arrived)) = tokio::time::timeout(Duration::from_millis(5), received.recv()).await {
             self.take_in(arrived);
         }
         self.machine.shut_down(shutdown, unix_nanos());
-        self.start_flush(until, true, None);
+        self.start_flush(until, Occasion::Last, None);
         // The flush ends itself in time; the extra moment is for its return.
         self.wait_for_flush(until + SHUTDOWN_MARGIN / 2).await;
         self.leave();
         self.put_telemetry(until).await;
         self.write_accounts();
+    }
+
+    /// Waits for a flush until then, and ends it.
+    async fn cut_flush(&mut self, until: Instant) {
+        let Some(mut flush) = self.flush.take() else { return };
+        if let Ok(result) = tokio::time::timeout_at(until, &mut flush.task).await {
+            self.flushed(flush, result);
+            return;
+        }
+        let (unused, _) = oneshot::channel();
+        let _ = std::mem::replace(&mut flush.cut, unused).send(());
+        self.flush = Some(flush);
+        self.wait_for_flush(until + SHUTDOWN_MARGIN / 2).await;
     }
 
     async fn wait_for_flush(&mut self, until: Instant) {

@@ -3,9 +3,8 @@
 use super::clock::{time_until, unix_nanos};
 use super::{Conductor, Held};
 use crate::accounts::Reason;
-use crate::export::{self, Flushed, Moment, Outlets, Window};
+use crate::export::{self, Flushed, Moment, Occasion, Outlets, Window};
 use crate::invocation::Load;
-use crate::sampling::{Due, Learned};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -18,13 +17,15 @@ const UNHELD: Duration = Duration::from_secs(1);
 /// A flush under way, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Flush {
-    pub(super) task: JoinHandle<(Outlets, Vec<Flushed>, Option<Learned>)>,
+    pub(super) task: JoinHandle<(Outlets, Vec<Flushed>)>,
     spans: u64,
     finished: Option<oneshot::Sender<()>>,
+    /// Ends it before its time.
+    pub(super) cut: oneshot::Sender<()>,
 }
 
 /// What a flush ends with.
-pub(super) type FlushResult = Result<(Outlets, Vec<Flushed>, Option<Learned>), JoinError>;
+pub(super) type FlushResult = Result<(Outlets, Vec<Flushed>), JoinError>;
 
 impl Conductor {
     /// The invocation is over: flush what it left, then let Lambda go on. An earlier flush is waited for, within the
@@ -37,7 +38,7 @@ impl Conductor {
         let left =
             time_until(held.deadline_ms).map(|left| left.saturating_sub(self.settings.deadline_margin));
         let budget = left.unwrap_or(Duration::MAX).min(self.settings.flush_timeout);
-        let until = Instant::now() + budget;
+        let until = after(budget);
         if let Some(mut earlier) = self.flush.take() {
             if let Ok(result) = tokio::time::timeout_at(until, &mut earlier.task).await {
                 self.flushed(earlier, result);
@@ -47,7 +48,7 @@ impl Conductor {
                 return;
             }
         }
-        self.start_flush(until, false, Some(held.finished));
+        self.start_flush(until, Occasion::Held, Some(held.finished));
     }
 
     /// Lets Lambda go on when the flush under way has ended: a freeze in the middle would cut it (L-8.7). It has its own
@@ -61,11 +62,11 @@ impl Conductor {
 
     /// Sends what there is while Lambda waits for nothing; `latest` is when it will.
     pub(super) fn flush_unheld(&mut self, latest: Option<Instant>) {
-        self.start_flush(self.unheld_until(latest), false, None);
+        self.start_flush(self.unheld_until(latest), Occasion::Beside, None);
     }
 
     fn unheld_until(&self, latest: Option<Instant>) -> Instant {
-        let until = Instant::now() + self.settings.flush_timeout.min(UNHELD);
+        let until = after(self.settings.flush_timeout.min(UNHELD));
         latest.map_or(until, |latest| until.min(latest))
     }
 
@@ -78,7 +79,7 @@ impl Conductor {
         }
         let now = Moment::now();
         let spans = if is_new { self.machine.held_spans() } else { 0 };
-        Some(now.instant + self.rhythm.due_in(now, spans)?)
+        now.instant.checked_add(self.rhythm.due_in(now, spans)?)
     }
 
     /// Shows what has been running for long while it runs, unless a flush is under way.
@@ -88,8 +89,8 @@ impl Conductor {
         match self.machine.progress(after, unix_nanos()) {
             Some(load) => {
                 let until = self.unheld_until(latest);
-                let window = Window { now: Moment::now(), until, is_last: false };
-                self.spawn_flush(outlets, load, window, None, None);
+                let window = Window { now: Moment::now(), until, occasion: Occasion::Beside };
+                self.spawn_flush(outlets, load, window, None);
             }
             None => self.outlets = Some(outlets),
         }
@@ -99,16 +100,19 @@ impl Conductor {
     pub(super) fn start_flush(
         &mut self,
         until: Instant,
-        is_last: bool,
+        occasion: Occasion,
         finished: Option<oneshot::Sender<()>>,
     ) {
         self.books.note_received(self.machine.take_accounts());
         self.restore();
         let mut outlets = self.outlets.take().unwrap_or_else(|| self.new_outlets());
         outlets.relay(self.relays.hand_over());
+        let window = Window { now: Moment::now(), until, occasion };
         // Behind an invocation, while the environment is awake for it: there are no timers in a freeze (SMP-17).
-        let due = if finished.is_some() { self.machine.sampling_due(unix_nanos()) } else { None };
-        if !self.machine.has_something_new() && !outlets.has_waiting() && due.is_none() {
+        if finished.is_some() {
+            self.ask(&mut outlets, window);
+        }
+        if !self.machine.has_something_new() && !outlets.has_waiting() {
             self.outlets = Some(outlets);
             if let Some(finished) = finished {
                 let _ = finished.send(());
@@ -116,9 +120,26 @@ impl Conductor {
             return;
         }
         let load = self.machine.take_load();
-        let window = Window { now: Moment::now(), until, is_last };
         self.rhythm.flushed(window.now);
-        self.spawn_flush(outlets, load, window, due, finished);
+        self.spawn_flush(outlets, load, window, finished);
+    }
+
+    /// Tries what has failed before, beside the function that begins now.
+    pub(super) fn try_beside(&mut self) {
+        let Some(mut outlets) = self.outlets.take() else { return };
+        let until = after(self.settings.flush_timeout.max(UNHELD));
+        let window = Window { now: Moment::now(), until, occasion: Occasion::Beside };
+        outlets.probe(window);
+        self.ask(&mut outlets, window);
+        self.outlets = Some(outlets);
+    }
+
+    /// Asks X-Ray what is due about sampling, where this is the time for it.
+    fn ask(&mut self, outlets: &mut Outlets, window: Window) {
+        let due = if outlets.may_ask(window) { self.machine.sampling_due(unix_nanos()) } else { None };
+        if let Some(due) = due {
+            outlets.ask(due, window);
+        }
     }
 
     fn spawn_flush(
@@ -126,23 +147,21 @@ impl Conductor {
         mut outlets: Outlets,
         load: Load,
         window: Window,
-        due: Option<Due>,
         finished: Option<oneshot::Sender<()>>,
     ) {
         let spans = if load.is_progress() { 0 } else { load.total_spans() };
         let function = Arc::clone(&self.function);
-        let (clients, log) = (Arc::clone(&self.clients), self.log.clone());
+        let (cut, is_cut) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let sample = async {
-                match due {
-                    Some(due) => Some(clients.sample(due, window.until, &log).await),
-                    None => None,
+            let cut = async {
+                if is_cut.await.is_err() {
+                    std::future::pending::<()>().await;
                 }
             };
-            let (flushed, learned) = tokio::join!(outlets.flush(load, function, window), sample);
-            (outlets, flushed, learned)
+            let flushed = outlets.flush(load, function, window, cut).await;
+            (outlets, flushed)
         });
-        self.flush = Some(Flush { task, spans, finished });
+        self.flush = Some(Flush { task, spans, finished, cut });
     }
 
     /// Takes over what an earlier process has left, once. Not before there is something to do: the start is not
@@ -168,8 +187,8 @@ impl Conductor {
     /// Takes down what a flush did, and lets go whoever waited for it.
     pub(super) fn flushed(&mut self, flush: Flush, result: FlushResult) {
         match result {
-            Ok((mut outlets, flushed, learned)) => {
-                if let Some(learned) = learned {
+            Ok((mut outlets, flushed)) => {
+                if let Some(learned) = outlets.take_learned() {
                     self.machine.learn_sampling(&learned, unix_nanos());
                 }
                 self.relays.note(outlets.take_relayed());
@@ -191,6 +210,13 @@ impl Conductor {
             let _ = finished.send(());
         }
     }
+}
+
+/// So long from now, or as good as never.
+pub(super) fn after(time: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_hours(24 * 365);
+    let now = Instant::now();
+    now.checked_add(time).or_else(|| now.checked_add(NEVER)).unwrap_or(now)
 }
 
 /// Waits for the flush that is under way, or for ever.

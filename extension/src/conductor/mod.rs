@@ -6,10 +6,11 @@ mod ending;
 mod flushes;
 mod relays;
 mod rhythm;
+mod termination;
 
 use crate::export::{Clients, DaemonAddress, Moment, Outlets, Spool};
 use crate::invocation::{Config, Hold, Machine, Signal};
-use crate::lambda::{Event, Invoke, Registered, Turn};
+use crate::lambda::{Event, Invoke, Registered, Shutdown, Turn};
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::receive::Received;
@@ -22,6 +23,7 @@ use relays::Relays;
 use rhythm::Rhythm;
 use std::sync::Arc;
 use std::time::Duration;
+use termination::{Termination, asked_to_end};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -122,12 +124,21 @@ impl Conductor {
         registered: oneshot::Receiver<Registered>,
     ) {
         let mut registered = Some(registered);
+        // Before it is registered there is nothing to lose.
+        let mut termination = None;
         loop {
             let held_until = self.held.as_ref().map(|held| held.until);
             let due = if self.flush.is_none() { self.due() } else { None };
             tokio::select! {
                 biased;
                 // What must not starve comes first; an event looks at what has arrived before it.
+                () = asked_to_end(&termination), if termination.is_some() => {
+                    let shutdown = Shutdown { reason: "spindown".to_owned(), deadline_ms: 0 };
+                    self.shut_down(&shutdown, &mut received).await;
+                    if let Some(termination) = termination.take() {
+                        match termination.end() {}
+                    }
+                }
                 () = until(held_until), if held_until.is_some() => {
                     self.machine.let_go();
                     self.follow(Signal::Over).await;
@@ -137,6 +148,7 @@ impl Conductor {
                     if registered.is_some() {
                         self.learn(said(&mut registered).await);
                         registered = None;
+                        termination = Termination::hold_back();
                     }
                     match event {
                         Event::Invoke(invoke) => self.begin(&invoke, finished, &mut received).await,
@@ -171,6 +183,7 @@ impl Conductor {
                 said = said(&mut registered), if registered.is_some() => {
                     registered = None;
                     self.learn(said);
+                    termination = Termination::hold_back();
                 }
             }
             if self.flush_soon && self.flush.is_none() && self.held.is_none() {
@@ -193,6 +206,7 @@ impl Conductor {
         self.catch_up(received).await;
         self.restore();
         let hold = self.machine.invoke(invoke, unix_nanos());
+        self.try_beside();
         self.plan_progress();
         match hold {
             Hold::UntilOver => self.held = Some(self.hold(invoke, finished)),

@@ -1,11 +1,37 @@
 //! How long to wait before another try (BET-32).
 
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Tries of one request, the first included.
-pub(super) const MAX_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// How often one request is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// By the connection there is, once: the other side is failing.
+    Once,
+    /// Also by a new connection, where the kept one may have died.
+    OncePerConnection,
+    /// And again after pauses that end before then.
+    Until(Instant),
+}
+
+impl Persistence {
+    pub(super) fn reconnects(self) -> bool {
+        self != Self::Once
+    }
+
+    /// The pause after so many tries, which is at least what was asked for; `None`: that was the last.
+    pub(super) fn pause(self, tries: u32, asked: Option<Duration>, jitter: &mut Jitter) -> Option<Duration> {
+        let Self::Until(until) = self else { return None };
+        let pause = jitter.pause(tries).max(asked.unwrap_or_default());
+        let left = until.saturating_duration_since(Instant::now());
+        (tries < MAX_TRIES && pause < left).then_some(pause)
+    }
+}
 
 /// A source of jitter: `SplitMix64`. It spreads a fleet; nothing secret hangs on it.
 #[derive(Debug, Clone)]
@@ -24,8 +50,13 @@ impl Jitter {
     /// Anything from nothing to the full pause, which doubles with each try (1 is the first) up to a second.
     pub(super) fn pause(&mut self, tries: u32) -> Duration {
         let most = FIRST.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(LONGEST);
+        self.up_to(most)
+    }
+
+    /// Anything from nothing to `most`.
+    pub(super) fn up_to(&mut self, most: Duration) -> Duration {
         let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(self.next() % (micros + 1))
+        Duration::from_micros(self.next() % micros.saturating_add(1))
     }
 
     fn next(&mut self) -> u64 {
@@ -69,9 +100,28 @@ mod tests {
         assert_ne!(Jitter::new(1).next(), Jitter::new(2).next());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn pts_6_no_pause_goes_past_the_time_left_however_long_it_is_asked_to_be() {
+        let mut jitter = Jitter::new(7);
+        let until = Persistence::Until(Instant::now() + Duration::from_secs(1));
+        let seconds = |s| Some(Duration::from_secs(s));
+        assert!(until.pause(1, None, &mut jitter).is_some_and(|pause| pause <= FIRST));
+        assert_eq!(
+            until.pause(1, Some(Duration::from_millis(900)), &mut jitter),
+            Some(Duration::from_millis(900))
+        );
+        for asked in [seconds(1), seconds(u64::MAX), Some(Duration::MAX)] {
+            assert_eq!(until.pause(1, asked, &mut jitter), None);
+        }
+        assert_eq!(until.pause(MAX_TRIES, None, &mut jitter), None);
+        assert_eq!(Persistence::OncePerConnection.pause(1, None, &mut jitter), None);
+    }
+
     #[test]
     fn retry_after_is_read_in_seconds() {
         assert_eq!(retry_after(Some(" 2 ")), Some(Duration::from_secs(2)));
+        assert_eq!(retry_after(Some("18446744073709551615")), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(retry_after(Some("-1")), None);
         assert_eq!(retry_after(Some("Sat, 21 Nov 2026 07:28:00 GMT")), None);
         assert_eq!(retry_after(None), None);
     }

@@ -4,14 +4,14 @@ use super::buffer::Waits as _;
 use super::outgoing::Outgoing;
 
 pub(super) const MAX_DOCUMENTS: usize = 50;
-const MAX_REQUEST_BYTES: usize = 1_000_000;
+pub(super) const MAX_REQUEST_BYTES: usize = 1_000_000;
 
 /// Batches in the documents' order, each within the limits of one request.
 pub(super) fn batches(documents: impl IntoIterator<Item = Outgoing>) -> Vec<Vec<Outgoing>> {
     let mut batches: Vec<Vec<Outgoing>> = Vec::new();
     let mut bytes = 0;
     for document in documents {
-        let fits = bytes + document.bytes() <= MAX_REQUEST_BYTES;
+        let fits = document.bytes().saturating_add(bytes) <= MAX_REQUEST_BYTES;
         if let Some(batch) = batches.last_mut().filter(|batch| fits && batch.len() < MAX_DOCUMENTS) {
             bytes += document.bytes();
             batch.push(document);

@@ -19,17 +19,19 @@ pub(super) trait Waits {
 pub(super) struct Buffer<T> {
     waiting: VecDeque<T>,
     limit_bytes: usize,
+    /// What was handed out and may come back.
+    lent_bytes: usize,
     generation: u64,
 }
 
 impl<T: Waits> Buffer<T> {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self { waiting: VecDeque::new(), limit_bytes, generation: 0 }
+        Self { waiting: VecDeque::new(), limit_bytes, lent_bytes: 0, generation: 0 }
     }
 
     /// The number of the flush that begins now.
     pub(super) fn next_generation(&mut self) -> u64 {
-        self.generation += 1;
+        self.generation = self.generation.saturating_add(1);
         self.generation
     }
 
@@ -43,14 +45,37 @@ impl<T: Waits> Buffer<T> {
         std::mem::take(&mut self.waiting).into()
     }
 
+    /// Hands out the oldest, within these limits; one is always within. They have a place here until
+    /// [`Self::forget_lent`].
+    pub(super) fn lend(&mut self, most: usize, most_bytes: usize) -> Vec<T> {
+        let mut lent = Vec::new();
+        let mut bytes = 0_usize;
+        while let Some(next) = self.waiting.front() {
+            let with_next = bytes.saturating_add(next.bytes());
+            if !lent.is_empty() && (lent.len() >= most || with_next > most_bytes) {
+                break;
+            }
+            bytes = with_next;
+            lent.extend(self.waiting.pop_front());
+        }
+        self.lent_bytes = self.lent_bytes.saturating_add(bytes);
+        lent
+    }
+
+    /// What was lent has come back, or never will.
+    pub(super) fn forget_lent(&mut self) {
+        self.lent_bytes = 0;
+    }
+
     /// Keeps these, and returns how many spans had to go: the oldest invocation first, whole, so that what stays is
     /// not a trace without its beginning. Of an invocation that is alone and too large, the end goes.
     pub(super) fn keep(&mut self, items: impl IntoIterator<Item = T>) -> u64 {
         self.waiting.extend(items.into_iter().filter(Waits::may_wait));
         self.waiting.make_contiguous().sort_by_key(Waits::generation);
-        let mut bytes: usize = self.waiting.iter().map(Waits::bytes).sum();
+        let mut bytes = self.waiting.iter().map(Waits::bytes).fold(0, usize::saturating_add);
+        let limit_bytes = self.limit_bytes.saturating_sub(self.lent_bytes);
         let mut gone = 0;
-        while bytes > self.limit_bytes {
+        while bytes > limit_bytes {
             let (Some(oldest), Some(newest)) = (self.waiting.front(), self.waiting.back()) else { break };
             let taken = if oldest.generation() == newest.generation() {
                 let last = self.waiting.pop_back();
@@ -60,8 +85,8 @@ impl<T: Waits> Buffer<T> {
                 let end = self.waiting.partition_point(|item| item.generation() == generation);
                 self.waiting.drain(..end).collect::<Vec<_>>()
             };
-            bytes -= taken.iter().map(Waits::bytes).sum::<usize>();
-            gone += taken.iter().map(Waits::spans).sum::<u64>();
+            bytes = taken.iter().map(Waits::bytes).fold(bytes, usize::saturating_sub);
+            gone = taken.iter().map(Waits::spans).fold(gone, u64::saturating_add);
         }
         gone
     }
@@ -76,7 +101,7 @@ impl<T: Waits> Buffer<T> {
 
     /// Spans that wait.
     pub(super) fn spans(&self) -> u64 {
-        self.waiting.iter().map(Waits::spans).sum()
+        self.waiting.iter().map(Waits::spans).fold(0, u64::saturating_add)
     }
 }
 
@@ -118,6 +143,19 @@ mod tests {
     fn bet_33_of_an_invocation_that_is_alone_the_beginning_stays() {
         assert_eq!(kept(25, &[Item(1, 10), Item(1, 11), Item(1, 12)]), (vec![Item(1, 10), Item(1, 11)], 1));
         assert_eq!(kept(5, &[Item(1, 10)]), (vec![], 1));
+    }
+
+    #[test]
+    fn bet_30_what_is_lent_is_the_oldest_and_keeps_its_place() {
+        let mut buffer = Buffer::new(100);
+        assert_eq!(buffer.keep([Item(1, 40), Item(1, 41), Item(2, 10)]), 0);
+        assert_eq!(buffer.lend(2, 50), [Item(1, 40)]);
+        assert_eq!(buffer.keep([Item(3, 10)]), 1, "41 and 10 are too much beside 40: the oldest here goes");
+        buffer.forget_lent();
+        assert_eq!(buffer.keep([Item(1, 40)]), 0);
+        assert_eq!(buffer.lend(2, 5), [Item(1, 40)], "one is always within");
+        assert_eq!(buffer.lend(2, 1000), [Item(2, 10), Item(3, 10)]);
+        assert_eq!(buffer.lend(2, 1000), []);
     }
 
     #[test]

@@ -44,8 +44,18 @@ pub struct Window {
     pub now: Moment,
     /// Nothing runs past this (P4).
     pub until: Instant,
+    pub occasion: Occasion,
+}
+
+/// Who waits for a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// Lambda does, behind an invocation.
+    Held,
+    /// Nobody: it goes on beside something else.
+    Beside,
     /// The environment ends after it.
-    pub is_last: bool,
+    Last,
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The outlet to an X-Ray daemon: one UDP datagram for each document, no permission, no acknowledgement (xray.md
 //! section 16).
 
-use super::buffer::{Buffer, Waits as _};
-use super::clocks::{Moment, Window};
+use super::buffer::{Buffer, Waits};
+use super::clocks::{Moment, Occasion, Window};
 use super::complaints::Complaints;
 use super::outgoing::Outgoing;
 use super::own::{OwnAddresses, Transport};
 use crate::accounts::{Accounts, Reason, Trim};
 use crate::log::{Level, Log};
 use crate::translate::TranslatedDocument;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -27,6 +27,8 @@ const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(1
 const BURST_BYTES: usize = 64 * 1024;
 const BURST_DATAGRAMS: usize = 32;
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long a flush may take where the last has failed: whether somebody listens is known at once, or never (P1).
+const WHILE_FAILING: Duration = Duration::from_millis(2);
 
 /// The daemon's address, once somebody has said it.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +86,11 @@ pub(super) struct Daemon {
     own: Option<String>,
     socket: Option<UdpSocket>,
     buffer: Buffer<Outgoing>,
+    /// What is on its way out.
+    leaving: VecDeque<Outgoing>,
+    accounts: Accounts,
+    /// The last try has failed.
+    is_failing: bool,
     complaints: Complaints,
 }
 
@@ -95,6 +102,9 @@ impl Daemon {
             own,
             socket: None,
             buffer: Buffer::new(limit_bytes),
+            leaving: VecDeque::new(),
+            accounts: Accounts::default(),
+            is_failing: false,
             complaints: Complaints::new(log),
         }
     }
@@ -109,51 +119,59 @@ impl Daemon {
     }
 
     pub(super) fn waiting_spans(&self) -> u64 {
-        self.buffer.spans()
+        self.leaving.iter().map(Waits::spans).fold(self.buffer.spans(), u64::saturating_add)
     }
 
-    /// Sends the documents, those that have waited first. Sent means that the kernel has taken them.
-    pub(super) async fn flush(
-        &mut self,
-        documents: Vec<TranslatedDocument>,
-        Window { now, until, .. }: Window,
-    ) -> Accounts {
+    /// Takes documents in, to be sent with the flush under way.
+    pub(super) fn take_in(&mut self, documents: Vec<TranslatedDocument>) {
         let generation = self.buffer.generation();
-        let mut all = self.buffer.take();
-        all.extend(documents.into_iter().map(|document| Outgoing::new(document, generation)));
-        let mut accounts = Accounts::default();
-        let mut left = all.into_iter();
-        let mut kept = Vec::new();
-        let (mut burst_bytes, mut burst_datagrams) = (0, 0);
-        for document in left.by_ref() {
-            let Some(document) = fitting(document, &mut accounts) else { continue };
-            match tokio::time::timeout_at(until, self.send(&document)).await {
-                Ok(Ok(())) => accounts.send(document.spans()),
-                Ok(Err(error)) => {
-                    self.complain(&error, now);
-                    kept.push(document);
-                    break;
+        self.leaving.extend(self.buffer.take());
+        self.leaving.extend(documents.into_iter().map(|document| Outgoing::new(document, generation)));
+    }
+
+    /// Sends what is here, what has waited first. Sent means that the kernel has taken it. [`Self::settle`] says what
+    /// became of it.
+    pub(super) async fn flush(&mut self, window: Window) {
+        let until = match Instant::now().checked_add(WHILE_FAILING) {
+            Some(soon) if self.is_failing && window.occasion != Occasion::Last => soon.min(window.until),
+            _ => window.until,
+        };
+        let (mut burst_bytes, mut burst_datagrams) = (0_usize, 0);
+        while let Some(document) = self.leaving.pop_front() {
+            let Some(document) = fitting(document, &mut self.accounts) else { continue };
+            let (spans, bytes) = (document.spans(), document.bytes());
+            let datagram = [HEADER, document.document.json.as_bytes()].concat();
+            self.leaving.push_front(document);
+            let sent = tokio::time::timeout_at(until, self.send(&datagram)).await;
+            self.is_failing = !matches!(sent, Ok(Ok(())));
+            if self.is_failing {
+                if let Ok(Err(error)) = sent {
+                    self.complain(&error, window.now);
                 }
-                Err(_) => {
-                    kept.push(document);
-                    break;
-                }
+                break;
             }
-            burst_bytes += document.bytes();
+            self.leaving.pop_front();
+            self.accounts.send(spans);
+            burst_bytes = burst_bytes.saturating_add(bytes);
             burst_datagrams += 1;
             if burst_bytes >= BURST_BYTES || burst_datagrams >= BURST_DATAGRAMS {
                 (burst_bytes, burst_datagrams) = (0, 0);
-                if Instant::now() + PAUSE >= until {
+                if until.saturating_duration_since(Instant::now()) <= PAUSE {
                     break;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        accounts.drop(Reason::BufferFull, self.buffer.keep(kept.into_iter().chain(left)));
+    }
+
+    /// What became of the last flush, whole or cut off; what has not left waits from now on.
+    pub(super) fn settle(&mut self) -> Accounts {
+        let mut accounts = std::mem::take(&mut self.accounts);
+        accounts.drop(Reason::BufferFull, self.buffer.keep(self.leaving.drain(..)));
         accounts
     }
 
-    async fn send(&mut self, document: &Outgoing) -> io::Result<()> {
+    async fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         if self.socket.is_none() {
             let to = self.address.get(self.own.as_deref());
             let from: SocketAddr = match to {
@@ -167,7 +185,7 @@ impl Daemon {
             self.socket = Some(socket);
         }
         let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
-        let sent = socket.send(&[HEADER, document.document.json.as_bytes()].concat()).await;
+        let sent = socket.send(datagram).await;
         // On this machine a closed port is known at once, elsewhere never.
         let refused = socket.take_error()?;
         match (sent, refused) {

@@ -7,7 +7,7 @@
 
 use super::answer::{Refusal, Sorted, attribute, sort};
 use super::batch::batches;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, spans_of};
 use super::repair::is_repairable;
 use super::send::Outcome;
 use crate::accounts::{Accounts, Trim};
@@ -22,6 +22,17 @@ pub(super) struct Parcel {
     pub(super) documents: Vec<Outgoing>,
     /// The other half, where this is the first half of a request with documents that were refused unnamed.
     other: Option<Doubt>,
+}
+
+impl Parcel {
+    pub(super) fn of(documents: Vec<Outgoing>) -> Self {
+        Self { documents, other: None }
+    }
+
+    pub(super) fn spans(&self) -> u64 {
+        let other = self.other.as_ref().map_or(0, |other| spans_of(&other.documents));
+        spans_of(&self.documents).saturating_add(other)
+    }
 }
 
 /// Documents of which `unnamed.len()`, together with those of the parcel, were refused.
@@ -47,37 +58,51 @@ pub(super) struct Delivery {
     waiting: VecDeque<Parcel>,
     repaired: Vec<Outgoing>,
     extra_requests: u32,
-    denied: bool,
+    /// X-Ray takes nothing now: whatever has not left waits.
+    stopped: bool,
     pub(super) accounts: Accounts,
     pub(super) remarks: Vec<Remark>,
     /// What has to wait for the next flush.
     pub(super) kept: Vec<Outgoing>,
 }
 
-impl Delivery {
-    /// The documents in the order in which they are to leave: parents before children (BET-28).
-    pub(super) fn new(documents: Vec<Outgoing>) -> Self {
-        let mut delivery = Self {
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
             waiting: VecDeque::new(),
             repaired: Vec::new(),
             extra_requests: MAX_EXTRA_REQUESTS,
-            denied: false,
+            stopped: false,
             accounts: Accounts::default(),
             remarks: Vec::new(),
             kept: Vec::new(),
-        };
-        delivery.add(documents);
-        delivery
+        }
+    }
+}
+
+impl Delivery {
+    /// Sends what an earlier try has left, and these documents, in the order in which they are to leave: parents before
+    /// children (BET-28).
+    pub(super) fn begin(&mut self, documents: impl IntoIterator<Item = Outgoing>) {
+        self.stopped = false;
+        let left = std::mem::take(&mut self.kept);
+        self.add(left.into_iter().chain(documents));
     }
 
-    fn add(&mut self, documents: Vec<Outgoing>) {
-        self.waiting
-            .extend(batches(documents).into_iter().map(|documents| Parcel { documents, other: None }));
+    fn add(&mut self, documents: impl IntoIterator<Item = Outgoing>) {
+        self.waiting.extend(batches(documents).into_iter().map(Parcel::of));
+    }
+
+    /// Spans of what is to leave, or has to wait.
+    pub(super) fn spans(&self) -> u64 {
+        let waiting = self.waiting.iter().map(Parcel::spans);
+        let others = spans_of(&self.repaired).saturating_add(spans_of(&self.kept));
+        waiting.fold(others, u64::saturating_add)
     }
 
     /// The next request. Repaired documents go together, when all others have been answered.
     pub(super) fn next(&mut self, in_flight: usize) -> Option<Parcel> {
-        if self.denied {
+        if self.stopped {
             return None;
         }
         if self.waiting.is_empty() && in_flight == 0 {
@@ -104,20 +129,16 @@ impl Delivery {
                 self.settle(std::mem::take(&mut sorted));
             }
             Some(Outcome::Refused { code, message }) => self.request_refused(parcel, code, message),
-            Some(Outcome::Denied(message)) => {
-                self.denied = true;
-                self.remarks.push(Remark::Denied(message));
-                self.put_off(parcel);
-            }
-            Some(Outcome::Unreachable(message)) => {
-                self.remarks.push(Remark::Unreachable(message));
-                self.put_off(parcel);
-            }
-            None => {
-                self.remarks.push(Remark::Late);
-                self.put_off(parcel);
-            }
+            Some(Outcome::Denied(message)) => self.stop(parcel, Remark::Denied(message)),
+            Some(Outcome::Unreachable { message, .. }) => self.stop(parcel, Remark::Unreachable(message)),
+            None => self.stop(parcel, Remark::Late),
         }
+    }
+
+    fn stop(&mut self, parcel: Parcel, remark: Remark) {
+        self.stopped = true;
+        self.remarks.push(remark);
+        self.put_off(parcel);
     }
 
     /// Nothing more is sent: what is left waits for the next flush.
@@ -129,7 +150,7 @@ impl Delivery {
     }
 
     fn settle(&mut self, sorted: Sorted) {
-        self.accounts.send(super::outgoing::spans_of(&sorted.taken));
+        self.accounts.send(spans_of(&sorted.taken));
         for (document, refusal) in sorted.refused {
             self.refused(&document, refusal);
         }
@@ -179,15 +200,16 @@ impl Delivery {
             self.extra_requests -= 2;
             let second = documents.split_off(documents.len() / 2);
             for documents in [second, documents] {
-                self.waiting.push_front(Parcel { documents, other: None });
+                self.waiting.push_front(Parcel::of(documents));
             }
         } else {
-            self.accounts.reject(&code, super::outgoing::spans_of(&documents));
+            self.accounts.reject(&code, spans_of(&documents));
             self.remarks.push(Remark::RequestRefused { code, message });
         }
     }
 
-    fn put_off(&mut self, parcel: Parcel) {
+    /// It was not answered, and waits.
+    pub(super) fn put_off(&mut self, parcel: Parcel) {
         match parcel.other {
             // Most of these were taken: keeping them would send those again.
             Some(other) => self.give_up(join(parcel.documents, other)),
@@ -199,7 +221,7 @@ impl Delivery {
     fn give_up(&mut self, doubt: Doubt) {
         let Doubt { mut documents, unnamed } = doubt;
         let last = documents.split_off(documents.len().saturating_sub(unnamed.len()));
-        self.accounts.send(super::outgoing::spans_of(&documents));
+        self.accounts.send(spans_of(&documents));
         for (document, refusal) in last.into_iter().zip(unnamed) {
             self.accounts.reject(&refusal.code, document.document.spans);
             let (code, message) = (refusal.code, refusal.message);
@@ -255,8 +277,14 @@ mod tests {
         }
     }
 
+    fn delivery_of(count: u64) -> Delivery {
+        let mut delivery = Delivery::default();
+        delivery.begin((1..=count).map(outgoing));
+        delivery
+    }
+
     fn deliver(count: u64, service: &mut Service) -> Delivery {
-        let mut delivery = Delivery::new((1..=count).map(outgoing).collect());
+        let mut delivery = delivery_of(count);
         while let Some(parcel) = delivery.next(0) {
             let outcome = service.put(&parcel.documents);
             delivery.answered(parcel, Some(outcome));
@@ -315,7 +343,7 @@ mod tests {
 
     #[test]
     fn pts_8_a_search_that_is_interrupted_sends_nothing_again_later() {
-        let mut delivery = Delivery::new((1..=10).map(outgoing).collect());
+        let mut delivery = delivery_of(10);
         let parcel = delivery.next(0).unwrap();
         let refusal = Refusal { id: None, code: "InvalidName".into(), message: String::new() };
         delivery.answered(parcel, Some(Outcome::Accepted { refusals: vec![refusal] }));
@@ -328,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_request_refused_whole_is_tried_by_halves_and_costs_one_document() {
-        let mut delivery = Delivery::new((1..=50).map(outgoing).collect());
+        let mut delivery = delivery_of(50);
         let mut taken = 0;
         let mut requests = 0;
         while let Some(parcel) = delivery.next(0) {
@@ -349,18 +377,22 @@ mod tests {
     }
 
     #[test]
-    fn bet_36_after_a_refused_caller_nothing_more_is_sent_and_all_is_kept() {
-        let mut delivery = Delivery::new((1..=120).map(outgoing).collect());
-        let parcel = delivery.next(0).unwrap();
-        delivery.answered(parcel, Some(Outcome::Denied("no".into())));
-        assert!(delivery.next(0).is_none());
-        delivery.end();
-        assert_eq!(delivery.kept.len(), 120);
+    fn bet_36_after_a_refused_caller_or_no_answer_nothing_more_is_sent_and_all_is_kept() {
+        let unreachable = Outcome::Unreachable { message: "503".into(), asked: None };
+        for outcome in [Some(Outcome::Denied("no".into())), Some(unreachable), None] {
+            let mut delivery = delivery_of(120);
+            let parcel = delivery.next(0).unwrap();
+            delivery.answered(parcel, outcome);
+            assert!(delivery.next(0).is_none());
+            assert_eq!(delivery.spans(), 120);
+            delivery.end();
+            assert_eq!((delivery.kept.len(), delivery.spans()), (120, 120));
+        }
     }
 
     #[test]
     fn bet_30_repaired_documents_that_are_not_sent_any_more_are_kept() {
-        let mut delivery = Delivery::new((1..=3).map(outgoing).collect());
+        let mut delivery = delivery_of(3);
         let parcel = delivery.next(0).unwrap();
         let refusals = vec![Refusal {
             id: Some(format!("{:016x}", 2)),

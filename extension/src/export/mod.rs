@@ -1,6 +1,6 @@
 //! The ways out: documents to X-Ray, within the time left, and what has to wait.
 //!
-//! Each outlet has its own buffer, accounts and failures, and runs in a task of its own: none waits for another.
+//! Each outlet has its own buffer, accounts and failures: none waits for another, and none fails with another.
 
 mod answer;
 mod backoff;
@@ -14,11 +14,13 @@ mod connector;
 mod credentials;
 mod daemon;
 mod delivery;
+mod flights;
+mod health;
 mod names;
 mod otlp;
 mod outgoing;
 mod own;
-mod patience;
+pub(crate) mod panics;
 mod quoted;
 mod repair;
 mod rest;
@@ -35,7 +37,7 @@ mod verdict;
 mod xray;
 
 pub use client::Clients;
-pub use clocks::{Moment, Window};
+pub use clocks::{Moment, Occasion, Window};
 pub use daemon::DaemonAddress;
 pub use own::{OwnAddresses, Transport};
 pub use rest::RestError;
@@ -45,12 +47,17 @@ use crate::accounts::{Accounts, Reason};
 use crate::invocation::Load;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
+use crate::sampling::{Due, Learned};
 use crate::settings::OutletKind;
 use crate::translate::{Function, Target, Translator};
 use daemon::Daemon;
 use otlp::{KnownOrigins, Otlp};
+use panics::caught;
 use round::Round;
+use sampling::Questions;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::time::Instant;
 use xray::Xray;
 
@@ -72,6 +79,7 @@ pub struct Outlets {
     translator: Translator,
     origins: KnownOrigins,
     open: Vec<Outlet>,
+    questions: Questions,
     log: Log,
 }
 
@@ -99,6 +107,7 @@ impl Outlets {
             translator: Translator::default(),
             origins: KnownOrigins::default(),
             open: Vec::new(),
+            questions: Questions::new(seed()),
             log,
         };
         outlets.open = outlets.config.outlets.iter().map(|kind| outlets.outlet(*kind)).collect();
@@ -106,8 +115,7 @@ impl Outlets {
     }
 
     fn outlet(&self, kind: OutletKind) -> Outlet {
-        let seed =
-            u64::try_from(Moment::now().unix.as_nanos()).unwrap_or_default() ^ u64::from(std::process::id());
+        let seed = seed();
         match kind {
             OutletKind::Xray => Outlet::Xray(Box::new(Xray::new(
                 Arc::clone(&self.clients),
@@ -131,9 +139,10 @@ impl Outlets {
         }
     }
 
-    /// Whether a flush without new spans would have something to send.
+    /// Whether a flush without new spans would have something to send, or to take in.
     pub fn has_waiting(&self) -> bool {
-        self.open.iter().any(|outlet| outlet.has_waiting() || outlet.has_relayed())
+        self.questions.is_asking()
+            || self.open.iter().any(|outlet| outlet.has_waiting() || outlet.has_relayed())
     }
 
     /// Metrics and logs for the `otlp` outlet, to be sent on with the next flush.
@@ -153,81 +162,148 @@ impl Outlets {
         self.open.iter().map(|outlet| (outlet.kind(), outlet.waiting_spans())).collect()
     }
 
-    /// Sends the load, and what has waited, through every outlet at once. Nothing runs past the window (P4). A large
-    /// load leaves in rounds, so that not all of it is there as documents.
-    pub async fn flush(&mut self, mut load: Load, function: Arc<Function>, window: Window) -> Vec<Flushed> {
+    /// Sends the load, and what has waited, through every outlet at once. Nothing runs past the window (P4), nor past
+    /// the end of `cut`. A large load leaves in rounds, so that not all of it is there as documents. Whatever happens to
+    /// an outlet meanwhile, what it holds is still in it.
+    pub async fn flush(
+        &mut self,
+        mut load: Load,
+        function: Arc<Function>,
+        window: Window,
+        cut: impl Future<Output = ()>,
+    ) -> Vec<Flushed> {
         let mut flushed: Vec<Flushed> = Vec::new();
         self.translator.expect(load.documents());
         self.open.iter_mut().for_each(Outlet::begin_flush);
+        let mut cut = pin!(cut);
+        let mut is_cut = false;
         loop {
             let round = Round::next(&mut load, self, &function);
             let is_last = round.is_last;
-            for one in self.flush_round(round, window).await {
+            let spans = if load.is_progress() { 0 } else { round.total_spans };
+            let before = self.take_in(round);
+            let ends = if is_cut {
+                Vec::new()
+            } else {
+                tokio::select! {
+                    ends = self.send(window) => ends,
+                    () = &mut cut => {
+                        is_cut = true;
+                        Vec::new()
+                    }
+                }
+            };
+            for one in self.settle(window, spans, before, ends) {
                 match flushed.iter_mut().find(|all| all.outlet == one.outlet) {
                     Some(all) => all.accounts.add(one.accounts),
                     None => flushed.push(one),
                 }
             }
             if is_last {
+                self.questions.settle(window);
                 return flushed;
             }
         }
     }
 
-    async fn flush_round(&mut self, mut round: Round, window: Window) -> Vec<Flushed> {
+    /// Gives each outlet what it takes of a round. What each held before comes back, with what is lost of the round.
+    fn take_in(&mut self, mut round: Round) -> Vec<(u64, Accounts)> {
         let mut takers = self.open.iter().filter(|outlet| outlet.takes_documents()).count();
-        let mut under_way = Vec::new();
-        for mut outlet in std::mem::take(&mut self.open) {
-            let kind = outlet.kind();
-            let held = outlet.waiting_spans() + round.total_spans;
-            let task = if outlet.takes_documents() {
-                takers -= 1;
-                // The last one need not copy.
-                let documents =
-                    if takers == 0 { std::mem::take(&mut round.documents) } else { round.documents.clone() };
-                let mut accounts = round.document_accounts.clone();
-                tokio::spawn(async move {
-                    accounts.add(match &mut outlet {
-                        Outlet::Xray(xray) => xray.flush(documents, window).await,
-                        Outlet::Daemon(daemon) => daemon.flush(documents, window).await,
-                        Outlet::Otlp(_) => Accounts::default(),
-                    });
-                    (outlet, accounts)
-                })
-            } else {
-                let (spans, mut accounts) =
-                    (std::mem::take(&mut round.spans), std::mem::take(&mut round.span_accounts));
-                tokio::spawn(async move {
-                    if let Outlet::Otlp(otlp) = &mut outlet {
-                        accounts.add(otlp.flush(spans, window).await);
-                    }
-                    (outlet, accounts)
-                })
-            };
-            under_way.push((kind, held, task));
+        let mut before = Vec::new();
+        for outlet in &mut self.open {
+            let held = outlet.waiting_spans();
+            if let Outlet::Otlp(otlp) = outlet {
+                otlp.take_in(std::mem::take(&mut round.spans));
+                before.push((held, std::mem::take(&mut round.span_accounts)));
+                continue;
+            }
+            takers -= 1;
+            // The last one need not copy.
+            let documents =
+                if takers == 0 { std::mem::take(&mut round.documents) } else { round.documents.clone() };
+            match outlet {
+                Outlet::Xray(xray) => xray.take_in(documents),
+                Outlet::Daemon(daemon) => daemon.take_in(documents),
+                Outlet::Otlp(_) => {}
+            }
+            before.push((held, round.document_accounts.clone()));
         }
-        let mut flushed = Vec::new();
-        for (kind, held, task) in under_way {
-            let accounts = match task.await {
-                Ok((outlet, accounts)) => {
-                    self.open.push(outlet);
-                    accounts
-                }
-                Err(failed) => {
-                    self.log.say(
-                        Level::Error,
-                        format_args!("the outlet {} failed, {held} spans are lost: {failed}", kind.name()),
-                    );
-                    self.open.push(self.outlet(kind));
-                    let mut accounts = Accounts::default();
-                    accounts.drop(Reason::OutletFailed, held);
-                    accounts
-                }
-            };
-            flushed.push(Flushed { outlet: kind, accounts });
-        }
-        flushed
+        before
     }
+
+    /// Sends what the outlets hold, and says of each whether it panicked over that.
+    async fn send(&mut self, window: Window) -> Vec<Result<(), String>> {
+        let flushes = self.open.iter_mut().map(|outlet| caught(outlet.flush(window))).collect();
+        let (ends, ()) = tokio::join!(all(flushes), self.questions.answered(window));
+        ends
+    }
+
+    fn settle(
+        &mut self,
+        window: Window,
+        spans: u64,
+        before: Vec<(u64, Accounts)>,
+        ends: Vec<Result<(), String>>,
+    ) -> Vec<Flushed> {
+        let mut ends = ends.into_iter();
+        let settled = self.open.iter_mut().zip(before).map(|(outlet, (held, mut accounts))| {
+            accounts.add(outlet.settle(window));
+            if let Some(Err(panic)) = ends.next() {
+                outlet.failed(&panic, held.saturating_add(spans), &mut accounts, &self.log);
+            }
+            Flushed { outlet: outlet.kind(), accounts }
+        });
+        settled.collect()
+    }
+
+    /// Whether X-Ray may be asked about sampling in this window.
+    pub fn may_ask(&self, window: Window) -> bool {
+        self.questions.may_ask(window)
+    }
+
+    /// Asks X-Ray about sampling. The flush in the same window waits for the answer, if one does.
+    pub fn ask(&mut self, due: Due, window: Window) {
+        self.questions.ask(due, &self.clients, window, &self.log);
+    }
+
+    /// What X-Ray has answered since the last time.
+    pub fn take_learned(&mut self) -> Option<Learned> {
+        self.questions.take_learned()
+    }
+
+    /// Tries what is due beside a function that begins now; nobody waits for it. A probe is one request.
+    pub fn probe(&mut self, window: Window) {
+        for outlet in &mut self.open {
+            match outlet {
+                Outlet::Xray(xray) => xray.probe(window),
+                Outlet::Otlp(otlp) => otlp.probe(window),
+                // A datagram costs nothing and has no answer.
+                Outlet::Daemon(_) => {}
+            }
+        }
+    }
+}
+
+/// Another for each process and moment.
+fn seed() -> u64 {
+    u64::try_from(Moment::now().unix.as_nanos()).unwrap_or_default() ^ u64::from(std::process::id())
+}
+
+/// Runs these beside each other, to the end of the last.
+async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut is_done = true;
+        for (future, output) in running.iter_mut().filter(|(_, output)| output.is_none()) {
+            match future.as_mut().poll(context) {
+                Poll::Ready(ready) => *output = Some(ready),
+                Poll::Pending => is_done = false,
+            }
+        }
+        if is_done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, output)| output).collect()
 }
 
 impl Outlets {
@@ -238,9 +314,9 @@ impl Outlets {
             Outlet::Daemon(_) | Outlet::Otlp(_) => None,
         });
         let Some((xray, session)) = xray.zip(self.clients.session()) else { return };
-        let sent = telemetry::send(&session, accounts, xray.troubles(), Moment::now());
+        let sent = caught(telemetry::send(&session, accounts, xray.troubles(), Moment::now()));
         let failed = match tokio::time::timeout_at(until, sent).await {
-            Ok(sent) => sent.err(),
+            Ok(sent) => sent.and_then(|sent| sent).err(),
             Err(_) => Some("no answer in the time allowed".to_owned()),
         };
         if let Some(error) = failed {
@@ -256,6 +332,39 @@ impl Outlets {
 }
 
 impl Outlet {
+    async fn flush(&mut self, window: Window) {
+        match self {
+            Self::Xray(xray) => xray.flush(window).await,
+            Self::Daemon(daemon) => daemon.flush(window).await,
+            Self::Otlp(otlp) => otlp.flush(window).await,
+        }
+    }
+
+    /// What became of a flush, whatever ended it; what has not left waits.
+    fn settle(&mut self, window: Window) -> Accounts {
+        match self {
+            Self::Xray(xray) => xray.settle(window),
+            Self::Daemon(daemon) => daemon.settle(),
+            Self::Otlp(otlp) => otlp.settle(window),
+        }
+    }
+
+    /// It panicked over a flush. What is neither in the accounts nor here any more is lost.
+    fn failed(&self, panic: &str, expected: u64, accounts: &mut Accounts, log: &Log) {
+        let mut whole = accounts.clone();
+        whole.receive(expected);
+        let lost = whole.carried().saturating_sub(self.waiting_spans());
+        accounts.drop(Reason::OutletFailed, lost);
+        log.say(
+            Level::Error,
+            format_args!(
+                "the outlet {} failed, {lost} spans are lost and {} are kept for later: {panic}",
+                self.kind().name(),
+                self.waiting_spans()
+            ),
+        );
+    }
+
     fn otlp(&mut self) -> Option<&mut Otlp> {
         match self {
             Self::Otlp(otlp) => Some(otlp),
@@ -270,7 +379,7 @@ impl Outlet {
     /// What comes from now on is of a flush of its own.
     fn begin_flush(&mut self) {
         match self {
-            Self::Xray(xray) => drop(xray.buffer().next_generation()),
+            Self::Xray(xray) => xray.begin_flush(),
             Self::Daemon(daemon) => drop(daemon.buffer().next_generation()),
             Self::Otlp(otlp) => otlp.begin_flush(),
         }

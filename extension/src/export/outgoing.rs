@@ -24,7 +24,8 @@ impl Outgoing {
     fn restored(line: &str, json: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let id = SpanId::parse(words.next()?)?;
-        let spans = words.next()?.parse().ok()?;
+        // Each has a part in the text.
+        let spans = words.next()?.parse::<u64>().ok()?.min(json.len() as u64);
         let (is_segment, repaired) = (words.next()? == "1", words.next()? == "1");
         let document = TranslatedDocument { id, json: json.to_owned(), spans, is_segment };
         Some(Self { document, generation: 0, repaired })
@@ -89,7 +90,7 @@ pub(super) fn from_text(text: &str) -> Vec<Outgoing> {
 
 /// The spans that these documents stand for.
 pub(super) fn spans_of(documents: &[Outgoing]) -> u64 {
-    documents.iter().map(Waits::spans).sum()
+    documents.iter().map(Waits::spans).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -128,5 +129,7 @@ pub(super) mod tests {
         );
         assert_eq!(from_text(text.lines().next().unwrap()).len(), 0);
         assert_eq!(from_text("nonsense\n{}\n").len(), 0);
+        let absurd = format!("{:016x} {} 1 0\n{{}}\n", 1, u64::MAX);
+        assert_eq!(spans_of(&from_text(&absurd.repeat(3))), 6, "no more than there are bytes");
     }
 }

@@ -1,12 +1,14 @@
 //! What of a load is translated and sent at once.
 
 use super::otlp::{Otlp, OutgoingSpan, select};
-use super::{Outlet, Outlets};
+use super::{Outlet, Outlets, panics};
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Load;
+use crate::log::{Level, Log};
 use crate::settings::OutletKind;
 use crate::translate::sdk::SdkDocument;
 use crate::translate::{Function, TranslatedDocument};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Documents, or spans that leave as spans, of a round. More than this comes by less than a portion.
 const ROUND_BYTES: usize = 1024 * 1024;
@@ -27,6 +29,15 @@ pub(super) struct Round {
 impl Round {
     pub(super) fn next(load: &mut Load, outlets: &mut Outlets, function: &Function) -> Self {
         let mut round = Self::default();
+        let filled = catch_unwind(AssertUnwindSafe(|| round.fill(load, outlets, function)));
+        if let Err(panic) = filled {
+            round.failed(&panics::message(&*panic), load.is_progress(), &outlets.log);
+        }
+        round
+    }
+
+    fn fill(&mut self, load: &mut Load, outlets: &mut Outlets, function: &Function) {
+        let round = self;
         let takes = |is_it: fn(&OutletKind) -> bool| outlets.config.outlets.iter().any(is_it);
         let takes_documents = takes(|kind| *kind != OutletKind::Otlp);
         let takes_spans = takes(|kind| *kind == OutletKind::Otlp) && !load.is_progress();
@@ -37,7 +48,7 @@ impl Round {
                 round.is_last = true;
                 break;
             };
-            round.total_spans += batch.spans();
+            round.total_spans = round.total_spans.saturating_add(batch.spans());
             if takes_documents {
                 let translated = outlets.translator.translate(batch, function);
                 bytes += translated.documents.iter().map(|document| document.json.len()).sum::<usize>();
@@ -56,6 +67,24 @@ impl Round {
         let lost = load.take_accounts();
         round.document_accounts.add(lost.clone());
         round.span_accounts.add(lost);
-        round
+    }
+
+    /// A panic in the middle costs the portion at hand, and nothing that waits.
+    fn failed(&mut self, panic: &str, is_progress: bool, log: &Log) {
+        let total = if is_progress { 0 } else { self.total_spans };
+        let missing = |accounts: &Accounts, here: u64| {
+            let mut whole = accounts.clone();
+            whole.receive(total);
+            whole.carried().saturating_sub(here)
+        };
+        let here = self.documents.iter().map(|document| document.spans).fold(0, u64::saturating_add);
+        let lost = missing(&self.document_accounts, here);
+        self.document_accounts.drop(Reason::TranslateFailed, lost);
+        let lost_spans = missing(&self.span_accounts, self.spans.len() as u64);
+        self.span_accounts.drop(Reason::TranslateFailed, lost_spans);
+        log.say(
+            Level::Error,
+            format_args!("{} spans could not be translated, and are lost: {panic}", lost.max(lost_spans)),
+        );
     }
 }

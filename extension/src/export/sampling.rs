@@ -1,12 +1,17 @@
 //! Fetches the account's sampling rules, and reports what they have decided.
 
+use super::backoff::Jitter;
 use super::client::Clients;
+use super::clocks::{Occasion, Window};
+use super::flights::{Flights, Landing};
+use super::health::{Attempt, Health, Verdict};
 use super::quoted;
 use crate::log::{Level, Log};
 use crate::sampling::{Due, Learned};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Pages of rules that are asked for; an account has at most a few.
@@ -14,11 +19,91 @@ const MAX_PAGES: usize = 10;
 /// Rules that are kept of all pages, many times as many as an account has: 25 unless its quota was raised.
 const MAX_RULES: usize = 1000;
 
+/// What X-Ray is asked about sampling: behind an invocation, while the environment is awake for it (SMP-17), and where
+/// that has failed, beside one.
+#[derive(Debug)]
+pub(super) struct Questions {
+    flights: Flights<(), (Learned, bool)>,
+    health: Health,
+    jitter: Jitter,
+    learned: Option<Learned>,
+}
+
+impl Questions {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            flights: Flights::default(),
+            health: Health::default(),
+            jitter: Jitter::new(seed),
+            learned: None,
+        }
+    }
+
+    /// Whether something may be asked in this window. In one that nobody waits for only what has failed before is.
+    pub(super) fn may_ask(&self, window: Window) -> bool {
+        !self.is_asking()
+            && match window.occasion {
+                Occasion::Held => self.health.attempt(window) != Attempt::No,
+                Occasion::Beside => self.health.is_due(window.now),
+                Occasion::Last => false,
+            }
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.flights.len() > 0
+    }
+
+    pub(super) fn ask(&mut self, due: Due, clients: &Arc<Clients>, window: Window, log: &Log) {
+        let (clients, log) = (Arc::clone(clients), log.clone());
+        let question = async move { clients.sample(due, window.until, &log).await };
+        match window.occasion {
+            Occasion::Held => self.flights.start((), question),
+            Occasion::Beside | Occasion::Last => self.flights.probe((), question, window),
+        }
+    }
+
+    /// Waits for the answers that the end of an invocation waits for.
+    pub(super) async fn answered(&mut self, window: Window) {
+        let landed = if self.flights.is_probing() {
+            self.flights.probed(window).await
+        } else {
+            self.flights.landed(window.until).await
+        };
+        let Some(((), landing)) = landed else { return };
+        let verdict = match landing {
+            Landing::Answered((learned, true)) => {
+                self.learned = Some(learned);
+                Verdict::Well
+            }
+            Landing::Answered((learned, false)) => {
+                self.learned = Some(learned);
+                Verdict::Failed { asked: None }
+            }
+            Landing::Late | Landing::Cut | Landing::Failed(_) => Verdict::Failed { asked: None },
+        };
+        self.health.take_down(verdict, window.now, &mut self.jitter);
+    }
+
+    /// Takes down that the answers have not come in time.
+    pub(super) fn settle(&mut self, window: Window) {
+        if !self.flights.is_probing() && !self.flights.abandon().is_empty() {
+            self.health.take_down(Verdict::Failed { asked: None }, window.now, &mut self.jitter);
+        }
+    }
+
+    pub(super) fn take_learned(&mut self) -> Option<Learned> {
+        self.learned.take()
+    }
+}
+
 impl Clients {
-    /// Asks and tells X-Ray what is due, until then at most. What fails is said once: the default rule decides then.
-    pub async fn sample(&self, due: Due, until: Instant, log: &Log) -> Learned {
+    /// Asks and tells X-Ray what is due, until then at most, and says whether that went well. What fails is said once:
+    /// the default rule decides then.
+    async fn sample(&self, due: Due, until: Instant, log: &Log) -> (Learned, bool) {
         let mut learned = Learned::default();
-        let complain = |error: String| {
+        let mut went_well = true;
+        let mut complain = |error: String| {
+            went_well = false;
             log.once(
                 "sampling",
                 Level::Warn,
@@ -40,7 +125,7 @@ impl Clients {
                 Err(error) => complain(error),
             }
         }
-        learned
+        (learned, went_well)
     }
 
     /// The rules of all pages.

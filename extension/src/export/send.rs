@@ -1,7 +1,7 @@
 //! One `PutTraceSegments` request, with its retries (PTS-3 to PTS-6, BET-32, BET-34).
 
 use super::answer::Refusal;
-use super::backoff::{Jitter, MAX_TRIES, retry_after};
+use super::backoff::{Jitter, Persistence, retry_after};
 use super::client::Session;
 use super::connector::OddSuccess;
 use super::own::LeadsHere;
@@ -18,7 +18,6 @@ use aws_smithy_types::date_time::Format;
 use http_body_util::LengthLimitError;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
-use tokio::time::Instant;
 
 /// What became of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +28,8 @@ pub(super) enum Outcome {
     Refused { code: String, message: String },
     /// The caller may not, and this is what to do about it.
     Denied(String),
-    /// Nobody answered, or not now.
-    Unreachable(String),
+    /// Nobody answered, or not now; `asked` is the pause that X-Ray wants.
+    Unreachable { message: String, asked: Option<Duration> },
 }
 
 /// What a failed try asks for.
@@ -43,10 +42,10 @@ pub(super) enum Next {
     Resign(Outcome),
     /// Other credentials may do.
     Renew(Outcome),
-    /// `at_least` is what X-Ray asked for.
+    /// `asked` is the pause that X-Ray wants.
     BackOff {
         message: String,
-        at_least: Option<Duration>,
+        asked: Option<Duration>,
     },
 }
 
@@ -54,7 +53,7 @@ pub(super) enum Next {
 pub(super) async fn send(
     session: &Session,
     documents: &[String],
-    until: Instant,
+    persistence: Persistence,
     mut jitter: Jitter,
 ) -> (Outcome, Troubles) {
     let mut troubles = Troubles::default();
@@ -74,7 +73,7 @@ pub(super) async fn send(
             Err(error) => error,
         };
         troubles.count(trouble(&error));
-        let (message, at_least) = match after(&error, session, documents) {
+        let (message, asked) = match after(&error, session, documents) {
             Next::Resign(_) if !resigned => {
                 resigned = true;
                 continue;
@@ -86,21 +85,20 @@ pub(super) async fn send(
             Next::GiveUp(outcome) | Next::Resign(outcome) | Next::Renew(outcome) => {
                 return (outcome, troubles);
             }
-            Next::Reconnect(_) if !reconnected => {
+            Next::Reconnect(_) if !reconnected && persistence.reconnects() => {
                 reconnected = true;
                 // The other idle connections are as old as the one that failed.
                 session.connections.renew();
                 continue;
             }
             Next::Reconnect(message) => (message, None),
-            Next::BackOff { message, at_least } => (message, at_least),
+            Next::BackOff { message, asked } => (message, asked),
         };
         tries += 1;
-        let pause = jitter.pause(tries).max(at_least.unwrap_or_default());
-        if tries >= MAX_TRIES || Instant::now() + pause >= until {
-            return (Outcome::Unreachable(message), troubles);
+        match persistence.pause(tries, asked, &mut jitter) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return (Outcome::Unreachable { message, asked }, troubles),
         }
-        tokio::time::sleep(pause).await;
     }
 }
 
@@ -131,7 +129,7 @@ fn after(error: &SdkError<PutTraceSegmentsError>, session: &Session, documents: 
     if let Some(raw) = error.raw_response() {
         let is_broken_off = matches!(error, SdkError::ResponseError(_)) && !is_too_long(error);
         if is_broken_off && raw.status().is_success() {
-            return Next::BackOff { message: format!("{}: {}", session.at(), text()), at_least: None };
+            return Next::BackOff { message: format!("{}: {}", session.at(), text()), asked: None };
         }
         return verdict(answered(error, raw, documents), session.at(), SystemTime::now());
     }
@@ -150,7 +148,7 @@ fn after(error: &SdkError<PutTraceSegmentsError>, session: &Session, documents: 
             )))
         }
         Some(_) => {
-            Next::BackOff { message: format!("the credentials could not be had: {}", text()), at_least: None }
+            Next::BackOff { message: format!("the credentials could not be had: {}", text()), asked: None }
         }
         None => match error {
             SdkError::ConstructionFailure(_) => Next::GiveUp(Outcome::Denied(format!(
@@ -159,7 +157,7 @@ fn after(error: &SdkError<PutTraceSegmentsError>, session: &Session, documents: 
             ))),
             // A failure before the answer began: a kept connection may have died while the environment was frozen.
             SdkError::DispatchFailure(_) => Next::Reconnect(text()),
-            _ => Next::BackOff { message: text(), at_least: None },
+            _ => Next::BackOff { message: text(), asked: None },
         },
     }
 }

@@ -1,7 +1,8 @@
 //! What could not be sent before the end of the process, left in files for the next one on the same `/tmp` (L-2.2).
 //!
-//! One file for each outlet. Its name says when it was written, by which outlet, and how many spans it stands for, so
-//! that a file which can't be read is still accounted for. Written beside and renamed: a file is whole or not there.
+//! One file for each outlet. Its name says when it was written, by which outlet, and how many spans it stands for. What
+//! can be read counts for itself; what can't be counts as its name says, within reason: anybody may have written that.
+//! Written beside and renamed: a file is whole or not there.
 
 use super::Moment;
 use crate::settings::OutletKind;
@@ -18,6 +19,8 @@ const HEAD_BYTES: usize = MAGIC.len() + 4;
 const SUFFIX: &str = ".spool";
 /// And of one that is being written.
 const UNFINISHED: &str = ".part";
+/// A span is larger than this in any form: a name that says more than fit is not believed.
+const MIN_SPAN_BYTES: u64 = 32;
 /// An environment leaves a few at most.
 const MAX_FILES: usize = 64;
 
@@ -44,16 +47,17 @@ pub enum SpoolError {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
     pub outlet: OutletKind,
-    pub spans: u64,
+    pub is_too_old: bool,
     pub content: Content,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
     Whole(Vec<u8>),
-    /// Cut off, changed, or of another version.
-    Unreadable,
-    TooOld,
+    /// Cut off, changed, or of another version. It may have been so many spans.
+    Unreadable {
+        spans: u64,
+    },
 }
 
 impl Spool {
@@ -69,8 +73,9 @@ impl Spool {
         if !self.directory.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(failed)?;
         }
-        let there: u64 = self.files().filter_map(|(path, _)| Some(fs::metadata(path).ok()?.len())).sum();
-        let bytes = there + (HEAD_BYTES + payload.len()) as u64;
+        let sizes = self.files().filter_map(|(path, _)| Some(fs::metadata(path).ok()?.len()));
+        let there = sizes.fold(0, u64::saturating_add);
+        let bytes = there.saturating_add(HEAD_BYTES.saturating_add(payload.len()) as u64);
         if bytes > self.limit_bytes {
             let path = self.directory.display().to_string();
             return Err(SpoolError::Full { path, limit_bytes: self.limit_bytes });
@@ -93,13 +98,13 @@ impl Spool {
         files.sort_by_key(|(_, name)| name.written);
         let mut found = Vec::new();
         for (path, name) in files {
-            if name.is_whole {
-                let content = self.content(&path, name.written, now);
-                found.push(Found { outlet: name.outlet, spans: name.spans, content });
-            } else {
-                // Its writer was killed over it.
-                found.push(Found { outlet: name.outlet, spans: name.spans, content: Content::Unreadable });
-            }
+            // Of one that is not whole, the writer was killed over it.
+            let payload = if name.is_whole { read(&path, self.limit_bytes).ok().flatten() } else { None };
+            let spans = if name.spans <= self.limit_bytes / MIN_SPAN_BYTES { name.spans } else { 0 };
+            let content = payload.map_or(Content::Unreadable { spans }, Content::Whole);
+            // A clock that was set back makes a file look new, which costs nothing.
+            let is_too_old = now.unix.saturating_sub(name.written) > self.max_age;
+            found.push(Found { outlet: name.outlet, is_too_old, content });
             // One that can't be removed is found again, and sent again: X-Ray takes the same id as the same thing.
             let _ = fs::remove_file(&path);
         }
@@ -112,14 +117,6 @@ impl Spool {
         entries
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
             .filter_map(|entry| Some((entry.path(), Name::of(entry.file_name().to_str()?)?)))
-    }
-
-    fn content(&self, path: &Path, written: Duration, now: Moment) -> Content {
-        // A clock that was set back makes a file look new, which costs nothing.
-        if now.unix.saturating_sub(written) > self.max_age {
-            return Content::TooOld;
-        }
-        read(path, self.limit_bytes).ok().flatten().map_or(Content::Unreadable, Content::Whole)
     }
 }
 
@@ -155,7 +152,7 @@ fn write(path: &Path, payload: &[u8]) -> io::Result<()> {
 /// The payload, where it is what was written.
 fn read(path: &Path, limit_bytes: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit_bytes + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     let is_good = |bytes: &[u8]| {
         bytes.len() as u64 <= limit_bytes
             && bytes
@@ -185,8 +182,8 @@ mod tests {
         Moment { unix: Duration::from_secs(1_800_000_000 + second), ..Moment::now() }
     }
 
-    fn whole(outlet: OutletKind, spans: u64, payload: &[u8]) -> Found {
-        Found { outlet, spans, content: Content::Whole(payload.to_vec()) }
+    fn whole(outlet: OutletKind, payload: &[u8]) -> Found {
+        Found { outlet, is_too_old: false, content: Content::Whole(payload.to_vec()) }
     }
 
     #[test]
@@ -201,7 +198,7 @@ mod tests {
         for entry in fs::read_dir(&spool.directory).unwrap() {
             assert_eq!(mode(&entry.unwrap().path()), 0o600);
         }
-        let found = vec![whole(OutletKind::Xray, 3, b"first"), whole(OutletKind::Otlp, 2, b"second")];
+        let found = vec![whole(OutletKind::Xray, b"first"), whole(OutletKind::Otlp, b"second")];
         assert_eq!(spool.take(at(3)), found);
         assert_eq!(spool.take(at(3)), []);
     }
@@ -210,6 +207,7 @@ mod tests {
     fn p2_what_cannot_be_used_is_counted_and_removed() {
         let directory = tempfile::tempdir().unwrap();
         let spool = spool(directory.path());
+        const UNREADABLE: Content = Content::Unreadable { spans: 7 };
         let change = |how: &dyn Fn(&mut Vec<u8>)| {
             spool.leave(OutletKind::Xray, 7, b"payload", at(0)).unwrap();
             let path = fs::read_dir(&spool.directory).unwrap().next().unwrap().unwrap().path();
@@ -217,25 +215,34 @@ mod tests {
             how(&mut bytes);
             fs::write(&path, bytes).unwrap();
             let found = spool.take(at(1));
-            assert_eq!((found.len(), found[0].spans), (1, 7));
+            assert_eq!(found.len(), 1);
             found.into_iter().next().unwrap().content
         };
         assert_eq!(change(&|_| {}), Content::Whole(b"payload".to_vec()));
-        assert_eq!(change(&|bytes| bytes[14] ^= 1), Content::Unreadable);
-        assert_eq!(change(&|bytes| bytes.truncate(15)), Content::Unreadable);
-        assert_eq!(change(&|bytes| bytes.truncate(3)), Content::Unreadable);
-        assert_eq!(change(&|bytes| bytes[7] = b'2'), Content::Unreadable);
-        assert_eq!(change(&|bytes| bytes.extend([0; 2000])), Content::Unreadable);
+        assert_eq!(change(&|bytes| bytes[14] ^= 1), UNREADABLE);
+        assert_eq!(change(&|bytes| bytes.truncate(15)), UNREADABLE);
+        assert_eq!(change(&|bytes| bytes.truncate(3)), UNREADABLE);
+        assert_eq!(change(&|bytes| bytes[7] = b'2'), UNREADABLE);
+        assert_eq!(change(&|bytes| bytes.extend([0; 2000])), UNREADABLE);
 
         spool.leave(OutletKind::Daemon, 1, b"old", at(0)).unwrap();
-        assert_eq!(spool.take(at(61))[0].content, Content::TooOld);
+        let old = Found { is_too_old: true, ..whole(OutletKind::Daemon, b"old") };
+        assert_eq!(spool.take(at(61)), [old]);
         spool.leave(OutletKind::Daemon, 1, b"ahead", at(100)).unwrap();
-        assert_eq!(spool.take(at(0))[0].content, Content::Whole(b"ahead".to_vec()));
+        assert_eq!(spool.take(at(0)), [whole(OutletKind::Daemon, b"ahead")]);
 
         fs::write(spool.directory.join("1800000000000-otlp-9-1.spool.part"), b"half").unwrap();
-        let half = Found { outlet: OutletKind::Otlp, spans: 9, content: Content::Unreadable };
-        assert_eq!(spool.take(at(0)), [half]);
+        let half = |spans| Found {
+            outlet: OutletKind::Otlp,
+            is_too_old: false,
+            content: Content::Unreadable { spans },
+        };
+        assert_eq!(spool.take(at(0)), [half(9)]);
         assert_eq!(fs::read_dir(&spool.directory).unwrap().count(), 0);
+        for claimed in [32, 1_000_000, u64::MAX] {
+            fs::write(spool.directory.join(format!("1800000000000-otlp-{claimed}-1.spool")), b"x").unwrap();
+            assert_eq!(spool.take(at(0)), [half(0)], "no directory of this size held {claimed}");
+        }
     }
 
     #[test]
@@ -249,7 +256,7 @@ mod tests {
         fs::create_dir(spool.directory.join("1-xray-1-1.spool")).unwrap();
         assert_eq!(spool.take(at(0)), []);
         spool.leave(OutletKind::Xray, 1, b"fits", at(0)).unwrap();
-        assert_eq!(spool.take(at(0)), [whole(OutletKind::Xray, 1, b"fits")]);
+        assert_eq!(spool.take(at(0)), [whole(OutletKind::Xray, b"fits")]);
         assert_eq!(fs::read_dir(&spool.directory).unwrap().count(), names.len() + 1);
     }
 

@@ -1,37 +1,41 @@
 //! From one process to the next: what waits is left in files, and what was left is taken over.
 
 use super::buffer::Buffer;
+use super::otlp::{self, OutgoingSpan};
 use super::outgoing::{Outgoing, from_text, spans_of, to_text};
 use super::spool::{Content, Found, Spool};
 use super::{Flushed, Moment, Outlet, Outlets};
 use crate::accounts::{Accounts, Reason};
 use crate::log::Level;
+use crate::settings::OutletKind;
 
 impl Outlets {
     /// Takes over what an earlier process has left in the spool. Everything that is found there comes into the accounts,
     /// also what is not usable.
     pub fn restore(&mut self, spool: &Spool, now: Moment) -> Vec<Flushed> {
         let mut taken = Vec::new();
-        for Found { outlet: kind, spans, content } in spool.take(now) {
+        for Found { outlet: kind, is_too_old, content } in spool.take(now) {
             let Some(outlet) = self.open.iter_mut().find(|outlet| outlet.kind() == kind) else {
                 self.log.say(
                     Level::Warn,
-                    format_args!(
-                        "{spans} spans were left for the outlet {}, which is off: they are lost",
-                        kind.name()
-                    ),
+                    format_args!("what was left for the outlet {} is lost: it is off", kind.name()),
                 );
                 continue;
             };
             let mut accounts = Accounts::default();
-            accounts.restore(spans);
             match content {
-                Content::TooOld => accounts.drop(Reason::SpoolTooOld, spans),
-                Content::Unreadable => accounts.drop(Reason::SpoolUnreadable, spans),
+                Content::Unreadable { spans } => {
+                    accounts.restore(spans);
+                    accounts.drop(Reason::SpoolUnreadable, spans);
+                }
                 Content::Whole(payload) => {
-                    let (readable, without_room) = outlet.restore(&payload);
-                    accounts.drop(Reason::SpoolUnreadable, spans.saturating_sub(readable));
-                    accounts.drop(Reason::BufferFull, without_room);
+                    let left = Left::of(kind, &payload);
+                    accounts.restore(left.spans());
+                    if is_too_old {
+                        accounts.drop(Reason::SpoolTooOld, left.spans());
+                    } else {
+                        accounts.drop(Reason::BufferFull, outlet.restore(left));
+                    }
                 }
             }
             taken.push(Flushed { outlet: kind, accounts });
@@ -63,6 +67,30 @@ impl Outlets {
     }
 }
 
+/// What an earlier process has left, as far as it can be read.
+enum Left {
+    Documents(Vec<Outgoing>),
+    Spans(Vec<OutgoingSpan>),
+}
+
+impl Left {
+    fn of(kind: OutletKind, payload: &[u8]) -> Self {
+        match kind {
+            OutletKind::Xray | OutletKind::Daemon => {
+                Self::Documents(from_text(std::str::from_utf8(payload).unwrap_or_default()))
+            }
+            OutletKind::Otlp => Self::Spans(otlp::spans_left(payload)),
+        }
+    }
+
+    fn spans(&self) -> u64 {
+        match self {
+            Self::Documents(documents) => spans_of(documents),
+            Self::Spans(spans) => spans.len() as u64,
+        }
+    }
+}
+
 impl Outlet {
     fn documents(&mut self) -> Result<&mut Buffer<Outgoing>, &mut super::otlp::Otlp> {
         match self {
@@ -82,14 +110,12 @@ impl Outlet {
         }
     }
 
-    /// How many spans could be read, and how many of them had no room.
-    fn restore(&mut self, left: &[u8]) -> (u64, u64) {
-        match self.documents() {
-            Ok(buffer) => {
-                let documents = from_text(std::str::from_utf8(left).unwrap_or_default());
-                (spans_of(&documents), buffer.keep(documents))
-            }
-            Err(otlp) => otlp.restore(left),
+    /// How many spans had no room.
+    fn restore(&mut self, left: Left) -> u64 {
+        match (self.documents(), left) {
+            (Ok(buffer), Left::Documents(documents)) => buffer.keep(documents),
+            (Err(otlp), Left::Spans(spans)) => otlp.restore(spans),
+            (Ok(_) | Err(_), left) => left.spans(),
         }
     }
 

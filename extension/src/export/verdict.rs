@@ -62,7 +62,7 @@ pub(super) fn verdict(answered: Answered, at: &str, now: SystemTime) -> Next {
     let Some(code) = code else {
         return match status {
             408 | 425 | 429 | 500..=599 => {
-                Next::BackOff { message: format!("{at} answered {status}"), at_least: asked }
+                Next::BackOff { message: format!("{at} answered {status}"), asked }
             }
             // The gateway before X-Ray answers without a code.
             413 => Next::GiveUp(Outcome::Refused { code: "RequestTooLarge".to_owned(), message }),
@@ -71,9 +71,7 @@ pub(super) fn verdict(answered: Answered, at: &str, now: SystemTime) -> Next {
     };
     let is = |codes: &[&str]| codes.contains(&code.as_str());
     match status {
-        408 | 429 | 500..=599 => {
-            Next::BackOff { message: format!("{at} answered {status} {code}"), at_least: asked }
-        }
+        408 | 429 | 500..=599 => Next::BackOff { message: format!("{at} answered {status} {code}"), asked },
         413 => Next::GiveUp(Outcome::Refused { code: "RequestTooLarge".to_owned(), message }),
         _ if may_renew(&code) => Next::Renew(Outcome::Denied(refused_caller(&code, &message))),
         401 | 403 => {

@@ -1,22 +1,22 @@
 //! The outlet to X-Ray itself: `PutTraceSegments`, within the time allowed.
 
-use super::backoff::Jitter;
+use super::backoff::{Jitter, Persistence};
+use super::batch::{MAX_DOCUMENTS, MAX_REQUEST_BYTES};
 use super::buffer::Buffer;
 use super::client::{Clients, Session};
-use super::clocks::{Moment, Window};
+use super::clocks::{Moment, Occasion, Window};
 use super::complaints::Complaints;
 use super::delivery::{Delivery, Parcel, Remark};
-use super::outgoing::Outgoing;
-use super::patience::Patience;
+use super::flights::{Flights, Landing};
+use super::health::{Attempt, Health, Verdict};
+use super::outgoing::{Outgoing, spans_of};
 use super::send::{Outcome, send};
-use super::trouble::Troubles;
+use super::trouble::{Trouble, Troubles};
 use crate::accounts::{Accounts, Reason};
 use crate::log::{Level, Log};
 use crate::translate::TranslatedDocument;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 /// Requests in flight at once (BET-28).
@@ -26,14 +26,20 @@ const PAUSE_AFTER_REFUSAL: Duration = Duration::from_mins(1);
 /// After this long without a flush the environment was likely frozen, and its connections are likely dead (BET-34).
 const CONNECTIONS_LAST: Duration = Duration::from_secs(20);
 
-/// Sends documents to X-Ray and keeps what X-Ray could not take yet.
+/// Sends documents to X-Ray and keeps what X-Ray could not take yet. What it holds is in it at any time, and in no
+/// future: a flush may panic, or be dropped in the middle.
 #[derive(Debug)]
 pub(super) struct Xray {
     clients: Arc<Clients>,
     buffer: Buffer<Outgoing>,
-    denied_at: Option<Moment>,
-    patience: Patience,
-    last_flush: Option<Moment>,
+    /// What has come with the flush under way.
+    arrived: Vec<Outgoing>,
+    delivery: Delivery,
+    flights: Flights<Parcel, (Outcome, Troubles)>,
+    health: Health,
+    /// What has been answered since `health` was told.
+    verdict: Option<Verdict>,
+    last_try: Option<Moment>,
     jitter: Jitter,
     complaints: Complaints,
     troubles: Troubles,
@@ -45,9 +51,12 @@ impl Xray {
         Self {
             clients,
             buffer: Buffer::new(limit_bytes),
-            denied_at: None,
-            patience: Patience::default(),
-            last_flush: None,
+            arrived: Vec::new(),
+            delivery: Delivery::default(),
+            flights: Flights::default(),
+            health: Health::default(),
+            verdict: None,
+            last_try: None,
             jitter: Jitter::new(seed),
             complaints: Complaints::new(log),
             troubles: Troubles::default(),
@@ -55,7 +64,7 @@ impl Xray {
     }
 
     pub(super) fn has_waiting(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.is_empty() || self.flights.len() > 0
     }
 
     /// What waits for a better moment.
@@ -64,7 +73,9 @@ impl Xray {
     }
 
     pub(super) fn waiting_spans(&self) -> u64 {
-        self.buffer.spans()
+        let held =
+            self.buffer.spans().saturating_add(self.delivery.spans()).saturating_add(spans_of(&self.arrived));
+        self.flights.cargo().map(Parcel::spans).fold(held, u64::saturating_add)
     }
 
     /// Failed tries so far.
@@ -72,74 +83,154 @@ impl Xray {
         self.troubles
     }
 
-    /// Sends the documents, those that have waited first, until all are gone or the time is up (P4).
-    pub(super) async fn flush(&mut self, documents: Vec<TranslatedDocument>, window: Window) -> Accounts {
-        let Window { now, until, .. } = window;
+    /// What comes from now on is of a flush of its own.
+    pub(super) fn begin_flush(&mut self) {
+        self.buffer.next_generation();
+        self.health.begin_flush();
+    }
+
+    /// Takes documents in, to be sent with the flush under way.
+    pub(super) fn take_in(&mut self, documents: Vec<TranslatedDocument>) {
         let generation = self.buffer.generation();
-        let documents = documents.into_iter().map(|document| Outgoing::new(document, generation));
-        let mut all = self.buffer.take();
-        all.extend(documents);
-        if all.is_empty() {
-            return Accounts::default();
+        self.arrived.extend(documents.into_iter().map(|document| Outgoing::new(document, generation)));
+    }
+
+    /// Sends what is here, what has waited first, until all is gone or the time is up (P4). [`Self::settle`] says what
+    /// became of it.
+    pub(super) async fn flush(&mut self, window: Window) {
+        if let Some((parcel, landing)) = self.flights.probed(window).await {
+            self.buffer.forget_lent();
+            self.landed(parcel, landing, window.now);
+            self.judge(window.now);
+            self.health.begin_flush();
         }
-        let is_paused = self.denied_at.is_some_and(|denied| now.since(denied) < PAUSE_AFTER_REFUSAL);
-        let may_try = !is_paused && self.patience.allows(window);
-        let session = if may_try { self.clients.session() } else { None };
-        let mut delivery = Delivery::new(all);
-        if let Some(session) = session {
-            self.denied_at = None;
-            if self.last_flush.is_some_and(|last| now.since(last) > CONNECTIONS_LAST) {
-                session.connections.renew();
+        match self.health.attempt(window) {
+            _ if self.flights.is_probing() => {}
+            Attempt::No if window.occasion == Occasion::Beside => self.probe(window),
+            Attempt::No => {}
+            attempt => self.send_all(attempt, window).await,
+        }
+    }
+
+    /// Sends one request beside whatever goes on, where X-Ray fails and it is time to try again.
+    pub(super) fn probe(&mut self, window: Window) {
+        if let Some(parcel) = self.flights.frozen(window.now) {
+            self.buffer.forget_lent();
+            self.delivery.accounts.drop(Reason::BufferFull, self.buffer.keep(parcel.documents));
+        }
+        if self.flights.is_probing() || !self.health.is_due(window.now) || self.buffer.is_empty() {
+            return;
+        }
+        let Some(session) = self.clients.session() else { return };
+        // The kept connections may be why.
+        session.connections.renew();
+        let parcel = Parcel::of(self.buffer.lend(MAX_DOCUMENTS, MAX_REQUEST_BYTES));
+        let request = self.request(&session, &parcel, Persistence::Once);
+        self.flights.probe(parcel, request, window);
+    }
+
+    async fn send_all(&mut self, attempt: Attempt, window: Window) {
+        let Window { now, until, .. } = window;
+        let Some(session) = self.clients.session() else { return };
+        let waited = self.buffer.take();
+        self.delivery.begin(waited.into_iter().chain(std::mem::take(&mut self.arrived)));
+        if self.last_try.is_some_and(|last| now.since(last) > CONNECTIONS_LAST) {
+            session.connections.renew();
+        }
+        self.last_try = Some(now);
+        let persistence = match (attempt, window.occasion) {
+            (Attempt::Freely, _) | (_, Occasion::Last) => Persistence::Until(until),
+            _ => Persistence::OncePerConnection,
+        };
+        let mut parallel = if attempt == Attempt::Freely { PARALLEL_REQUESTS } else { 1 };
+        loop {
+            while self.flights.len() < parallel
+                && Instant::now() < until
+                && let Some(parcel) = self.delivery.next(self.flights.len())
+            {
+                let request = self.request(&session, &parcel, persistence);
+                self.flights.start(parcel, request);
             }
-            self.last_flush = Some(now);
-            self.deliver(&session, &mut delivery, until).await;
-            self.patience.tried(delivery.remarks.contains(&Remark::Late), window);
+            if self.flights.len() == 0 {
+                break;
+            }
+            let Some((parcel, landing)) = self.flights.landed(until).await else {
+                // What is in flight at the end of the time does not run on (P4).
+                for parcel in self.flights.abandon() {
+                    self.landed(parcel, Landing::Late, now);
+                }
+                break;
+            };
+            self.landed(parcel, landing, now);
+            parallel = PARALLEL_REQUESTS;
         }
+        self.judge(now);
+    }
+
+    fn request(
+        &mut self,
+        session: &Session,
+        parcel: &Parcel,
+        persistence: Persistence,
+    ) -> impl Future<Output = (Outcome, Troubles)> + Send + use<> {
+        let texts: Vec<String> = parcel.documents.iter().map(|d| d.document.json.clone()).collect();
+        let (session, jitter) = (session.clone(), self.jitter.split());
+        async move { send(&session, &texts, persistence, jitter).await }
+    }
+
+    /// Takes in what became of a request.
+    fn landed(&mut self, parcel: Parcel, landing: Landing<(Outcome, Troubles)>, now: Moment) {
+        let outcome = match landing {
+            Landing::Answered((outcome, troubles)) => {
+                self.troubles.add(troubles);
+                Some(outcome)
+            }
+            Landing::Failed(message) => Some(Outcome::Unreachable { message, asked: None }),
+            Landing::Late => {
+                self.troubles.count(Trouble::Timeout);
+                None
+            }
+            Landing::Cut => {
+                self.delivery.put_off(parcel);
+                self.health.was_cut(now, &mut self.jitter);
+                return;
+            }
+        };
+        let verdict = match &outcome {
+            Some(Outcome::Accepted { .. } | Outcome::Refused { .. }) => Verdict::Well,
+            Some(Outcome::Denied(_)) => Verdict::Failed { asked: Some(PAUSE_AFTER_REFUSAL) },
+            Some(Outcome::Unreachable { asked, .. }) => Verdict::Failed { asked: *asked },
+            None => Verdict::Failed { asked: None },
+        };
+        self.verdict = Some(verdict.and(self.verdict));
+        self.delivery.answered(parcel, outcome);
+    }
+
+    fn judge(&mut self, now: Moment) {
+        if let Some(verdict) = self.verdict.take() {
+            self.health.take_down(verdict, now, &mut self.jitter);
+        }
+    }
+
+    /// What became of the last flush, whole or cut off; what has not left waits from now on. A probe goes on, unless
+    /// the environment ends.
+    pub(super) fn settle(&mut self, window: Window) -> Accounts {
+        if !self.flights.is_probing() || window.occasion == Occasion::Last {
+            for parcel in self.flights.abandon() {
+                self.delivery.put_off(parcel);
+            }
+            self.buffer.forget_lent();
+        }
+        self.judge(window.now);
+        let mut delivery = std::mem::take(&mut self.delivery);
         delivery.end();
+        delivery.kept.append(&mut self.arrived);
         for remark in std::mem::take(&mut delivery.remarks) {
-            self.tell(remark, now);
+            self.tell(remark, window.now);
         }
         let mut accounts = delivery.accounts;
         accounts.drop(Reason::BufferFull, self.buffer.keep(delivery.kept));
         accounts
-    }
-
-    async fn deliver(&mut self, session: &Session, delivery: &mut Delivery, until: Instant) {
-        // Dropped at the end of the time: what is in flight then does not run on (P4).
-        let mut requests: JoinSet<(Outcome, Troubles)> = JoinSet::new();
-        let mut in_flight: HashMap<task::Id, Parcel> = HashMap::new();
-        loop {
-            while in_flight.len() < PARALLEL_REQUESTS
-                && Instant::now() < until
-                && let Some(parcel) = delivery.next(in_flight.len())
-            {
-                let texts: Vec<String> = parcel.documents.iter().map(|d| d.document.json.clone()).collect();
-                let (session, jitter) = (session.clone(), self.jitter.split());
-                let request = requests.spawn(async move { send(&session, &texts, until, jitter).await });
-                in_flight.insert(request.id(), parcel);
-            }
-            match tokio::time::timeout_at(until, requests.join_next_with_id()).await {
-                Ok(Some(Ok((id, (outcome, troubles))))) => {
-                    self.troubles.add(troubles);
-                    if let Some(parcel) = in_flight.remove(&id) {
-                        delivery.answered(parcel, Some(outcome));
-                    }
-                }
-                Ok(Some(Err(failed))) => {
-                    if let Some(parcel) = in_flight.remove(&failed.id()) {
-                        delivery.answered(parcel, Some(Outcome::Unreachable(failed.to_string())));
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    for (_, parcel) in in_flight.drain() {
-                        self.troubles.count(super::trouble::Trouble::Timeout);
-                        delivery.answered(parcel, None);
-                    }
-                    break;
-                }
-            }
-        }
     }
 
     fn tell(&mut self, remark: Remark, now: Moment) {
@@ -156,10 +247,7 @@ impl Xray {
                 Level::Warn,
                 format_args!("X-Ray refused a request: {code}: {message}"),
             ),
-            Remark::Denied(message) => {
-                self.denied_at = Some(now);
-                self.complaints.once(Level::Error, &message);
-            }
+            Remark::Denied(message) => self.complaints.once(Level::Error, &message),
             Remark::Late => self.complaints.say(
                 "late",
                 now.unix,

@@ -155,7 +155,9 @@ async fn bet_36_credentials_that_stay_expired_are_told_as_that_and_the_spans_kep
         (1, 0)
     );
     stage.frozen = Duration::from_mins(2);
+    stage.begin_invocation();
     stage.flush(batch(2, 1)).await;
+    stage.recover().await;
     assert_eq!((stage.sent(), stage.carried()), (4, 0));
 }
 

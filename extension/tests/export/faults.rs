@@ -63,11 +63,13 @@ async fn storm(seed: u64) {
                 _ => _ = expected.insert(id, document.json),
             }
         }
+        stage.frozen += Duration::from_secs(2);
+        stage.begin_invocation();
         stage.flush_within(flush_of(seed, trace), Duration::from_secs(1)).await;
     }
     // The weather clears, and what was carried over arrives.
     stage.xray.faults().choose(|_| None);
-    stage.flush(Batch::default()).await;
+    stage.flush_at_last().await;
 
     let accounts = stage.accounts("xray");
     assert_eq!(stage.carried(), 0, "{accounts}");

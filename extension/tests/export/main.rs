@@ -5,7 +5,9 @@
 mod circles;
 mod credentials;
 mod daemon;
+mod failing;
 mod faults;
+mod held;
 mod otlp;
 mod requests;
 mod stage;

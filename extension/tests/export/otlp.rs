@@ -23,19 +23,19 @@ use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
 /// A status, headers and the spans of a partial success.
-type Answer = (u16, Vec<(&'static str, &'static str)>, i64);
+pub(crate) type Answer = (u16, Vec<(&'static str, &'static str)>, i64);
 
 /// The status of an answer that does not come.
-const NEVER: u16 = 0;
+pub(crate) const NEVER: u16 = 0;
 
 /// Its headers and what it holds.
-type Received = (HashMap<String, String>, ExportTraceServiceRequest);
+pub(crate) type Received = (HashMap<String, String>, ExportTraceServiceRequest);
 
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
-    url: String,
+    pub(crate) url: String,
     requests: Arc<Mutex<Vec<Received>>>,
-    answers: Arc<Mutex<VecDeque<Answer>>>,
+    pub(crate) answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Collector {
@@ -100,7 +100,7 @@ impl Collector {
         self.requests.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
     }
 
-    fn will_answer(&self, answers: &[u16]) {
+    pub(crate) fn will_answer(&self, answers: &[u16]) {
         self.answers.lock().unwrap().extend(answers.iter().map(|status| (*status, vec![], 0)));
     }
 
@@ -113,11 +113,11 @@ impl Collector {
         self.requests.lock().unwrap().iter().map(|(_, request)| of(request)).collect()
     }
 
-    fn counts(&self) -> Vec<usize> {
+    pub(crate) fn counts(&self) -> Vec<usize> {
         self.spans().iter().map(Vec::len).collect()
     }
 
-    async fn stage(&self, variables: &[(&str, &str)]) -> Stage {
+    pub(crate) async fn stage(&self, variables: &[(&str, &str)]) -> Stage {
         let mut all = vec![("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", self.url.clone())];
         all.extend(variables.iter().map(|(name, value)| (*name, (*value).to_owned())));
         Stage::with(&[OutletKind::Otlp], &all, 1 << 20).await
@@ -211,6 +211,8 @@ async fn retry_after_is_kept_to_and_what_does_not_fit_waits() {
     stage.flush(batch(1, 5)).await;
     assert_eq!((collector.counts().len(), stage.carried()), (1, 5));
     stage.flush(batch(2, 1)).await;
+    assert_eq!((collector.counts(), stage.carried()), (vec![5], 6), "not before its time");
+    stage.flush_at_last().await;
     assert_eq!((collector.counts(), stage.carried()), (vec![5, 6], 0));
 }
 

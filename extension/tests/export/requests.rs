@@ -1,7 +1,6 @@
 //! One trouble at a time: what is sent, what is sent again, and what is counted.
 
 use crate::stage::{AMPLE, SHORT, Stage, batch};
-use otel_xray::export::Moment;
 use otel_xray_local::xray::Fault;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -113,14 +112,16 @@ async fn pts_6_retry_after_is_kept_to_and_too_long_a_one_gives_up_at_once() {
     let wait = |seconds: &str| {
         Fault::StatusWith(429, "ThrottledException", vec![("retry-after", seconds.to_owned())])
     };
-    stage.xray.faults().add(&wait("3600"), 1);
-    stage.flush(batch(1, 5)).await;
-    assert_eq!((stage.requests().len(), stage.carried()), (1, 5));
     stage.xray.faults().add(&wait("1"), 1);
     let begun = std::time::Instant::now();
-    stage.flush(batch(2, 5)).await;
+    stage.flush(batch(1, 5)).await;
     assert!(begun.elapsed() >= Duration::from_secs(1));
-    assert_eq!((stage.requests().len(), stage.sent()), (3, 10));
+    assert_eq!((stage.requests().len(), stage.sent()), (2, 5));
+    stage.xray.faults().add(&wait("3600"), 1);
+    stage.flush(batch(2, 5)).await;
+    assert_eq!((stage.requests().len(), stage.carried()), (3, 5));
+    stage.flush(batch(3, 5)).await;
+    assert_eq!((stage.requests().len(), stage.carried()), (3, 10), "not before its time");
 }
 
 #[tokio::test]
@@ -133,9 +134,13 @@ async fn pts_6_400_and_403_are_not_tried_again_and_bet_36_the_permission_is_name
     let so_far = stage.requests().len();
     stage.flush(batch(2, 1)).await;
     assert_eq!(stage.requests().len(), so_far, "nothing is tried for a while");
+    stage.begin_invocation();
+    assert_eq!(stage.requests().len(), so_far, "also beside an invocation");
     stage.frozen = Duration::from_mins(2);
     stage.xray.faults().clear();
+    stage.begin_invocation();
     stage.flush(batch(3, 1)).await;
+    stage.recover().await;
     assert_eq!((stage.sent(), stage.carried(), stage.stored()), (122, 0, 122));
     assert_eq!(stage.said("xray:PutTraceSegments"), 1);
 }
@@ -175,6 +180,7 @@ async fn bet_33_the_oldest_invocation_goes_whole_when_the_buffer_is_full() {
     );
     stage.xray.faults().clear();
     stage.flush(batch(5, 1)).await;
+    stage.flush_at_last().await;
     let traces = stage.xray.store().traces();
     let sizes: Vec<usize> =
         traces.iter().map(|trace| stage.xray.store().documents_of(&trace.id).len()).collect();
@@ -227,23 +233,4 @@ async fn a_request_that_x_ray_refuses_whole_costs_the_documents_that_are_to_blam
     assert_eq!((stage.sent(), stage.stored()), (4, 4));
     let rejected: Value = stage.accounts("xray")["rejected"].clone();
     assert_eq!(rejected, json!({}));
-}
-
-#[tokio::test]
-async fn p1_an_x_ray_that_never_answers_is_left_alone_for_a_while() {
-    let mut stage = Stage::new().await;
-    stage.stopped = Some(Moment::now());
-    stage.xray.faults().choose(|_| Some(Fault::Hang));
-    for trace in 1..=5 {
-        stage.flush_within(batch(trace, 1), SHORT).await;
-    }
-    assert_eq!((stage.requests().len(), stage.carried()), (2, 5));
-    stage.frozen = Duration::from_secs(3);
-    stage.flush_within(batch(6, 1), SHORT).await;
-    assert_eq!((stage.requests().len(), stage.carried()), (3, 6));
-    stage.xray.faults().clear();
-    stage.flush(batch(7, 1)).await;
-    assert_eq!(stage.requests().len(), 3);
-    stage.flush_at_last().await;
-    assert_eq!((stage.sent(), stage.carried(), stage.requests().len()), (7, 0, 4));
 }

@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::accounts::Accounts;
 use otel_xray::export::{
-    Clients, Config, DaemonAddress, Flushed, Moment, Outlets, OwnAddresses, Spool, Window,
+    Clients, Config, DaemonAddress, Flushed, Moment, Occasion, Outlets, OwnAddresses, Spool, Window,
 };
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Load, Mode, Origin};
@@ -14,6 +14,7 @@ use otel_xray::translate::{Function, Target, TranslatedDocument, Translator};
 use otel_xray_local::xray::Endpoint;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ pub(crate) struct Stage {
     /// Where everything leads, in tests with another than the local X-Ray.
     pub(crate) at: String,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
+    /// The next variable that is read panics.
+    pub(crate) panics: Arc<AtomicBool>,
     /// Added to the wall clock of the flushes to come: the environment was frozen.
     pub(crate) frozen: Duration,
     /// The clocks of the flushes, where they are not to go on by themselves.
@@ -127,7 +130,13 @@ impl Stage {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&lines);
         let log = Log::to(Level::Debug, Format::Text, move |line| sink.lock().unwrap().push(line.to_owned()));
-        let clients = Arc::new(Clients::new(move |name| all.get(name).cloned()).with_log(log.clone()));
+        let panics = Arc::new(AtomicBool::new(false));
+        let panics_now = Arc::clone(&panics);
+        let lookup = move |name: &str| {
+            assert!(!panics_now.swap(false, Ordering::Relaxed), "told to panic");
+            all.get(name).cloned()
+        };
+        let clients = Arc::new(Clients::new(lookup).with_log(log.clone()));
         let own = clients.own().clone();
         let daemon = DaemonAddress::other_than(own.clone());
         let outlets = Outlets::new(
@@ -142,6 +151,7 @@ impl Stage {
             own,
             at: String::new(),
             lines,
+            panics,
             frozen: Duration::ZERO,
             stopped: None,
             ledgers: HashMap::new(),
@@ -154,20 +164,46 @@ impl Stage {
 
     /// The flush at the end of the environment.
     pub(crate) async fn flush_at_last(&mut self) {
-        self.flush_in(Batch::default(), AMPLE, true).await;
+        self.flush_in(Batch::default(), AMPLE, Occasion::Last).await;
     }
 
     pub(crate) async fn flush_within(&mut self, batch: Batch, time: Duration) {
-        self.flush_in(batch, time, false).await;
+        self.flush_in(batch, time, Occasion::Held).await;
     }
 
-    async fn flush_in(&mut self, batch: Batch, time: Duration, is_last: bool) {
+    /// An invocation begins: what has failed is tried beside it, if it is time.
+    pub(crate) fn begin_invocation(&mut self) {
+        let until = Instant::now() + AMPLE;
+        let window = Window { now: self.now(), until, occasion: Occasion::Beside };
+        self.outlets.probe(window);
+    }
+
+    /// Flushes until nothing waits: what was started beside an invocation has been answered some time.
+    pub(crate) async fn recover(&mut self) {
+        while self.carried() > 0 {
+            self.flush(Batch::default()).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub(crate) async fn flush_in(&mut self, batch: Batch, time: Duration, occasion: Occasion) {
+        self.flush_until(batch, time, occasion, std::future::pending()).await;
+    }
+
+    /// One that is ended when `cut` is.
+    pub(crate) async fn flush_until(
+        &mut self,
+        batch: Batch,
+        time: Duration,
+        occasion: Occasion,
+        cut: impl Future<Output = ()>,
+    ) {
         let spans = batch.spans.len() as u64;
         for (kind, _) in self.outlets.waiting_spans() {
             self.ledgers.entry(kind.name()).or_default().receive(spans);
         }
-        let window = Window { now: self.now(), until: Instant::now() + time, is_last };
-        let flushed = self.outlets.flush(Load::of(batch), Arc::new(function()), window).await;
+        let window = Window { now: self.now(), until: Instant::now() + time, occasion };
+        let flushed = self.outlets.flush(Load::of(batch), Arc::new(function()), window, cut).await;
         self.note(flushed);
     }
 

@@ -169,7 +169,9 @@ async fn p2_what_is_not_x_rays_answer_keeps_the_spans_until_x_ray_answers() {
         assert_eq!(stage.said("xray:PutTraceSegments"), 0, "{status}");
         assert_eq!(stage.said("<html>") + stage.said("no such thing"), 0, "no body in a line");
         stage.frozen += MINUTE;
+        stage.begin_invocation();
         stage.flush(batch(2, 1)).await;
+        stage.recover().await;
         assert_eq!((stage.carried(), stage.sent()), (0, 4), "{status}");
         assert_eq!(stage.accounts("xray")["rejected"], json!({}), "{status}");
     }
@@ -215,7 +217,9 @@ async fn p2_what_is_no_collectors_answer_keeps_the_spans_until_one_answers() {
         );
         assert_eq!(stage.said("<html>") + stage.said("page not found"), 0, "no body in a line");
         stage.frozen += MINUTE;
+        stage.begin_invocation();
         stage.flush(batch(2, 1)).await;
+        stage.recover().await;
         assert_eq!((stage.carried(), stage.accounts("otlp")["sent"].clone()), (0, json!(4)), "{status}");
         assert_eq!(stage.accounts("otlp")["rejected"], json!({}), "{status}");
     }

@@ -116,3 +116,27 @@ async fn p2_a_smaller_buffer_drops_what_has_no_room_and_counts_it() {
     assert!(kept > 0 && kept < 40, "{kept}");
     assert_eq!(small.accounts("xray")["dropped"], json!({"buffer_full": 40 - kept}));
 }
+
+#[tokio::test]
+async fn p2_a_file_whose_name_says_what_cannot_be_changes_no_account() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = spool(directory.path());
+    let mut first = ended(OutletKind::Xray, &[], 4).await;
+    first.leave(Some(&spool));
+    let name = std::fs::read_dir(&spool.directory).unwrap().next().unwrap().unwrap().file_name();
+    let name = name.to_str().unwrap().to_owned();
+    let parts: Vec<&str> = name.split('-').collect();
+    let file = |spans: &str| spool.directory.join(format!("{}-{}-{spans}-{}", parts[0], parts[1], parts[3]));
+    std::fs::rename(spool.directory.join(&name), file("18446744073709551615")).unwrap();
+    std::fs::write(file("18446744073709551614"), b"garbage").unwrap();
+    let mut second = Stage::new().await;
+    second.restore(&spool, Duration::ZERO);
+    let accounts = second.accounts("xray");
+    assert_eq!(
+        (&accounts["restored"], &accounts["dropped"]),
+        (&json!(4), &json!({})),
+        "what can be read counts"
+    );
+    second.flush(batch(2, 1)).await;
+    assert_eq!((second.sent(), files(&spool)), (5, 0));
+}

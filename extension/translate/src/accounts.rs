@@ -136,35 +136,35 @@ pub struct Accounts {
 
 impl Accounts {
     pub fn receive(&mut self, spans: u64) {
-        self.received += spans;
+        self.received = self.received.saturating_add(spans);
     }
 
     /// An earlier process has left these.
     pub fn restore(&mut self, spans: u64) {
-        self.restored += spans;
+        self.restored = self.restored.saturating_add(spans);
     }
 
     pub fn send(&mut self, spans: u64) {
-        self.sent += spans;
+        self.sent = self.sent.saturating_add(spans);
     }
 
     /// X-Ray refused these, and said why.
     pub fn reject(&mut self, code: &str, spans: u64) {
         if spans > 0 {
-            *self.rejected.entry(code.to_owned()).or_default() += spans;
+            add(self.rejected.entry(code.to_owned()).or_default(), spans);
         }
     }
 
     pub fn drop(&mut self, reason: Reason, spans: u64) {
         if spans > 0 {
-            *self.dropped.entry(reason).or_default() += spans;
+            add(self.dropped.entry(reason).or_default(), spans);
         }
     }
 
     /// Parts left out of spans that were kept.
     pub fn trim(&mut self, what: Trim, times: u64) {
         if times > 0 {
-            *self.trimmed.entry(what).or_default() += times;
+            add(self.trimmed.entry(what).or_default(), times);
         }
     }
 
@@ -176,17 +176,17 @@ impl Accounts {
 
     /// Adds another set of counts to this one.
     pub fn add(&mut self, other: Self) {
-        self.received += other.received;
-        self.restored += other.restored;
-        self.sent += other.sent;
+        self.received = self.received.saturating_add(other.received);
+        self.restored = self.restored.saturating_add(other.restored);
+        self.sent = self.sent.saturating_add(other.sent);
         for (code, spans) in other.rejected {
-            *self.rejected.entry(code).or_default() += spans;
+            add(self.rejected.entry(code).or_default(), spans);
         }
         for (reason, spans) in other.dropped {
-            *self.dropped.entry(reason).or_default() += spans;
+            add(self.dropped.entry(reason).or_default(), spans);
         }
         for (what, times) in other.trimmed {
-            *self.trimmed.entry(what).or_default() += times;
+            add(self.trimmed.entry(what).or_default(), times);
         }
     }
 
@@ -196,11 +196,11 @@ impl Accounts {
     }
 
     fn came(&self) -> u64 {
-        self.received + self.restored
+        self.received.saturating_add(self.restored)
     }
 
     fn gone(&self) -> u64 {
-        self.sent + self.rejected.values().sum::<u64>() + self.dropped.values().sum::<u64>()
+        [self.rejected(), sum(self.dropped.values())].into_iter().fold(self.sent, u64::saturating_add)
     }
 
     pub fn received(&self) -> u64 {
@@ -213,7 +213,7 @@ impl Accounts {
 
     /// Whatever the code.
     pub fn rejected(&self) -> u64 {
-        self.rejected.values().sum()
+        sum(self.rejected.values())
     }
 
     /// Dropped for this reason.
@@ -263,7 +263,7 @@ impl Accounts {
 
     /// Whether `held` spans still in memory explain exactly what has not left.
     pub fn balance(&self, held: u64) -> bool {
-        self.gone() + held == self.came()
+        self.gone().saturating_add(held) == self.came()
     }
 
     fn fates(&self, held: u64) -> Value {
@@ -284,7 +284,7 @@ impl Accounts {
     /// The fates, and where they do not explain what was received, `unaccounted`: a mistake of this extension.
     fn checked_fates(&self, held: u64) -> Value {
         let mut fates = self.fates(held);
-        let gone = self.gone() + held;
+        let gone = self.gone().saturating_add(held);
         if self.restored > 0 {
             fates["restored"] = self.restored.into();
         }
@@ -311,6 +311,15 @@ pub fn to_json_by_outlet(received: &Accounts, outlets: &[(&str, Accounts, u64)])
     let fates: BTreeMap<_, _> =
         outlets.iter().map(|(name, accounts, held)| (*name, accounts.checked_fates(*held))).collect();
     json!({"event": EVENT, "received": received.received, "outlets": fates})
+}
+
+/// Counts come from outside too: one that can't be leaves the others right.
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
+}
+
+fn sum<'a>(counts: impl Iterator<Item = &'a u64>) -> u64 {
+    counts.fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! Only a collector's own word counts as taken or refused. Whatever else answers in its place, such as a proxy, says
 //! nothing of the spans: they are kept.
 
+use super::PAUSE_AFTER_REFUSAL;
 use crate::export::backoff::retry_after;
+use crate::export::health::Verdict;
 use crate::export::own::LeadsHere;
 use crate::export::quoted;
 use crate::export::verdict::{caller_trouble, may_renew};
@@ -25,14 +27,26 @@ pub(super) enum Answer {
     Refused { status: u16, message: String },
     /// Nothing was taken, and that lasts until something is put right: what was said, and what to do.
     Kept { status: u16, trouble: String, may_renew: bool },
-    /// It may be sent again, after a pause the other side may have named.
-    Later { message: String, at_least: Option<Duration> },
+    /// It may be sent again, after the pause that the other side may have asked for.
+    Later { message: String, asked: Option<Duration> },
     /// Nobody answered: another connection may do.
     Silence(String),
     /// It would have come back to this extension.
     Circle(LeadsHere),
     /// It could not be signed.
     NoCredentials(String),
+}
+
+impl Answer {
+    /// What it says of the other side.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Taken { .. } | Self::Refused { .. } => Verdict::Well,
+            Self::Kept { .. } | Self::Circle(_) => Verdict::Failed { asked: Some(PAUSE_AFTER_REFUSAL) },
+            Self::Later { asked, .. } => Verdict::Failed { asked: *asked },
+            Self::Silence(_) | Self::NoCredentials(_) => Verdict::Failed { asked: None },
+        }
+    }
 }
 
 /// A body, as far as it could be had.
@@ -75,7 +89,7 @@ pub(super) fn read(
     match status.as_u16() {
         408 | 425 | 429 | 502 | 503 | 504 => Answer::Later {
             message: format!("it answered {status}"),
-            at_least: retry_after(header("retry-after")),
+            asked: retry_after(header("retry-after")),
         },
         413 => Answer::Refused { status: 413, message: said(status, is_json, body) },
         300..=399 => {

@@ -6,14 +6,15 @@ mod request;
 mod select;
 mod settings;
 
-use super::backoff::{Jitter, MAX_TRIES};
+use super::backoff::{Jitter, Persistence};
 use super::buffer::{Buffer, Waits as _};
 use super::client::Clients;
-use super::clocks::{Moment, Window};
+use super::clocks::{Moment, Occasion, Window};
 use super::complaints::Complaints;
 use super::connector::Connections;
 use super::credentials::Provider;
-use super::patience::Patience;
+use super::flights::{Flights, Landing};
+use super::health::{Attempt, Health, Verdict};
 use super::quoted::Quoted;
 use crate::accounts::{Accounts, Reason};
 use crate::log::{Level, Log};
@@ -30,7 +31,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// One request: well within X-Ray's 10,000 spans and 5 MB (OEP-3), and what collectors take by default.
 const MAX_REQUEST_SPANS: usize = 2000;
@@ -47,7 +47,8 @@ const PAUSE_AFTER_REFUSAL: Duration = Duration::from_mins(1);
 /// After this long without a flush the connections are likely dead (BET-34).
 const CONNECTIONS_LAST: Duration = Duration::from_secs(20);
 
-/// Sends spans by OTLP, and keeps what could not be sent yet.
+/// Sends spans by OTLP, and keeps what could not be sent yet. What it holds is in it at any time, and in no future: a
+/// flush may panic, or be dropped in the middle.
 #[derive(Debug)]
 pub(super) struct Otlp {
     clients: Arc<Clients>,
@@ -55,12 +56,18 @@ pub(super) struct Otlp {
     /// Looked up at the first flush; what does not work is said then.
     endpoint: Option<Result<Arc<Endpoint>, String>>,
     buffer: Buffer<OutgoingSpan>,
+    /// What has come with the flush under way.
+    arrived: Vec<OutgoingSpan>,
+    /// What this flush has not sent yet.
+    requests: VecDeque<Vec<OutgoingSpan>>,
+    /// Requests that may still be cut in halves.
+    halvings: u32,
+    flights: Flights<Vec<OutgoingSpan>, Answer>,
+    health: Health,
+    accounts: Accounts,
     /// Metrics and logs.
     relay: Relay,
-    patience: Patience,
-    /// When something had to be put right before it takes spans.
-    kept_at: Option<Moment>,
-    last_flush: Option<Moment>,
+    last_try: Option<Moment>,
     jitter: Jitter,
     complaints: Complaints,
 }
@@ -81,26 +88,32 @@ impl Otlp {
         seed: u64,
         log: Log,
     ) -> Self {
+        let mut jitter = Jitter::new(seed);
         Self {
+            relay: Relay::new(Arc::clone(&clients), limit_bytes, jitter.split(), log.clone()),
             clients,
             target,
             endpoint: None,
             buffer: Buffer::new(limit_bytes),
-            relay: Relay::new(limit_bytes, log.clone()),
-            patience: Patience::default(),
-            kept_at: None,
-            last_flush: None,
-            jitter: Jitter::new(seed),
+            arrived: Vec::new(),
+            requests: VecDeque::new(),
+            halvings: MAX_HALVINGS,
+            flights: Flights::default(),
+            health: Health::default(),
+            accounts: Accounts::default(),
+            last_try: None,
+            jitter,
             complaints: Complaints::new(log),
         }
     }
 
     pub(super) fn has_waiting(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.is_empty() || self.flights.len() > 0
     }
 
     pub(super) fn waiting_spans(&self) -> u64 {
-        self.buffer.spans()
+        let under_way = self.requests.iter().chain(self.flights.cargo()).map(|spans| spans.len() as u64);
+        under_way.chain([self.arrived.len() as u64]).fold(self.buffer.spans(), u64::saturating_add)
     }
 
     /// Whether metrics or logs wait.
@@ -124,11 +137,9 @@ impl Otlp {
         (encode(&waiting, false).to_vec(), waiting.len() as u64)
     }
 
-    /// Takes over what an earlier process has left; the first number are spans that could be read, the second those
-    /// of them that had no room.
-    pub(super) fn restore(&mut self, left: &[u8]) -> (u64, u64) {
-        let spans = restored(left);
-        (spans.len() as u64, self.buffer.keep(spans))
+    /// Takes over what an earlier process has left, and says how many spans had no room.
+    pub(super) fn restore(&mut self, left: Vec<OutgoingSpan>) -> u64 {
+        self.buffer.keep(left)
     }
 
     pub(super) fn forget(&mut self) {
@@ -145,32 +156,189 @@ impl Otlp {
     /// What comes from now on is of a flush of its own.
     pub(super) fn begin_flush(&mut self) {
         self.buffer.next_generation();
+        self.halvings = MAX_HALVINGS;
+        self.health.begin_flush();
+        self.relay.begin_flush();
     }
 
-    /// Sends the spans, then what is relayed, until all are gone or the time is up (P4).
-    pub(super) async fn flush(&mut self, spans: Vec<OutgoingSpan>, window: Window) -> Accounts {
-        let accounts = self.flush_spans(spans, window).await;
-        let clients = Arc::clone(&self.clients);
-        self.relay.flush(&clients, window).await;
-        accounts
+    /// Takes spans in, to be sent with the flush under way.
+    pub(super) fn take_in(&mut self, spans: Vec<OutgoingSpan>) {
+        let generation = self.buffer.generation();
+        self.arrived.extend(spans.into_iter().map(|span| OutgoingSpan { generation, ..span }));
+    }
+
+    /// Sends the spans, then what is relayed, until all are gone or the time is up (P4). [`Self::settle`] says what
+    /// became of them.
+    pub(super) async fn flush(&mut self, window: Window) {
+        self.flush_spans(window).await;
+        self.relay.flush(window).await;
     }
 
     /// Those that have waited go first.
-    async fn flush_spans(&mut self, new: Vec<OutgoingSpan>, window: Window) -> Accounts {
-        let now = window.now;
-        let mut accounts = Accounts::default();
-        let generation = self.buffer.generation();
-        let mut spans = self.buffer.take();
-        spans.extend(new.into_iter().map(|span| OutgoingSpan { generation, ..span }));
+    async fn flush_spans(&mut self, window: Window) {
         let endpoint = match self.endpoint() {
             Ok(endpoint) => endpoint,
             Err(message) => {
                 self.complaints.log().once("otlp", Level::Error, message);
-                accounts.drop(Reason::OutletFailed, spans.len() as u64);
-                return accounts;
+                let spans = self.buffer.take().len().saturating_add(self.arrived.len());
+                self.arrived.clear();
+                self.accounts.drop(Reason::OutletFailed, spans as u64);
+                return;
             }
         };
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.leave_out(&endpoint, &mut arrived, window.now);
+        self.arrived = arrived;
+        if let Some((spans, landing)) = self.flights.probed(window).await {
+            self.buffer.forget_lent();
+            if let Some(verdict) = self.landed(&endpoint, spans, landing, window.now) {
+                self.health.take_down(verdict, window.now, &mut self.jitter);
+            }
+            self.health.begin_flush();
+        }
+        match self.health.attempt(window) {
+            _ if self.flights.is_probing() => {}
+            Attempt::No if window.occasion == Occasion::Beside => self.probe_spans(window),
+            Attempt::No => {}
+            attempt => self.send_all(&endpoint, attempt, window).await,
+        }
+    }
+
+    /// Sends one request beside whatever goes on, where the other side fails and it is time to try again.
+    pub(super) fn probe(&mut self, window: Window) {
+        self.probe_spans(window);
+        self.relay.probe(window);
+    }
+
+    fn probe_spans(&mut self, window: Window) {
+        if let Some(spans) = self.flights.frozen(window.now) {
+            self.buffer.forget_lent();
+            self.accounts.drop(Reason::BufferFull, self.buffer.keep(spans));
+        }
+        if self.flights.is_probing() || !self.health.is_due(window.now) || self.buffer.is_empty() {
+            return;
+        }
+        let Ok(endpoint) = self.endpoint() else { return };
+        endpoint.connections.renew();
+        let spans = self.buffer.lend(MAX_REQUEST_SPANS, MAX_REQUEST_BYTES);
+        let request = self.request(&endpoint, &spans, Persistence::Once);
+        self.flights.probe(spans, request, window);
+    }
+
+    /// Sends one request after the other. What has to wait stays in `requests`.
+    async fn send_all(&mut self, endpoint: &Arc<Endpoint>, attempt: Attempt, window: Window) {
+        let Window { now, until, .. } = window;
+        let mut spans: Vec<OutgoingSpan> = self.requests.drain(..).flatten().collect();
+        spans.extend(self.buffer.take());
+        spans.append(&mut self.arrived);
+        self.leave_out(endpoint, &mut spans, now);
+        if spans.is_empty() {
+            return;
+        }
+        self.requests = requests(spans);
+        if self.last_try.is_some_and(|last| now.since(last) > CONNECTIONS_LAST) {
+            endpoint.connections.renew();
+        }
+        self.last_try = Some(now);
+        let persistence = match (attempt, window.occasion) {
+            (Attempt::Freely, _) | (_, Occasion::Last) => Persistence::Until(until),
+            _ => Persistence::OncePerConnection,
+        };
+        while let Some(spans) = self.requests.pop_front() {
+            let request = self.request(endpoint, &spans, persistence);
+            self.flights.start(spans, request);
+            let landed = match self.flights.landed(until).await {
+                Some(landed) => Some(landed),
+                // What is in flight at the end of the time does not run on (P4).
+                None => self.flights.abandon().pop().map(|spans| (spans, Landing::Late)),
+            };
+            let verdict = landed.and_then(|(spans, landing)| self.landed(endpoint, spans, landing, now));
+            if let Some(verdict) = verdict {
+                self.health.take_down(verdict, now, &mut self.jitter);
+            }
+            if verdict != Some(Verdict::Well) {
+                break;
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        spans: &[OutgoingSpan],
+        persistence: Persistence,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let is_gzip = endpoint.settings.gzip;
+        let body = Body { bytes: encode(spans, is_gzip), is_json: false, is_gzip };
+        let (endpoint, jitter) = (Arc::clone(endpoint), self.jitter.split());
+        async move { send(&endpoint, &body, persistence, jitter).await }
+    }
+
+    /// Takes in what became of a request, and says what that says of the other side.
+    fn landed(
+        &mut self,
+        endpoint: &Endpoint,
+        mut spans: Vec<OutgoingSpan>,
+        landing: Landing<Answer>,
+        now: Moment,
+    ) -> Option<Verdict> {
+        let count = spans.len() as u64;
+        let answer = match landing {
+            Landing::Answered(answer) => answer,
+            Landing::Failed(message) => Answer::Silence(message),
+            Landing::Late => Answer::Silence("no answer in the time allowed".to_owned()),
+            Landing::Cut => {
+                self.requests.push_front(spans);
+                self.health.was_cut(now, &mut self.jitter);
+                return None;
+            }
+        };
+        let verdict = answer.verdict();
+        match answer {
+            Answer::Taken { rejected, message } => {
+                let rejected = rejected.min(count);
+                self.accounts.send(count - rejected);
+                self.accounts.reject("partial_success", rejected);
+                if rejected > 0 {
+                    let message = without_spans(&message, &spans);
+                    self.complain("partial", now, format_args!("refused {rejected} spans: {message}"));
+                }
+            }
+            Answer::Refused { status: 413, .. } if count > 1 && self.halvings > 0 => {
+                self.halvings -= 1;
+                let second = spans.split_off(spans.len() / 2);
+                self.requests.push_front(second);
+                self.requests.push_front(spans);
+            }
+            Answer::Refused { status, message } => {
+                self.accounts.reject(&status.to_string(), count);
+                self.refused(endpoint, status, &without_spans(&message, &spans), now);
+            }
+            Answer::Kept { status, trouble, .. } => {
+                let url = shown::uri(&endpoint.settings.url);
+                let kind = format!("kept {status}");
+                self.complain(&kind, now, format_args!("{url} {trouble}; spans are kept and tried again"));
+                self.requests.push_front(spans);
+            }
+            Answer::Circle(circle) => {
+                let message = endpoint.settings.told_of(circle);
+                self.complaints.log().once("otlp", Level::Error, &message);
+                self.endpoint = Some(Err(message));
+                let rest = self.requests.drain(..).map(|spans| spans.len() as u64);
+                self.accounts.drop(Reason::OutletFailed, rest.fold(count, u64::saturating_add));
+            }
+            Answer::Later { message, .. } | Answer::Silence(message) | Answer::NoCredentials(message) => {
+                self.complain("unreachable", now, format_args!("took nothing, spans are kept: {message}"));
+                self.requests.push_front(spans);
+            }
+        }
+        Some(verdict)
+    }
+
+    /// What X-Ray's own endpoint would refuse, with everything beside it.
+    fn leave_out(&mut self, endpoint: &Endpoint, spans: &mut Vec<OutgoingSpan>, now: Moment) {
         if endpoint.settings.sign_for.is_some() {
+            let accounts = &mut self.accounts;
             spans.retain(|outgoing| match refused_by_xray(outgoing, now) {
                 Some(reason) => {
                     accounts.drop(reason, 1);
@@ -179,124 +347,21 @@ impl Otlp {
                 None => true,
             });
         }
-        let is_paused = self.kept_at.is_some_and(|kept| now.since(kept) < PAUSE_AFTER_REFUSAL);
-        if spans.is_empty() || is_paused || !self.patience.allows(window) {
-            accounts.drop(Reason::BufferFull, self.buffer.keep(spans));
-            return accounts;
+    }
+
+    /// What became of the last flush, whole or cut off; what has not left waits from now on. A probe goes on, unless
+    /// the environment ends.
+    pub(super) fn settle(&mut self, window: Window) -> Accounts {
+        if !self.flights.is_probing() || window.occasion == Occasion::Last {
+            let cut = self.flights.abandon();
+            self.requests.extend(cut);
+            self.buffer.forget_lent();
         }
-        if self.last_flush.is_some_and(|last| now.since(last) > CONNECTIONS_LAST) {
-            endpoint.connections.renew();
-        }
-        self.last_flush = Some(now);
-        let kept = self.deliver(&endpoint, requests(spans), window, &mut accounts).await;
-        accounts.drop(Reason::BufferFull, self.buffer.keep(kept));
+        self.relay.settle(window);
+        let arrived = std::mem::take(&mut self.arrived);
+        let mut accounts = std::mem::take(&mut self.accounts);
+        accounts.drop(Reason::BufferFull, self.buffer.keep(self.requests.drain(..).flatten().chain(arrived)));
         accounts
-    }
-
-    /// Sends one request after the other, and returns what has to wait.
-    async fn deliver(
-        &mut self,
-        endpoint: &Endpoint,
-        mut requests: VecDeque<Vec<OutgoingSpan>>,
-        window: Window,
-        accounts: &mut Accounts,
-    ) -> Vec<OutgoingSpan> {
-        let Window { now, until, .. } = window;
-        let mut was_late = false;
-        let mut halvings = MAX_HALVINGS;
-        while let Some(mut spans) = requests.pop_front() {
-            let count = spans.len() as u64;
-            let answer = tokio::time::timeout_at(until, self.send(endpoint, &spans, until)).await;
-            was_late = answer.is_err();
-            match answer.unwrap_or_else(|_| Answer::Silence("no answer in the time allowed".to_owned())) {
-                Answer::Taken { rejected, message } => {
-                    let rejected = rejected.min(count);
-                    accounts.send(count - rejected);
-                    accounts.reject("partial_success", rejected);
-                    if rejected > 0 {
-                        let message = without_spans(&message, &spans);
-                        self.complain("partial", now, format_args!("refused {rejected} spans: {message}"));
-                    }
-                }
-                Answer::Refused { status: 413, .. } if count > 1 && halvings > 0 => {
-                    halvings -= 1;
-                    let second = spans.split_off(spans.len() / 2);
-                    requests.push_front(second);
-                    requests.push_front(spans);
-                }
-                Answer::Refused { status, message } => {
-                    accounts.reject(&status.to_string(), count);
-                    self.refused(endpoint, status, &without_spans(&message, &spans), now);
-                }
-                Answer::Kept { status, trouble, .. } => {
-                    self.kept_at = Some(now);
-                    self.complain(
-                        &format!("kept {status}"),
-                        now,
-                        format_args!(
-                            "{} {trouble}; spans are kept and tried again",
-                            shown::uri(&endpoint.settings.url)
-                        ),
-                    );
-                    requests.push_front(spans);
-                    break;
-                }
-                Answer::Circle(circle) => {
-                    let message = endpoint.settings.told_of(circle);
-                    self.complaints.log().once("otlp", Level::Error, &message);
-                    self.endpoint = Some(Err(message));
-                    let rest = requests.drain(..).map(|spans| spans.len() as u64);
-                    accounts.drop(Reason::OutletFailed, count.saturating_add(rest.sum()));
-                }
-                Answer::Later { message, .. } | Answer::Silence(message) | Answer::NoCredentials(message) => {
-                    self.complain(
-                        "unreachable",
-                        now,
-                        format_args!("took nothing, spans are kept: {message}"),
-                    );
-                    requests.push_front(spans);
-                    break;
-                }
-            }
-        }
-        self.patience.tried(was_late, window);
-        requests.into_iter().flatten().collect()
-    }
-
-    /// Sends one request, again where that can help and time is left.
-    async fn send(&mut self, endpoint: &Endpoint, spans: &[OutgoingSpan], until: Instant) -> Answer {
-        let is_gzip = endpoint.settings.gzip;
-        let body = Body { bytes: encode(spans, is_gzip), is_json: false, is_gzip };
-        let (mut reconnected, mut renewed) = (false, false);
-        let mut tries = 0;
-        loop {
-            let credentials = endpoint.credentials.as_deref();
-            let answer = send(&endpoint.settings, &endpoint.connections, credentials, &body).await;
-            let at_least = match &answer {
-                Answer::Kept { may_renew: true, .. }
-                    if !renewed && credentials.is_some_and(Provider::renew) =>
-                {
-                    renewed = true;
-                    continue;
-                }
-                Answer::Taken { .. } | Answer::Refused { .. } | Answer::Kept { .. } | Answer::Circle(_) => {
-                    return answer;
-                }
-                Answer::Silence(_) if !reconnected => {
-                    reconnected = true;
-                    endpoint.connections.renew();
-                    continue;
-                }
-                Answer::Later { at_least, .. } => at_least.unwrap_or_default(),
-                Answer::Silence(_) | Answer::NoCredentials(_) => Duration::ZERO,
-            };
-            tries += 1;
-            let pause = self.jitter.pause(tries).max(at_least);
-            if tries >= MAX_TRIES || Instant::now() + pause >= until {
-                return answer;
-            }
-            tokio::time::sleep(pause).await;
-        }
     }
 
     fn refused(&mut self, endpoint: &Endpoint, status: u16, message: &str, now: Moment) {
@@ -324,6 +389,11 @@ impl Otlp {
         let (clients, log) = (&self.clients, self.complaints.log());
         self.endpoint.get_or_insert_with(|| open(OtlpSignal::Traces, clients, log).map(Arc::new)).clone()
     }
+}
+
+/// The spans that [`Otlp::leave`] has left.
+pub(super) fn spans_left(payload: &[u8]) -> Vec<OutgoingSpan> {
+    restored(payload)
 }
 
 fn open(signal: OtlpSignal, clients: &Clients, log: &Log) -> Result<Endpoint, String> {
@@ -354,9 +424,9 @@ fn requests(spans: Vec<OutgoingSpan>) -> VecDeque<Vec<OutgoingSpan>> {
     let mut requests: VecDeque<Vec<OutgoingSpan>> = VecDeque::new();
     let mut bytes = 0;
     for span in spans {
-        let fits = bytes + span.bytes() <= MAX_REQUEST_BYTES;
+        let fits = span.bytes().saturating_add(bytes) <= MAX_REQUEST_BYTES;
         if let Some(last) = requests.back_mut().filter(|last| fits && last.len() < MAX_REQUEST_SPANS) {
-            bytes += span.bytes();
+            bytes = span.bytes().saturating_add(bytes);
             last.push(span);
         } else {
             bytes = span.bytes();
@@ -371,7 +441,7 @@ fn refused_by_xray(outgoing: &OutgoingSpan, now: Moment) -> Option<Reason> {
     let began = Duration::from_nanos(outgoing.start_unix_nano);
     if outgoing.bytes() > MAX_XRAY_SPAN_BYTES {
         Some(Reason::Oversize)
-    } else if began + XRAY_PAST < now.unix || began > now.unix + XRAY_FUTURE {
+    } else if began.saturating_add(XRAY_PAST) < now.unix || began > now.unix.saturating_add(XRAY_FUTURE) {
         Some(Reason::TimeOutOfRange)
     } else {
         None

@@ -1,9 +1,9 @@
 //! One OTLP/HTTP request: how it is made, signed and answered.
 
+use super::Endpoint;
 use super::answer::{Answer, Content, read};
 use super::select::OutgoingSpan;
-use super::settings::OtlpSettings;
-use crate::export::connector::Connections;
+use crate::export::backoff::{Jitter, Persistence};
 use crate::export::credentials::Provider;
 use crate::export::own::LeadsHere;
 use crate::export::sign::sign;
@@ -81,13 +81,43 @@ fn field_len(bytes: usize) -> usize {
     1 + encoded_len_varint(bytes as u64) + bytes
 }
 
-/// Sends a body once.
+/// Sends a body, and again where that can help and time is left.
 pub(super) async fn send(
-    settings: &OtlpSettings,
-    connections: &Connections,
-    credentials: Option<&Provider>,
+    endpoint: &Endpoint,
     body: &Body,
+    persistence: Persistence,
+    mut jitter: Jitter,
 ) -> Answer {
+    let credentials = endpoint.credentials.as_deref();
+    let (mut reconnected, mut renewed) = (false, false);
+    let mut tries = 0;
+    loop {
+        let answer = send_once(endpoint, body).await;
+        let asked = match &answer {
+            Answer::Kept { may_renew: true, .. } if !renewed && credentials.is_some_and(Provider::renew) => {
+                renewed = true;
+                continue;
+            }
+            Answer::Taken { .. } | Answer::Refused { .. } | Answer::Kept { .. } | Answer::Circle(_) => {
+                return answer;
+            }
+            Answer::Silence(_) if !reconnected && persistence.reconnects() => {
+                reconnected = true;
+                endpoint.connections.renew();
+                continue;
+            }
+            Answer::Later { asked, .. } => *asked,
+            Answer::Silence(_) | Answer::NoCredentials(_) => None,
+        };
+        tries += 1;
+        match persistence.pause(tries, asked, &mut jitter) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return answer,
+        }
+    }
+}
+
+async fn send_once(Endpoint { settings, connections, credentials }: &Endpoint, body: &Body) -> Answer {
     let content_type = if body.is_json { "application/json" } else { "application/x-protobuf" };
     let mut request = Request::post(&settings.url)
         .header("content-type", content_type)
@@ -102,7 +132,7 @@ pub(super) async fn send(
     for (name, value) in &settings.headers {
         request.headers_mut().insert(name, value.clone());
     }
-    if let Some((region, credentials)) = settings.sign_for.as_deref().zip(credentials)
+    if let Some((region, credentials)) = settings.sign_for.as_deref().zip(credentials.as_deref())
         && let Err(error) = sign(&mut request, &body.bytes, region, credentials).await
     {
         return Answer::NoCredentials(told(&*error));
@@ -125,7 +155,7 @@ pub(super) async fn send(
         Ok(Err(unanswered)) => unanswered,
         Err(_) => Answer::Later {
             message: format!("no answer within {} ms", settings.timeout.as_millis()),
-            at_least: None,
+            asked: None,
         },
     }
 }
