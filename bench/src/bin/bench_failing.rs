@@ -33,6 +33,7 @@ enum Outlets {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the names end with their unit")]
 struct Readings {
     tail_ms: Vec<f64>,
     worst_ms: Vec<f64>,

@@ -40,7 +40,6 @@ pub struct Conductor {
     settings: Settings,
     machine: Machine,
     /// What is held in all places together.
-    ledger: Ledger,
     books: Books,
     relays: Relays,
     function: Arc<Function>,
@@ -77,10 +76,9 @@ struct Held {
 
 impl Conductor {
     pub fn new(settings: Settings, function: Function, clients: Arc<Clients>, log: Log) -> Self {
-        let ledger = Ledger::new(settings.buffer_bytes);
         let machine = Machine::new(Config {
             tracing_mode: settings.tracing_mode,
-            ledger: ledger.clone(),
+            ledger: Ledger::new(settings.buffer_bytes),
             keeps_whole_traces: settings.outlets.iter().all(|outlet| *outlet == OutletKind::Otlp),
             sampling: settings.sampling,
             keep: settings.keep,
@@ -95,7 +93,6 @@ impl Conductor {
         let mut conductor = Self {
             settings,
             machine,
-            ledger,
             books,
             relays,
             function: Arc::new(function),
@@ -132,7 +129,7 @@ impl Conductor {
             tokio::select! {
                 biased;
                 // What must not starve comes first; an event looks at what has arrived before it.
-                () = asked_to_end(&termination), if termination.is_some() => {
+                () = asked_to_end(termination.as_ref()), if termination.is_some() => {
                     let shutdown = Shutdown { reason: "spindown".to_owned(), deadline_ms: 0 };
                     self.shut_down(&shutdown, &mut received).await;
                     if let Some(termination) = termination.take() {

@@ -28,6 +28,7 @@ impl Termination {
     }
 
     /// Ends the process by the signal that was held back, so that whoever has sent it sees what it expects.
+    #[expect(clippy::unused_self, reason = "only who has held the signal back ends by it")]
     pub(super) fn end(self) -> Infallible {
         let _ = SigSet::from(Signal::SIGTERM).thread_unblock();
         let _ = raise(Signal::SIGTERM);
@@ -37,9 +38,9 @@ impl Termination {
 }
 
 /// Waits for SIGTERM, or for ever.
-pub(super) async fn asked_to_end(termination: &Option<Termination>) {
+pub(super) async fn asked_to_end(termination: Option<&Termination>) {
     let Some(termination) = termination else { return pending().await };
     if termination.asked.readable().await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }

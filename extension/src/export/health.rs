@@ -73,7 +73,7 @@ impl Health {
             0 => Attempt::Freely,
             _ if self.has_failed => Attempt::No,
             _ if window.occasion == Occasion::Last => Attempt::OneFirst,
-            ..=FORGIVEN => Attempt::OneFirst,
+            1..=FORGIVEN => Attempt::OneFirst,
             _ => Attempt::No,
         }
     }

@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn p2_what_cannot_be_used_is_counted_and_removed() {
+        const UNREADABLE: Content = Content::Unreadable { spans: 7 };
         let directory = tempfile::tempdir().unwrap();
         let spool = spool(directory.path());
-        const UNREADABLE: Content = Content::Unreadable { spans: 7 };
         let change = |how: &dyn Fn(&mut Vec<u8>)| {
             spool.leave(OutletKind::Xray, 7, b"payload", at(0)).unwrap();
             let path = fs::read_dir(&spool.directory).unwrap().next().unwrap().unwrap().path();
