@@ -41,7 +41,7 @@ async fn invocations(stage: &mut Stage) {
     for trace in 1..=INVOCATIONS {
         stage.begin_invocation();
         // A flush that waits for an answer has all the time it may need; one that hangs twice has not.
-        let time = if trace <= 2 { SHORT } else { Duration::from_secs(3600) };
+        let time = if trace <= 2 { SHORT } else { Duration::from_hours(1) };
         let flush = stage.flush_within(batch(trace, 2), time);
         tokio::time::timeout(Duration::from_mins(1), flush).await.expect("no flush waits for who fails");
         stage.frozen += Duration::from_secs(1);
@@ -191,11 +191,11 @@ async fn periodic_flushes_probe_by_themselves_and_wait_for_nothing() {
         stage.flush_in(batch(trace, 1), SHORT, Occasion::Beside).await;
     }
     stage.frozen += Duration::from_secs(1);
-    stage.flush_in(batch(3, 1), Duration::from_secs(3600), Occasion::Beside).await;
+    stage.flush_in(batch(3, 1), Duration::from_hours(1), Occasion::Beside).await;
     while stage.requests().len() < 3 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    stage.flush_in(batch(4, 1), Duration::from_secs(3600), Occasion::Beside).await;
+    stage.flush_in(batch(4, 1), Duration::from_hours(1), Occasion::Beside).await;
     assert_eq!((stage.requests().len(), stage.carried()), (3, 4));
 }
 

@@ -18,11 +18,11 @@ const MAX_PORT = 65_535;
 
 /** `complain` is told of a part that makes no sense, and all may be told then. */
 export function destinations(setting: string, complain: (key: string, message: string) => void): Destinations {
-  const text = setting.trim().toLowerCase();
+  const text = bare(setting).toLowerCase();
   const all = { none: false, has: () => true };
   if (text === "" || text === "all") return all;
   if (text === "none") return { none: true, has: () => false };
-  const parts = text.split(",").flatMap((part) => part.trim() || []);
+  const parts = text.split(",").flatMap((part) => bare(part) || []);
   const patterns: Pattern[] = [];
   for (const part of parts.length === 0 ? [text] : parts) {
     const pattern = parse(part);
@@ -47,10 +47,13 @@ export function destinations(setting: string, complain: (key: string, message: s
   };
 }
 
+/** Without what is blank around it. */
+const bare = (text: string): string => text.replace(/^[ \t\n\f\r]+|[ \t\n\f\r]+$/g, "");
+
 function parse(part: string): Pattern | undefined {
   if (part === "all" || part === "none") return undefined;
-  const bare = part.split(":").length > 2 && !part.startsWith("[");
-  const [, inBrackets, name, digits] = bare ? [part, part] : (HOST_AND_PORT.exec(part) ?? []);
+  const isAddress = part.split(":").length > 2 && !part.startsWith("[");
+  const [, inBrackets, name, digits] = isAddress ? [part, part] : (HOST_AND_PORT.exec(part) ?? []);
   const port = digits === undefined ? undefined : Number(digits);
   if (port !== undefined && (port === 0 || port > MAX_PORT)) return undefined;
   const host = plainHost(inBrackets ?? name ?? "");

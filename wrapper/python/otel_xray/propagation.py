@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from otel_xray.recorder import Recorder, Span
 
 SETTING = "OTEL_XRAY_PROPAGATE"
+_BLANK = " \t\n\f\r"
 _PORTS = {"http": 80, "https": 443}
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.*")
 _IPV6 = frozenset("abcdef0123456789:.*")
@@ -26,11 +27,11 @@ class Destinations:
         self.unknown: str | None = None
         self._all = True
         self._listed: list[tuple[list[str], int | None]] = []
-        text = setting.strip().lower()
+        text = setting.strip(_BLANK).lower()
         if text in ("", "all"):
             return
         if text != "none":
-            for part in [part for part in map(str.strip, text.split(",")) if part] or [text]:
+            for part in [part for part in (part.strip(_BLANK) for part in text.split(",")) if part] or [text]:
                 pattern = _pattern(part)
                 if pattern is None:
                     self.unknown = part
