@@ -145,7 +145,9 @@ fn in_parts_a_flush_leaves_the_same_documents() {
     assert_eq!(texts(&whole.documents), in_parts);
     assert_eq!(whole.documents.iter().map(|document| document.spans).sum::<u64>(), 2_000);
     let mut accounts = Accounts::default();
-    parts.into_iter().for_each(|part| accounts.add(part.accounts));
+    for part in parts {
+        accounts.add(part.accounts);
+    }
     assert_eq!(whole.accounts.to_json(), accounts.to_json());
 }
 
