@@ -16,11 +16,12 @@ pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Stri
     .await
 }
 
-/// What a panic said.
+/// What a panic said, up to what it quotes: that may be of a span.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without words").chars().take(300).collect()
+    let text = text.unwrap_or("a panic without words");
+    text.split(['`', '\'', '"']).next().unwrap_or_default().trim_end().chars().take(300).collect()
 }
 
 #[cfg(test)]
@@ -35,5 +36,8 @@ mod tests {
             assert!(std::hint::black_box(false), "number {}", 3);
         };
         assert_eq!(caught(late).await, Err("number 3".to_owned()));
+        let secret = std::hint::black_box("SÉCRET");
+        let said = caught(async move { secret[..2].len() }).await.unwrap_err();
+        assert!(said.contains("boundary") && !said.contains("CRET"), "{said}");
     }
 }
