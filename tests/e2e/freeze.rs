@@ -41,3 +41,42 @@ async fn t_3_l_8_6_a_minute_frozen_loses_no_span_and_says_nothing() -> Result<()
     );
     untouched.and(closed).and(reset).and(stalled)
 }
+
+/// An exporter in the function: one kept-alive connection, with a span for every invocation.
+const EXPORTER: &str = r#"
+import http.client, json, os, time
+connection = http.client.HTTPConnection(os.environ["OTEL_XRAY_OTLP_HTTP"])
+connection.auto_open = 0
+connection.connect()
+
+def handler(event, context):
+    now = time.time_ns()
+    span = {"traceId": os.urandom(16).hex(), "spanId": os.urandom(8).hex(), "name": "exported", "kind": 2,
+            "startTimeUnixNano": str(now), "endTimeUnixNano": str(now + 1000), "flags": 1}
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
+    connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l_8_5_l_8_6_an_exporters_connection_outlives_freezes() -> Result<()> {
+    let stage = Stage::python(EXPORTER).await?;
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
+    let mut answers = vec![environment.invoke("1", None).await?];
+    for freeze in [Duration::from_secs(7), FREEZE] {
+        environment.sleep(freeze).await?;
+        answers.push(environment.invoke("2", None).await?);
+    }
+    environment.idle().await?;
+    let run = stage.end(environment, answers).await?;
+    assert!(run.answers.iter().all(|answer| answer.payload == "200"), "{:?}", run.answers);
+    let accounts = run.accounts();
+    assert_eq!(
+        (&accounts["received"], &accounts["sent"]),
+        (&9.into(), &9.into()),
+        "each handler, its call, and the exported span"
+    );
+    Ok(())
+}

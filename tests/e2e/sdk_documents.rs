@@ -33,9 +33,16 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
              "end_time": 1_795_224_538.3, "aws": {"operation": "PutObject", "bucket_name": "b"}}],
     });
     send(&work.to_string())?;
+    let nulls = json!({
+        "id": "00000000000000b1", "trace_id": trace, "parent_id": function.text("/id"), "type": "subsegment", "name": "## nulls",
+        "start_time": 1_795_224_538.1, "end_time": 1_795_224_538.4, "cause": null, "http": null, "sql": null,
+        "annotations": {"order": null, "paid": true}, "metadata": {"default": {"note": null}}, "subsegments": [null],
+        "aws": {"operation": "GetItem", "retries": null}, "namespace": "aws",
+    });
+    send(&nulls.to_string())?;
     send("{\"id\":\"x\"}")?;
     send("nonsense")?;
-    stage.wait_for_spans(2).await?;
+    stage.wait_for_spans(3).await?;
 
     let span = Span {
         trace_id: vec![0x65; 16],
@@ -50,7 +57,7 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
         resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }],
     };
     send(&format!("T1S{}", BASE64_STANDARD.encode(request.encode_to_vec())))?;
-    stage.wait_for_spans(3).await?;
+    stage.wait_for_spans(4).await?;
 
     // As fast as the sender can: what the kernel had no room for is counted.
     for number in 0..5_000 {
@@ -68,10 +75,17 @@ async fn row_11_env_5_documents_of_an_x_ray_sdk_hang_where_the_sdk_put_them() ->
     let work = lambdas.find("## work").expect("the SDK's subsegment");
     assert_eq!(work.value("/metadata/default/note"), &json!("as it is"));
     assert_eq!((work.children[0].name(), work.children[0].text("/aws/bucket_name")), ("S3", "b"));
+    let nulls = lambdas.find("## nulls").expect("the subsegment with nulls");
+    assert_eq!(
+        (nulls.value("/annotations"), nulls.text("/aws/operation")),
+        (&json!({"paid": true}), "GetItem")
+    );
+    assert_eq!(nulls.value("/metadata/default"), &json!({"note": null}), "metadata is the user's own");
     assert!(traces.iter().any(|one| one.id != trace), "OTLP in a datagram is OTLP");
     let accounts = run.accounts();
     let count = |path: &str| accounts.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
-    assert_eq!(count("/received"), 5_005);
+    assert_eq!(count("/received"), 5_006);
+    assert_eq!(count("/trimmed/document_repaired"), 0, "X-Ray has refused none of them");
     assert_eq!((count("/dropped/invalid_id"), count("/dropped/unreadable")), (1, 1));
     Ok(())
 }
