@@ -6,6 +6,7 @@ mod faults;
 mod freeze;
 mod lifecycle;
 mod main_job;
+mod masks;
 mod memory;
 mod otlp;
 mod outlets;

@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FUNCTION: &str = "def handler(event, context):\n    return event\n";
 
-type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
+pub(super) type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
 
 /// A collector that takes everything.
-async fn collector() -> Result<(SocketAddr, Requests)> {
+pub(super) async fn collector() -> Result<(SocketAddr, Requests)> {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let requests = Requests::default();

@@ -1,6 +1,7 @@
 //! The stage of the end-to-end tests: the built layer in a local Lambda environment, beside a local X-Ray.
 
 mod agent;
+pub mod masks;
 
 pub use agent::Agent;
 

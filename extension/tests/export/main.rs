@@ -8,6 +8,10 @@ mod daemon;
 mod failing;
 mod faults;
 mod held;
+mod masks;
+#[path = "../../../tests/support/masks.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the end-to-end tests share it")]
+mod masks_table;
 mod otlp;
 mod requests;
 mod stage;

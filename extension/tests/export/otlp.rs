@@ -34,7 +34,7 @@ pub(crate) type Received = (HashMap<String, String>, ExportTraceServiceRequest);
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     pub(crate) url: String,
-    requests: Arc<Mutex<Vec<Received>>>,
+    pub(crate) requests: Arc<Mutex<Vec<Received>>>,
     pub(crate) answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 

@@ -138,7 +138,7 @@ impl Json for Field<'_> {
 /// A value in metadata, rendered only when the document is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Meta<'a> {
-    /// The value of an attribute, masked by its name.
+    /// The value of an attribute.
     Attribute(&'a KeyValue),
     Attributes(&'a [KeyValue]),
     Text(Cow<'a, str>),

@@ -152,7 +152,7 @@ fn received_size(subject: &Subject<'_>) -> Option<i64> {
     })
 }
 
-/// The full URL, masked (BET-23): as given, else put together.
+/// The full URL (BET-23): as given, else put together, and then masked as a whole.
 fn url<'a>(subject: &Subject<'a>, serves: bool) -> Option<Cow<'a, str>> {
     let attributes = &subject.attributes;
     if let Some(full) = attributes.text(key::URL) {
@@ -169,10 +169,7 @@ fn url<'a>(subject: &Subject<'a>, serves: bool) -> Option<Cow<'a, str>> {
             Key::NetPeerName,
             Key::NetPeerPort,
         ]);
-        return Some(match full {
-            Cow::Borrowed(full) => mask::url(full),
-            Cow::Owned(full) => mask::url(&full).into_owned().into(),
-        });
+        return Some(full);
     }
     let (hosts, ports) =
         if serves { (key::SERVER_HOST, key::SERVER_PORT) } else { (key::CLIENT_HOST, key::CLIENT_PORT) };

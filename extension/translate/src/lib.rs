@@ -8,8 +8,10 @@
 //! 3. [`size`] makes it fit X-Ray's limit for one document, [`budget`] all of them the limit for one trace.
 //! 4. [`nest`] puts small local documents into their parents when there are many.
 //!
+//! Before all of it, [`mask`] takes out of the spans what must not leave.
+//!
 //! A span whose translation fails never affects another. Documents that an X-Ray SDK has written itself pass by all of
-//! that; [`sdk`] only keeps X-Ray's limits for them.
+//! that; [`sdk`] only masks them, and keeps X-Ray's limits for them.
 
 pub mod accounts;
 pub mod flush;
@@ -34,7 +36,6 @@ mod key;
 mod late;
 mod links;
 mod mask;
-mod masked;
 mod memory;
 mod metadata;
 mod name;
@@ -49,7 +50,7 @@ mod sql;
 mod value;
 
 pub use document::TranslatedDocument;
-pub use masked::mask_span;
+pub use mask::spans::Masks;
 pub use named::Target;
 
 use accounts::{Accounts, Reason};
@@ -61,7 +62,6 @@ use memory::{Memory, TraceState};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use plan::Planned;
 use sdk::SdkDocument;
-use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -104,29 +104,14 @@ impl Translator {
         if batch.is_progress {
             return show_running(batch, function);
         }
-        self.translate_spans(batch.spans.iter().collect(), batch, function)
-    }
-
-    /// Documents of X-Ray SDKs that come later in the same flush: spans before them may be their children.
-    pub fn expect<'a>(&mut self, documents: impl IntoIterator<Item = &'a SdkDocument>) {
-        for document in documents {
-            sdk::note_ids(document, self.memory.trace(document.trace_id));
-        }
-    }
-
-    /// Translates the spans, and all else in the batch.
-    fn translate_spans<T: Borrow<Collected>>(
-        &mut self,
-        spans: Vec<T>,
-        batch: &Batch,
-        function: &Function,
-    ) -> Translated {
+        let mut masks = Masks::of_batch(batch);
         let mut accounts = Accounts::default();
-        let is_worth_nesting = batch.is_part || nest::is_worth_it(spans.len());
-        let mut documents = Vec::with_capacity(spans.len() + batch.sdk_documents.len());
+        let is_worth_nesting = batch.is_part || nest::is_worth_it(batch.spans.len());
+        let mut documents = Vec::with_capacity(batch.spans.len() + batch.sdk_documents.len());
         self.expect(&batch.sdk_documents);
-        for group in plan::groups(spans) {
-            let spans: Vec<&Collected> = group.iter().map(Borrow::borrow).collect();
+        for group in plan::groups(batch.spans.iter().collect()) {
+            let group: Vec<_> = group.into_iter().map(|one| masks.shown(one)).collect();
+            let spans: Vec<&Collected> = group.iter().map(|one| &**one).collect();
             let planned = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
             let (mut ready, is_over_budget) = self.compose(&planned, function, &mut accounts);
             if is_over_budget {
@@ -145,6 +130,13 @@ impl Translator {
         }
         self.memory.shrink(batch.is_part, |id| batch.is_of_an_invocation(id));
         Translated { documents, accounts }
+    }
+
+    /// Documents of X-Ray SDKs that come later in the same flush: spans before them may be their children.
+    pub fn expect<'a>(&mut self, documents: impl IntoIterator<Item = &'a SdkDocument>) {
+        for document in documents {
+            sdk::note_ids(document, self.memory.trace(document.trace_id));
+        }
     }
 
     /// The documents of some spans, and whether one of their traces has grown over its budget.
@@ -205,7 +197,9 @@ impl Translator {
 fn show_running(batch: &Batch, function: &Function) -> Translated {
     let mut accounts = Accounts::default();
     let mut translator = Translator::default();
-    let spans: Vec<_> = batch.spans.iter().collect();
+    let mut masks = Masks::of_batch(batch);
+    let masked: Vec<_> = batch.spans.iter().map(|one| masks.shown(one)).collect();
+    let spans: Vec<&Collected> = masked.iter().map(|one| &**one).collect();
     let planned = plan::plan(&spans, batch, function, &mut translator.memory, &mut accounts);
     let (ready, _) = translator.compose(&planned, function, &mut accounts);
     let documents = ready.into_iter().map(|one| TranslatedDocument { spans: 0, ..one.document });

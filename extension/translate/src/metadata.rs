@@ -6,7 +6,6 @@ use super::fields::Meta;
 use super::json;
 use super::key::Key;
 use super::links;
-use super::mask;
 use super::value::{Shown, ShownAll};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -102,8 +101,7 @@ fn facts<'a>(subject: &Subject<'a>, document: &mut Document<'a>) {
         document.otel().push("kind", Meta::Text(kind.into()));
     }
     if let Some(status) = span.status.as_ref().filter(|status| !status.message.is_empty()) {
-        let message = mask::urls_in(&status.message);
-        document.otel().push("status_message", Meta::Text(message));
+        document.otel().push("status_message", Meta::Text(status.message.as_str().into()));
     } else if span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Ok) {
         document.otel().push("status", Meta::Text("ok".into()));
     }

@@ -52,18 +52,14 @@ pub(super) fn block<'a>(subject: &Subject<'a>) -> Block<'a> {
         block.push("url", Field::Text(cut_250(url.into())));
     }
     if let Some(connection) = attributes.text(&[Key::DbConnectionString]) {
-        block.push("connection_string", Field::Text(mask::connection_string(&connection).into()));
+        block.push("connection_string", Field::Text(connection));
     }
     block.push("database_type", Field::Text(cut_250(system.into())));
     if let Some(user) = attributes.text(key::DB_USER) {
         block.push("user", Field::Text(cut_250(user)));
     }
     if let Some(query) = attributes.text(key::DB_QUERY) {
-        let masked = match query {
-            Cow::Borrowed(query) => mask::sql(query),
-            Cow::Owned(query) => mask::sql(&query).into_owned().into(),
-        };
-        block.push("sanitized_query", Field::Text(cut_chars(masked, MAX_QUERY_CHARS)));
+        block.push("sanitized_query", Field::Text(cut_chars(query, MAX_QUERY_CHARS)));
     }
     block
 }

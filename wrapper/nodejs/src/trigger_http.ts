@@ -8,14 +8,6 @@ import { type Holder, isHolder, part, text, type Trigger } from "./trigger";
 const MAX_QUERY = 4096;
 const MAX_PARAMETERS = 64;
 
-/** The keys that the extension masks in URLs. */
-const SECRETS = new Set(
-  (
-    "access_token api-key api_key apikey auth authorization awsaccesskeyid client_secret code id_token key passwd password " +
-    "pwd refresh_token secret sig signature token x-amz-credential x-amz-security-token x-amz-signature x-goog-signature"
-  ).split(" "),
-);
-
 export function readRequest(event: Holder): Trigger | undefined {
   const context = event.requestContext;
   if (!isHolder(context)) return undefined;
@@ -81,7 +73,7 @@ function version2(event: Holder, context: Holder, http: Holder): Trigger {
       "url.scheme": header(event, "x-forwarded-proto", "X-Forwarded-Proto") ?? "https",
       "server.address": domain ?? header(event, "host", "Host"),
       "url.path": text(event, "rawPath") ?? text(http, "path"),
-      "url.query": raw === undefined ? undefined : masked(raw.slice(0, MAX_QUERY).split("&")),
+      "url.query": raw?.slice(0, MAX_QUERY),
       "user_agent.original": text(http, "userAgent"),
       "client.address": text(http, "sourceIp"),
     },
@@ -133,7 +125,7 @@ function gateway(context: Holder): Attributes {
   };
 }
 
-/** The query put together again from what the service has taken apart. */
+/** The query put together again from what the service has taken apart. The extension masks what is secret in it. */
 function query(event: Holder, decoded: boolean): string | undefined {
   const several = part(event, "multiValueQueryStringParameters");
   const held = Object.keys(several).length > 0 ? several : part(event, "queryStringParameters");
@@ -146,20 +138,11 @@ function query(event: Holder, decoded: boolean): string | undefined {
       if (typeof value !== "string") continue;
       const cut = value.slice(0, MAX_QUERY);
       length += name.length + cut.length;
-      if (pairs.length === MAX_PARAMETERS || length > MAX_QUERY) return masked(pairs) || undefined;
+      if (pairs.length === MAX_PARAMETERS || length > MAX_QUERY) return pairs.join("&") || undefined;
       pairs.push(`${encoded(name)}=${encoded(cut)}`);
     }
   }
-  return masked(pairs) || undefined;
-}
-
-function masked(pairs: string[]): string {
-  const shown = pairs.map((pair) => {
-    const equals = pair.indexOf("=");
-    const name = pair.slice(0, Math.max(equals, 0));
-    return equals >= 0 && SECRETS.has(name.toLowerCase()) ? `${name}=REDACTED` : pair;
-  });
-  return shown.join("&");
+  return pairs.join("&") || undefined;
 }
 
 function answered(span: Span, answer: unknown): void {

@@ -17,7 +17,6 @@ use super::derive::{self, Purpose};
 use super::document::{Cause, Exception, Frame};
 use super::fields::{cut_250, cut_chars};
 use super::key::{self, Key};
-use super::mask;
 use super::name::Remote;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
@@ -114,7 +113,7 @@ fn http_failure(event: &Event, attributes: &Attributes<'_>) -> Parsed {
         (event.time_unix_nano / 1_000_000_000, event.time_unix_nano % 1_000_000_000 / 1000);
     Parsed {
         kind: Some("aws.http.error.event".to_owned()),
-        message: Some(format!("{code}@{seconds}.{micros:06}@{}", mask::urls_in(message))),
+        message: Some(format!("{code}@{seconds}.{micros:06}@{message}")),
         ..Parsed::default()
     }
 }
@@ -124,7 +123,7 @@ fn of_status(subject: &Subject<'_>, remote: Remote) -> Option<Exception> {
     if status.message.is_empty() {
         return None;
     }
-    let message = cut_chars(mask::urls_in(&status.message), MAX_MESSAGE_CHARS).into_owned();
+    let message = cut_chars(status.message.as_str().into(), MAX_MESSAGE_CHARS).into_owned();
     Some(Exception {
         id: exception_id(subject, 0),
         message: Some(message),
@@ -148,11 +147,6 @@ fn chain(attributes: &Attributes<'_>, language: Option<&str>) -> Vec<Parsed> {
     // What the event says outright is better than what its text shows.
     chain[0].kind = kind.or(chain[0].kind.take());
     chain[0].message = message.or(chain[0].message.take());
-    for parsed in &mut chain {
-        if let Some(message) = &mut parsed.message {
-            *message = mask::urls_in(message).into_owned();
-        }
-    }
     chain
 }
 

@@ -1,6 +1,6 @@
 //! Documents that an X-Ray SDK has written itself (xray.md section 15, row 11). They pass unchanged: their ids, parents
-//! and blocks are X-Ray's own already. Only X-Ray's limits are kept for them, and fields for which it would refuse the
-//! rest are mended.
+//! and blocks are X-Ray's own already. Only secrets are masked in them, X-Ray's limits are kept, and fields for which it
+//! would refuse the rest are mended.
 
 mod fit;
 mod lenient;
@@ -10,13 +10,14 @@ mod split;
 use crate::accounts::{Accounts, Reason, Trim};
 use crate::budget::{LEAN_BYTES, MAX_BYTES, RICH_BYTES};
 use crate::document::TranslatedDocument;
+use crate::mask;
 use crate::memory::TraceState;
 use crate::size::MAX_DOCUMENT_BYTES;
 use crate::trace_header::{SpanId, TraceId};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A document of an X-Ray SDK, as it came.
+/// A document of an X-Ray SDK, as it came, but for its secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SdkDocument {
     pub trace_id: TraceId,
@@ -76,7 +77,9 @@ impl SdkDocument {
         let is_segment = is_segment(&document);
         let is_true = |name: &&str| document.get(*name).and_then(Value::as_bool) == Some(true);
         let has_failed = ["fault", "error", "throttle"].iter().any(is_true);
-        let json = if is_proper && !is_mended { json } else { Value::Object(document).to_string() };
+        let is_masked = mask::documents::mask(&mut document);
+        let is_as_it_came = is_proper && !is_mended && !is_masked;
+        let json = if is_as_it_came { json } else { Value::Object(document).to_string() };
         Ok(Self { trace_id, ids, is_segment, has_failed, fields_lost, json })
     }
 

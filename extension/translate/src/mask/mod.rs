@@ -1,0 +1,190 @@
+//! What must not leave the environment (xray.md section 14.3): passwords and tokens in URLs, headers and connection
+//! strings, literals in statements, and data that errors of databases quote. All that leaves comes through here: spans
+//! ([`spans`]) on their way into documents and to collectors, and what X-Ray SDKs have written ([`documents`]).
+
+mod database_error;
+mod dialect;
+pub(super) mod documents;
+mod edit;
+mod names;
+pub(super) mod spans;
+mod sql;
+mod statement;
+mod text;
+mod url;
+
+use edit::{MASK, then};
+use names::Held;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// What a value is, as far as its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Secret,
+    /// A value of a statement, which is a secret whatever its type.
+    Parameter,
+    Url,
+    ConnectionString,
+    Statement,
+    GraphQl,
+    /// A span's.
+    Name,
+    /// What an error says.
+    Message,
+    /// JSON that becomes metadata.
+    Json,
+    Text,
+}
+
+/// A URL that was put together of what had been shown in parts.
+pub(super) fn url(text: &str) -> Cow<'_, str> {
+    url::url(text)
+}
+
+/// Attributes whose names begin like this hold a header each.
+const HEADERS: [&str; 6] = [
+    "http.request.header.",
+    "http.response.header.",
+    "rpc.grpc.request.metadata.",
+    "rpc.grpc.response.metadata.",
+    "rpc.request.metadata.",
+    "rpc.response.metadata.",
+];
+
+const PARAMETERS: [&str; 5] = [
+    "db.query.parameter.",
+    "db.operation.parameter.",
+    "db.statement.parameters",
+    "db.query.parameters",
+    "db.sql.parameters",
+];
+
+impl Kind {
+    /// What an attribute of this name holds.
+    fn of(name: &str) -> Self {
+        match name {
+            "url.full" | "http.url" | "http.target" | "url.path" | "url.query" | "url.fragment"
+            | "url.original" | "http.path" | "http.query" => Self::Url,
+            "db.query.text" | "db.statement" | "db.query.summary" | "db.sql.query" | "sql.query" => {
+                Self::Statement
+            }
+            "graphql.document" | "graphql.source" => Self::GraphQl,
+            "exception.message"
+            | "exception.stacktrace"
+            | "error.message"
+            | "error.stack"
+            | "message"
+            | "log.message"
+            | "otel.status_description" => Self::Message,
+            _ => Self::of_rare(name),
+        }
+    }
+
+    fn of_rare(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        match bytes.first() {
+            Some(b'h' | b'r') => {
+                if let Some(header) = HEADERS.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+                    return Self::of_held(names::header(header));
+                }
+            }
+            Some(b'd') if PARAMETERS.iter().any(|prefix| name.starts_with(prefix)) => return Self::Parameter,
+            Some(b'a') if name.starts_with("aws.xray.metadata.") => return Self::Json,
+            _ => {}
+        }
+        match bytes.last().map(u8::to_ascii_lowercase) {
+            Some(b'g' | b'n' | b'l' | b'i') if names::is_connection_string(name) => Self::ConnectionString,
+            _ => Self::of_held(names::attribute(name)),
+        }
+    }
+
+    fn of_held(held: Held) -> Self {
+        match held {
+            Held::Secret => Self::Secret,
+            Held::Url => Self::Url,
+            Held::Other => Self::Text,
+        }
+    }
+}
+
+/// What is known of the span or document that a text is of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Context<'a> {
+    /// The database it speaks to.
+    system: Option<&'a str>,
+    /// An error in it comes from a database.
+    is_of_database: bool,
+    /// What errors of databases have said elsewhere, and how it is shown.
+    said: &'a [(String, String)],
+}
+
+impl Context<'_> {
+    fn text<'t>(&self, kind: Kind, text: &'t str) -> Cow<'t, str> {
+        match kind {
+            Kind::Secret | Kind::Parameter if text == MASK || text.is_empty() => text.into(),
+            Kind::Secret | Kind::Parameter => MASK.into(),
+            Kind::Url => url::url(text),
+            Kind::ConnectionString => text::connection_string(text),
+            Kind::Statement => statement::mask(text, self.system),
+            Kind::GraphQl => statement::mask(text, Some("graphql")),
+            // Some instrumentations name a call after its whole statement.
+            Kind::Name if self.is_of_database && text.contains(['\'', '"', '=', '$']) => {
+                statement::mask(text, self.system)
+            }
+            Kind::Message => self.message(text),
+            Kind::Json => self.json(text),
+            Kind::Name | Kind::Text => text::mask(text),
+        }
+    }
+
+    /// What an error says. A message goes up with its error, to spans that know nothing of a database.
+    fn message<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut masked: Cow<'t, str> = text.into();
+        for (message, shown) in self.said {
+            if masked.contains(message.as_str()) {
+                masked = masked.replace(message.as_str(), shown).into();
+            }
+        }
+        let masked = then(masked, |text| database_error::mask(text, self.is_of_database));
+        then(then(masked, text::mask), text::credentials)
+    }
+
+    fn json<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match serde_json::from_str::<Value>(text) {
+            Ok(mut value @ (Value::Object(_) | Value::Array(_))) => {
+                if documents::mask_value(&mut value, Kind::Text, *self) {
+                    value.to_string().into()
+                } else {
+                    text.into()
+                }
+            }
+            _ => text::mask(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_by_name() {
+        let shown = |name: &str, text: &'static str| Context::default().text(Kind::of(name), text);
+        assert_eq!(shown("http.request.header.authorization", "Bearer x"), MASK);
+        assert_eq!(shown("http.request.header.x_api_key", "x"), MASK);
+        assert_eq!(shown("http.request.header.accept", "x"), "x");
+        assert_eq!(shown("http.response.header.location", "/cb?code=x&a=1"), "/cb?code=REDACTED&a=1");
+        assert_eq!(shown("rpc.grpc.request.metadata.x-auth-token", "x"), MASK);
+        assert_eq!(shown("url.query", "?token=1&a=2"), "?token=REDACTED&a=2");
+        assert_eq!(shown("url.query", "token=1&a=2"), "token=REDACTED&a=2");
+        assert_eq!(shown("db.query.parameter.email", "a@b"), MASK);
+        assert_eq!(shown("note", "token=1"), "token=1");
+        assert_eq!(shown("aws.s3.key", "a/b=c"), "a/b=c");
+        assert_eq!(
+            shown("aws.xray.metadata.x", r#"{"url":"https:\/\/u:p@h","n":[1,{"password":"p"}]}"#),
+            r#"{"n":[1,{"password":"REDACTED"}],"url":"https://h"}"#
+        );
+        assert_eq!(shown("aws.xray.metadata.x", r#"{"b": 1, "a": 2}"#), r#"{"b": 1, "a": 2}"#);
+    }
+}

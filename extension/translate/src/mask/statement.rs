@@ -1,0 +1,401 @@
+//! Statements to databases without the values in them, whatever language the system speaks.
+
+use super::dialect::{self, Language};
+use super::edit::{Edit, apply, then};
+use super::{sql, text};
+use std::borrow::Cow;
+
+/// Marks for the arguments of one command.
+const MAX_MARKS: usize = 16;
+/// Bytes of a key that are shown.
+const MAX_KEY_BYTES: usize = 256;
+
+/// A statement to a system, of which nothing may be known.
+pub(super) fn mask<'a>(statement: &'a str, system: Option<&str>) -> Cow<'a, str> {
+    let masked = match system.map_or(Language::Unknown, dialect::of) {
+        _ if statement.trim().is_empty() => return statement.into(),
+        Language::Commands => commands(statement),
+        Language::Documents => documents(statement),
+        Language::Sql(rules) if rules == dialect::GRAPHQL => sql::mask(statement, rules),
+        _ if statement.trim_start().starts_with(['{', '[']) => documents(statement),
+        Language::Sql(rules) => sql::mask(statement, rules),
+        Language::Unknown if is_sql(statement) => sql::mask_unknown(statement),
+        Language::Unknown => commands(statement),
+    };
+    // Files and remote tables are named by URLs that need no quotes everywhere.
+    then(masked, text::mask)
+}
+
+/// The words that statements in languages like SQL begin with.
+const VERBS: &[&str] = &[
+    "alter",
+    "analyze",
+    "begin",
+    "call",
+    "close",
+    "comment",
+    "commit",
+    "copy",
+    "create",
+    "deallocate",
+    "declare",
+    "delete",
+    "desc",
+    "describe",
+    "do",
+    "drop",
+    "end",
+    "exec",
+    "execute",
+    "explain",
+    "fetch",
+    "for",
+    "grant",
+    "insert",
+    "kill",
+    "let",
+    "load",
+    "lock",
+    "match",
+    "merge",
+    "optional",
+    "optimize",
+    "pragma",
+    "prepare",
+    "query",
+    "refresh",
+    "release",
+    "rename",
+    "repair",
+    "replace",
+    "reset",
+    "return",
+    "revoke",
+    "rollback",
+    "savepoint",
+    "select",
+    "show",
+    "start",
+    "table",
+    "truncate",
+    "unload",
+    "unwind",
+    "update",
+    "upsert",
+    "use",
+    "vacuum",
+    "values",
+    "with",
+];
+
+fn is_sql(statement: &str) -> bool {
+    let start = statement.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    if start.starts_with("--") || start.starts_with("/*") || start.starts_with('#') {
+        return true;
+    }
+    let word = start.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+    // Redis has a SET too; its values are the one thing that has no sign of equality before it.
+    is(VERBS) || is(&["set"]) && statement.contains('=')
+}
+
+/// Commands whose first word behind the name is no key.
+const WITHOUT_KEY: &[&str] = &[
+    "acl",
+    "auth",
+    "client",
+    "config",
+    "debug",
+    "echo",
+    "eval",
+    "eval_ro",
+    "evalsha",
+    "evalsha_ro",
+    "fcall",
+    "fcall_ro",
+    "function",
+    "hello",
+    "latency",
+    "memory",
+    "migrate",
+    "module",
+    "ping",
+    "script",
+    "sentinel",
+    "slowlog",
+];
+
+/// Commands that are known where a line break may as well be one of a value.
+const KNOWN: &[&str] = &[
+    "append",
+    "decr",
+    "decrby",
+    "del",
+    "discard",
+    "exec",
+    "exists",
+    "expire",
+    "expireat",
+    "geoadd",
+    "get",
+    "getdel",
+    "getex",
+    "getrange",
+    "getset",
+    "hdel",
+    "hexists",
+    "hget",
+    "hgetall",
+    "hincrby",
+    "hkeys",
+    "hlen",
+    "hmget",
+    "hmset",
+    "hset",
+    "hsetnx",
+    "hvals",
+    "incr",
+    "incrby",
+    "incrbyfloat",
+    "keys",
+    "lindex",
+    "llen",
+    "lpop",
+    "lpush",
+    "lrange",
+    "lrem",
+    "lset",
+    "ltrim",
+    "mget",
+    "mset",
+    "msetnx",
+    "multi",
+    "persist",
+    "pexpire",
+    "ping",
+    "psetex",
+    "pttl",
+    "publish",
+    "rename",
+    "rpop",
+    "rpoplpush",
+    "rpush",
+    "sadd",
+    "scan",
+    "scard",
+    "select",
+    "set",
+    "setex",
+    "setnx",
+    "setrange",
+    "sismember",
+    "smembers",
+    "spop",
+    "srem",
+    "strlen",
+    "subscribe",
+    "sunion",
+    "ttl",
+    "type",
+    "unlink",
+    "unwatch",
+    "watch",
+    "xack",
+    "xadd",
+    "xlen",
+    "xrange",
+    "xread",
+    "xreadgroup",
+    "zadd",
+    "zcard",
+    "zcount",
+    "zincrby",
+    "zrange",
+    "zrangebyscore",
+    "zrank",
+    "zrem",
+    "zrevrange",
+    "zscore",
+];
+
+/// Name and key of the first command, names of those below it, and a mark for each value (PL-42, PL-51).
+fn commands(text: &str) -> Cow<'_, str> {
+    let mut shown = String::with_capacity(text.len().min(512));
+    for (number, line) in text.split(['\n', ';']).enumerate() {
+        let mut words = line.split_whitespace();
+        let Some(name) = words.next() else { continue };
+        let is_name = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'|'));
+        let is_known = KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known));
+        if number > 0 {
+            shown.push('\n');
+        }
+        shown.push_str(if is_name && (number == 0 || is_known) { name } else { "?" });
+        let has_key =
+            number == 0 && is_name && !WITHOUT_KEY.iter().any(|known| name.eq_ignore_ascii_case(known));
+        if has_key && let Some(key) = words.next() {
+            shown.push(' ');
+            match key.char_indices().find(|(at, _)| *at >= MAX_KEY_BYTES) {
+                Some((end, _)) => shown.push_str(&key[..end]),
+                None => shown.push_str(key),
+            }
+        }
+        let rest = words.clone().collect::<Vec<_>>();
+        // As an instrumentation of Node.js counts them.
+        if let [count, others @ ..] = &rest[..]
+            && matches!(others, ["other", "arguments]"])
+            && count.strip_prefix('[').is_some_and(|count| count.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            shown.extend([" ", &rest.join(" ")]);
+            continue;
+        }
+        shown.extend(std::iter::repeat_n(" ?", rest.len().min(MAX_MARKS)));
+    }
+    if shown == text { text.into() } else { shown.into() }
+}
+
+/// Documents and calls with them: texts, numbers and regular expressions are values, what stands before a colon is a
+/// name. Texts end at their quote, and a backslash escapes.
+pub(super) fn documents(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let mut edits = Vec::new();
+    let mut at = 0;
+    // The last byte that is no blank.
+    let mut before = b'(';
+    while at < bytes.len() {
+        let byte = bytes[at];
+        let end = match byte {
+            b'\'' | b'"' => quoted(bytes, at),
+            b'0'..=b'9' => at + word(&bytes[at..]),
+            b'/' if b":([,".contains(&before) => regular_expression(bytes, at),
+            _ if is_of_word(byte) => {
+                at += word(&bytes[at..]);
+                before = b'w';
+                continue;
+            }
+            _ => {
+                if !byte.is_ascii_whitespace() {
+                    before = byte;
+                }
+                at += 1;
+                continue;
+            }
+        };
+        if !(matches!(byte, b'\'' | b'"') && is_name(bytes, at, end)) {
+            edits.push(Edit { start: at, end, mark: "?".into() });
+        }
+        before = b'w';
+        at = end;
+    }
+    apply(text, edits)
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.') || !byte.is_ascii()
+}
+
+/// The length of a name or a number, its exponent's sign included.
+fn word(bytes: &[u8]) -> usize {
+    let is_exponent = |at: usize| at > 0 && matches!(bytes[at - 1], b'e' | b'E') && bytes[0].is_ascii_digit();
+    let ends =
+        |(at, byte): &(usize, &u8)| !(is_of_word(**byte) || matches!(byte, b'+' | b'-') && is_exponent(*at));
+    bytes.iter().enumerate().find(ends).map_or(bytes.len(), |(at, _)| at)
+}
+
+fn quoted(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 2,
+            byte if byte == bytes[start] => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn regular_expression(bytes: &[u8], start: usize) -> usize {
+    let end = quoted(bytes, start);
+    end + bytes[end..].iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(bytes.len() - end)
+}
+
+/// Whether a quoted text names a value: a plain word before a colon.
+fn is_name(bytes: &[u8], start: usize, end: usize) -> bool {
+    let behind = bytes[end..].iter().take(16).find(|byte| !byte.is_ascii_whitespace());
+    let name = bytes.get(start + 1..end.saturating_sub(1)).unwrap_or_default();
+    behind == Some(&b':')
+        && name.len() <= 64
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.$".contains(byte))
+        && !name.iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn pl_42_pl_51_commands_show_their_name_and_first_key() {
+        for (given, expected) in [
+            ("GET user:1", "GET user:1"),
+            ("SET user:1 ?", "SET user:1 ?"),
+            ("set user:1 \"a b\" EX 10", "set user:1 ? ? ? ?"),
+            ("AUTH user hunter2", "AUTH ? ?"),
+            ("HELLO 3 AUTH user hunter2", "HELLO ? ? ? ?"),
+            ("CONFIG SET requirepass hunter2", "CONFIG ? ? ?"),
+            ("EVAL return redis.call('a') 0", "EVAL ? ? ?"),
+            ("SET a hunter2\nGET b\nhunter2 x", "SET a ?\nGET ?\n? ?"),
+            ("set a [1 other arguments]", "set a [1 other arguments]"),
+            ("JSON.SET a $ {}", "JSON.SET a ? ?"),
+            ("PIPELINE", "PIPELINE"),
+        ] {
+            assert_eq!(mask(given, Some("redis")), expected);
+        }
+    }
+
+    #[test]
+    fn documents_keep_their_names() {
+        for (given, expected) in [
+            (
+                r#"{"find": "users", "filter": {"email": "a@b", "age": {"$gt": 21}}}"#,
+                r#"{"find": ?, "filter": {"email": ?, "age": {"$gt": ?}}}"#,
+            ),
+            (
+                r"db.users.find({email: 'it\'s', n: 1.5e-3, r: /se.cret/i, ok: true})",
+                "db.users.find({email: ?, n: ?, r: ?, ok: true})",
+            ),
+            (r#"{"a@b.example": 1, "secret word": 2}"#, "{?: ?, ?: ?}"),
+            ("find users", "find users"),
+            (r#"{"open": "never"#, r#"{"open": ?"#),
+        ] {
+            assert_eq!(mask(given, Some("mongodb")), expected);
+        }
+    }
+
+    #[test]
+    fn a_system_that_nobody_has_named_shows_least() {
+        for (given, expected) in [
+            ("SELECT a FROM t WHERE b = \"x\"", "SELECT a FROM t WHERE b = ?"),
+            ("SET user:1 hunter2", "SET user:1 ?"),
+            ("SET x = 'hunter2'", "SET x = ?"),
+            ("{\"a\": \"hunter2\"}", "{\"a\": ?}"),
+            ("hunter2? nothing known", "? ? ?"),
+        ] {
+            assert_eq!(mask(given, None), expected);
+        }
+        assert_eq!(mask("{ user(name: \"hunter2\") { id } }", Some("graphql")), "{ user(name: ?) { id } }");
+        assert_eq!(
+            mask("MATCH (n {p: 'it\\'s'}) RETURN n // x", Some("neo4j")),
+            "MATCH (n {p: ?}) RETURN n "
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_statement_is_masked_once(text in "[a-zA-Z0-9'\"{}:/;= \n\\\\]{0,60}|(?s).{0,60}", system in prop::option::of("redis|mongodb|mysql|x")) {
+            let once = mask(&text, system.as_deref()).into_owned();
+            prop_assert_eq!(&mask(&once, system.as_deref()), &once);
+        }
+    }
+}
