@@ -41,13 +41,23 @@ async fn p2_an_outlet_that_panics_in_a_flush_keeps_what_it_has_and_sends_it_with
     ];
     for kind in [OutletKind::Xray, OutletKind::Otlp] {
         let mut stage = Stage::with(&[kind, OutletKind::Daemon], &variables, 1 << 20).await;
+        let mut sent_before = 0;
+        if kind == OutletKind::Otlp {
+            // It reads its variables before a flush; what it says, it says in the middle.
+            stage.flush(batch(9, 2)).await;
+            sent_before = 2;
+            collector.will_answer(&[503; 3]);
+        }
         stage.panics.store(true, Ordering::Relaxed);
         stage.flush(batch(1, 7)).await;
         assert_eq!(stage.said("told to panic"), 1, "{:?}", stage.lines.lock());
-        assert_eq!((stage.carried(), &stage.accounts("daemon")["sent"]), (7, &json!(7)), "{}", kind.name());
+        let sent = &stage.accounts("daemon")["sent"];
+        assert_eq!((stage.carried(), sent), (7, &json!(7 + sent_before)), "{}", kind.name());
         stage.flush(batch(2, 1)).await;
+        stage.flush_at_last().await;
         let accounts = stage.accounts(kind.name());
-        assert_eq!((&accounts["sent"], &accounts["dropped"]), (&json!(8), &json!({})), "{}", kind.name());
+        assert_eq!(accounts["sent"], json!(8 + sent_before), "{}", kind.name());
+        assert_eq!(accounts["dropped"], json!({}), "{}", kind.name());
     }
 }
 

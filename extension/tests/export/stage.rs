@@ -34,7 +34,7 @@ pub(crate) struct Stage {
     /// Where everything leads, in tests with another than the local X-Ray.
     pub(crate) at: String,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
-    /// The next variable that is read panics.
+    /// The next variable that is read panics, or the next line of the log.
     pub(crate) panics: Arc<AtomicBool>,
     /// Added to the wall clock of the flushes to come: the environment was frozen.
     pub(crate) frozen: Duration,
@@ -129,8 +129,12 @@ impl Stage {
         all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&lines);
-        let log = Log::to(Level::Debug, Format::Text, move |line| sink.lock().unwrap().push(line.to_owned()));
         let panics = Arc::new(AtomicBool::new(false));
+        let panics_now = Arc::clone(&panics);
+        let log = Log::to(Level::Debug, Format::Text, move |line| {
+            assert!(!panics_now.swap(false, Ordering::Relaxed), "told to panic");
+            sink.lock().unwrap().push(line.to_owned());
+        });
         let panics_now = Arc::clone(&panics);
         let lookup = move |name: &str| {
             assert!(!panics_now.swap(false, Ordering::Relaxed), "told to panic");

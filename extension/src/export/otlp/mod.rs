@@ -315,10 +315,10 @@ impl Otlp {
                 self.refused(endpoint, status, &without_spans(&message, &spans), now);
             }
             Answer::Kept { status, trouble, .. } => {
+                self.requests.push_front(spans);
                 let url = shown::uri(&endpoint.settings.url);
                 let kind = format!("kept {status}");
                 self.complain(&kind, now, format_args!("{url} {trouble}; spans are kept and tried again"));
-                self.requests.push_front(spans);
             }
             Answer::Circle(circle) => {
                 let message = endpoint.settings.told_of(circle);
@@ -328,8 +328,8 @@ impl Otlp {
                 self.accounts.drop(Reason::OutletFailed, rest.fold(count, u64::saturating_add));
             }
             Answer::Later { message, .. } | Answer::Silence(message) | Answer::NoCredentials(message) => {
-                self.complain("unreachable", now, format_args!("took nothing, spans are kept: {message}"));
                 self.requests.push_front(spans);
+                self.complain("unreachable", now, format_args!("took nothing, spans are kept: {message}"));
             }
         }
         Some(verdict)

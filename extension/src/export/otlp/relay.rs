@@ -208,9 +208,9 @@ impl Lane {
                 self.accounts.reject(&status.to_string(), 1);
             }
             Answer::Kept { trouble, .. } => {
+                self.waiting.push_front(request);
                 let name = self.signal.name();
                 self.complain(endpoint, log, format_args!("{trouble}; {name} are kept and tried again"));
-                self.waiting.push_front(request);
             }
             // Nothing more is sent there.
             Answer::Circle(circle) => {
