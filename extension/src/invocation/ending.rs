@@ -115,7 +115,7 @@ impl Evidence {
     fn used_nearly_all(&self) -> bool {
         self.max_memory_used_mb
             .zip(self.memory_mb)
-            .is_some_and(|(used, size)| used * 100 >= size * NEARLY_ALL_PERCENT)
+            .is_some_and(|(used, size)| used.saturating_mul(100) >= size.saturating_mul(NEARLY_ALL_PERCENT))
     }
 
     fn out_of_memory(&self) -> String {

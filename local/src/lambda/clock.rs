@@ -13,7 +13,8 @@ pub(crate) struct WallClock {
 
 impl WallClock {
     pub(crate) fn now(&self) -> SystemTime {
-        SystemTime::now() - Duration::from_millis(self.behind_ms.load(Ordering::Relaxed))
+        let behind = Duration::from_millis(self.behind_ms.load(Ordering::Relaxed));
+        SystemTime::now().checked_sub(behind).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// From now on it is as much behind.
