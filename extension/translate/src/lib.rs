@@ -50,7 +50,6 @@ mod sql;
 mod value;
 
 pub use document::TranslatedDocument;
-pub use mask::spans::Masks;
 pub use named::Target;
 
 use accounts::{Accounts, Reason};
@@ -58,6 +57,7 @@ use budget::{Facts, Rank, Ready};
 use compose::Detail;
 use fields::Spare;
 use flush::{Batch, Collected, Origin};
+use mask::spans::Masks;
 use memory::{Memory, TraceState};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use plan::Planned;
@@ -206,17 +206,22 @@ fn show_running(batch: &Batch, function: &Function) -> Translated {
     Translated { documents: documents.collect(), accounts: Accounts::default() }
 }
 
-/// The spans of a batch that are sent at all, parents before their children. Left out, and counted, are unsampled ones
+/// The spans of a batch that are sent at all, masked, parents before their children. Left out, and counted, are unsampled ones
 /// (xray.md section 15, rows 4 and 6), those with bad ids (ID-4, ID-8), and all but the last of one id (BET-9).
-pub fn select<'a>(
-    batch: &'a Batch,
+pub fn select(
+    batch: &Batch,
     function: &Function,
     target: Target,
     accounts: &mut Accounts,
-) -> Vec<(Box<Span>, &'a Arc<Origin>)> {
-    let spans: Vec<_> = batch.spans.iter().collect();
+) -> Vec<(Box<Span>, Arc<Origin>)> {
+    let mut masks = Masks::of_batch(batch);
+    let masked: Vec<_> = batch.spans.iter().map(|one| masks.shown(one)).collect();
+    let spans: Vec<&Collected> = masked.iter().map(|one| &**one).collect();
     let planned = plan::plan(&spans, batch, function, &mut Memory::default(), accounts);
-    planned.iter().map(|one| (named::span(one, function, target), &one.collected.origin)).collect()
+    planned
+        .iter()
+        .map(|one| (named::span(one, function, target), Arc::clone(&one.collected.origin)))
+        .collect()
 }
 
 /// Adds the documents of one span, each within X-Ray's limit.

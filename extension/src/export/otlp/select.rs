@@ -4,7 +4,7 @@ use crate::accounts::Accounts;
 use crate::export::buffer::Waits;
 use crate::invocation::{Batch, Origin};
 use crate::receive::otlp_decode::{Step, steps};
-use crate::translate::{self, Function, Masks, Target};
+use crate::translate::{self, Function, Target};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -96,16 +96,16 @@ pub(in crate::export) fn select(
     (target, known): (Target, &mut KnownOrigins),
     accounts: &mut Accounts,
 ) -> Vec<OutgoingSpan> {
-    let mut masks = Masks::of_batch(batch);
-    let mut origins: HashMap<*const Origin, Arc<Origin>> = HashMap::new();
+    // With the origins themselves: an address is theirs only as long as they are there.
+    let mut origins: HashMap<*const Origin, (Arc<Origin>, Arc<Origin>)> = HashMap::new();
     translate::select(batch, function, target, accounts)
         .into_iter()
-        .map(|(mut span, origin)| {
-            let origin = origins
-                .entry(Arc::as_ptr(origin))
-                .or_insert_with(|| known.same(completed(&masks.origin(origin), function)));
-            masks.span(&mut span);
-            OutgoingSpan::new(&span, origin)
+        .map(|(span, origin)| {
+            let (_, completed) = origins.entry(Arc::as_ptr(&origin)).or_insert_with(|| {
+                let completed = known.same(completed(&origin, function));
+                (origin, completed)
+            });
+            OutgoingSpan::new(&span, completed)
         })
         .collect()
 }

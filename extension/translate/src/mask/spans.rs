@@ -7,7 +7,9 @@ use crate::flush::{Batch, Collected, Origin};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
+use rustc_hash::FxBuildHasher;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What errors of databases have said in a flush that is looked for in other spans.
@@ -18,16 +20,17 @@ const MAX_DEPTH: usize = 32;
 
 /// Masks the spans of one flush.
 #[derive(Debug, Default)]
-pub struct Masks {
+pub(crate) struct Masks {
     /// Messages of databases' errors, and how they are shown: an error goes up to spans that know nothing of databases.
     said: Vec<(String, String)>,
-    /// The last origin, and what is shown of it.
-    origin: Option<(Arc<Origin>, Arc<Origin>)>,
+    /// Origins, and what is shown of them.
+    origins: HashMap<*const Origin, (Arc<Origin>, Arc<Origin>), FxBuildHasher>,
+    last: Option<(Arc<Origin>, Arc<Origin>)>,
 }
 
 impl Masks {
     /// For the spans of a batch.
-    pub fn of_batch(batch: &Batch) -> Self {
+    pub(crate) fn of_batch(batch: &Batch) -> Self {
         let mut masks = Self::default();
         for span in batch.spans.iter().map(|collected| &*collected.span) {
             if masks.said.len() < MAX_SAID && (has_failed(span) || !span.events.is_empty()) {
@@ -59,7 +62,7 @@ impl Masks {
     }
 
     /// Masks a span.
-    pub fn span(&self, span: &mut Span) {
+    fn span(&self, span: &mut Span) {
         // The name is read while the rest is changed.
         let system = system(span).map(str::to_owned);
         let is_of_database = system.is_some();
@@ -83,26 +86,16 @@ impl Masks {
     }
 
     /// What is shown of where spans come from.
-    pub fn origin(&mut self, origin: &Arc<Origin>) -> Arc<Origin> {
-        if let Some((known, shown)) = &self.origin
+    fn origin(&mut self, origin: &Arc<Origin>) -> Arc<Origin> {
+        if let Some((known, shown)) = &self.last
             && Arc::ptr_eq(known, origin)
         {
             return Arc::clone(shown);
         }
-        let context = Context::default();
-        let scope = origin.scope.iter().flat_map(|scope| &scope.attributes);
-        let shown = if origin.resource.attributes.iter().chain(scope).all(|one| is_shown(one, context, 0)) {
-            Arc::clone(origin)
-        } else {
-            let mut masked = Origin::clone(origin);
-            attributes(&mut masked.resource.attributes, context, 0);
-            if let Some(scope) = &mut masked.scope {
-                attributes(&mut scope.attributes, context, 0);
-            }
-            Arc::new(masked)
-        };
-        self.origin = Some((Arc::clone(origin), Arc::clone(&shown)));
-        shown
+        let entry = self.origins.entry(Arc::as_ptr(origin));
+        let pair = entry.or_insert_with(|| (Arc::clone(origin), origin_shown(origin)));
+        self.last = Some(pair.clone());
+        Arc::clone(&pair.1)
     }
 
     /// A span as it may be shown: itself, where nothing in it is a secret.
@@ -131,6 +124,21 @@ impl Masks {
                 all(&event.attributes, Context { is_of_database, ..context })
                     && is_same(&text::mask(&event.name), &event.name)
             })
+    }
+}
+
+fn origin_shown(origin: &Arc<Origin>) -> Arc<Origin> {
+    let context = Context::default();
+    let scope = origin.scope.iter().flat_map(|scope| &scope.attributes);
+    if origin.resource.attributes.iter().chain(scope).all(|one| is_shown(one, context, 0)) {
+        Arc::clone(origin)
+    } else {
+        let mut masked = Origin::clone(origin);
+        attributes(&mut masked.resource.attributes, context, 0);
+        if let Some(scope) = &mut masked.scope {
+            attributes(&mut scope.attributes, context, 0);
+        }
+        Arc::new(masked)
     }
 }
 
