@@ -202,7 +202,9 @@ impl Conductor {
             Err(error) => {
                 self.books.note_received(self.machine.take_accounts());
                 let held = self.machine.held_spans() as u64;
-                self.books.drop_missing(Reason::OutletFailed, |_| held, &error);
+                // Its words may quote a span.
+                let why = if error.is_panic() { "by a defect" } else { "cut short" };
+                self.books.drop_missing(Reason::OutletFailed, |_| held, &why);
                 self.outlets = Some(self.new_outlets());
             }
         }

@@ -55,6 +55,8 @@ impl Names {
 
     /// The addresses of both families, without a port, those to try first in front.
     pub(super) async fn find(&self, name: &str) -> Found {
+        // The same to a name server; in the hosts file musl looks for nothing else.
+        let name = &name.to_ascii_lowercase();
         let (mut v4, mut v6) = (self.start(name, Family::V4), self.start(name, Family::V6));
         let (first, second) = tokio::select! {
             first = &mut v4 => (ended(first), v6),
@@ -241,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_systems_own_means_know_this_machine_however_it_is_spelled() {
-        for name in ["localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1"] {
+        for name in ["localhost", "LOCALHOST", "127.1", "2130706433", "0x7f000001", "0177.0.0.1"] {
             let found = Names::of_the_system().find(name).await.unwrap();
             assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{name}: {found:?}");
         }

@@ -91,7 +91,7 @@ pub(super) fn read(
             message: format!("it answered {status}"),
             asked: retry_after(header("retry-after")),
         },
-        413 => Answer::Refused { status: 413, message: said(status, is_json, body) },
+        413 => Answer::Refused { status: 413, message: said(is_json, body) },
         300..=399 => {
             let leads = header("location").map(|to| format!(" to {}", shown::line(to))).unwrap_or_default();
             kept(format!("a redirect{leads} is not followed; set {named_by} to where it leads"), false)
@@ -113,7 +113,7 @@ pub(super) fn read(
         401..=403 => kept("check OTEL_EXPORTER_OTLP_HEADERS".to_owned(), false),
         404 | 405 => kept(format!("check the path in {named_by}"), false),
         400 | 415 | 422 | 431 | 500..=599 => {
-            Answer::Refused { status: status.as_u16(), message: said(status, is_json, body) }
+            Answer::Refused { status: status.as_u16(), message: said(is_json, body) }
         }
         _ => somebody_else(),
     }
@@ -139,15 +139,14 @@ fn taken(is_json: bool, body: &[u8]) -> Answer {
     Answer::Taken { rejected, message: partial.error_message }
 }
 
-/// The status, and the message of a `google.rpc.Status`. Of a body that is something else, nothing.
-fn said(status: StatusCode, is_json: bool, body: &[u8]) -> String {
-    let message = if is_json {
+/// The message of a `google.rpc.Status`. Of a body that is something else, nothing.
+fn said(is_json: bool, body: &[u8]) -> String {
+    if is_json {
         serde_json::from_slice(body).map(|answer: Value| text(&answer["message"])).unwrap_or_default()
     } else {
         // Its two first fields are a number and a message, as those of a `Status` are.
         ExportTracePartialSuccess::decode(body).map(|status| status.error_message).unwrap_or_default()
-    };
-    if message.is_empty() { status.to_string() } else { format!("{status}: {message}") }
+    }
 }
 
 fn aws_code(named: Option<&str>, body: &[u8]) -> String {
@@ -248,11 +247,11 @@ mod tests {
     fn a_refusal_is_told_by_its_message_and_never_by_its_body() {
         let status = partial(3, "bad span").encode_to_vec();
         for (code, headers, body, expected) in [
-            (400, vec![], status.as_slice(), "400 Bad Request: bad span"),
-            (400, vec![JSON], br#"{"code":3,"message":"bad span"}"#, "400 Bad Request: bad span"),
-            (400, vec![], b"SECRET", "400 Bad Request"),
-            (500, vec![JSON], br#"["SECRET"]"#, "500 Internal Server Error"),
-            (413, vec![("content-type", "text/html")], b"<SECRET>", "413 Payload Too Large"),
+            (400, vec![], status.as_slice(), "bad span"),
+            (400, vec![JSON], br#"{"code":3,"message":"bad span"}"#, "bad span"),
+            (400, vec![], b"SECRET", ""),
+            (500, vec![JSON], br#"["SECRET"]"#, ""),
+            (413, vec![("content-type", "text/html")], b"<SECRET>", ""),
         ] {
             let expected = Answer::Refused { status: code, message: expected.to_owned() };
             assert_eq!(of(code, &headers, body, false), expected);

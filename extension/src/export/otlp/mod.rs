@@ -22,6 +22,7 @@ use crate::receive::{OtlpSignal, Relayed};
 use crate::shown;
 use crate::translate::Target;
 use answer::Answer;
+use http::StatusCode;
 use relay::Relay;
 use request::{Body, encode, send};
 use select::restored;
@@ -300,7 +301,7 @@ impl Otlp {
                 self.accounts.send(count - rejected);
                 self.accounts.reject("partial_success", rejected);
                 if rejected > 0 {
-                    let message = without_spans(&message, &spans);
+                    let message = without_request(&message, &spans, &endpoint.settings);
                     self.complain("partial", now, format_args!("refused {rejected} spans: {message}"));
                 }
             }
@@ -312,7 +313,11 @@ impl Otlp {
             }
             Answer::Refused { status, message } => {
                 self.accounts.reject(&status.to_string(), count);
-                self.refused(endpoint, status, &without_spans(&message, &spans), now);
+                let message = without_request(&message, &spans, &endpoint.settings);
+                let status_text = StatusCode::from_u16(status).map(|status| status.to_string());
+                let said =
+                    [status_text.unwrap_or_default(), message].into_iter().filter(|part| !part.is_empty());
+                self.refused(endpoint, status, &said.collect::<Vec<_>>().join(": "), now);
             }
             Answer::Kept { status, trouble, .. } => {
                 self.requests.push_front(spans);
@@ -412,10 +417,15 @@ fn open(signal: OtlpSignal, clients: &Clients, log: &Log) -> Result<Endpoint, St
     Ok(Endpoint { settings, connections, credentials })
 }
 
-/// A message of the other side without what it repeats of the spans.
-fn without_spans(message: &str, spans: &[OutgoingSpan]) -> String {
-    let write =
-        |out: &mut dyn fmt::Write| spans.iter().try_for_each(|span| write!(out, "{:?} ", span.decoded()));
+/// A message of the other side without what it repeats of the request: its spans, its headers and where it went.
+fn without_request(message: &str, spans: &[OutgoingSpan], settings: &OtlpSettings) -> String {
+    let write = |out: &mut dyn fmt::Write| {
+        write!(out, "{} ", settings.url)?;
+        for (_, value) in &settings.headers {
+            write!(out, "{} ", String::from_utf8_lossy(value.as_bytes()))?;
+        }
+        spans.iter().try_for_each(|span| write!(out, "{:?} ", span.decoded()))
+    };
     Quoted::find([message], write).out_of(message)
 }
 
