@@ -181,15 +181,18 @@ impl Store {
         self.ledger.room_for(self.bytes)
     }
 
-    /// The oldest goes. Open spans stay: their invocation is under way.
+    /// The oldest goes, of the spans or the documents, whichever has filled the room. Open spans stay: their invocation
+    /// is under way.
     fn make_room(&mut self) {
         while self.bytes > self.room() {
-            if let Some(packed) = self.complete.pop_front() {
-                self.forget(&packed);
-                self.accounts.drop(Reason::BufferFull, 1);
-            } else if let Some((document, charge)) = self.documents.pop_front() {
+            if self.documents.len() > self.complete.len()
+                && let Some((document, charge)) = self.documents.pop_front()
+            {
                 self.forget_bytes(charge.bytes(), Some(document.trace_id), document.bytes());
                 self.accounts.drop(Reason::BufferFull, document.spans());
+            } else if let Some(packed) = self.complete.pop_front() {
+                self.forget(&packed);
+                self.accounts.drop(Reason::BufferFull, 1);
             } else {
                 return;
             }
