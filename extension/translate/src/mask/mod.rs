@@ -2,6 +2,7 @@
 //! strings, literals in statements, and data that errors of databases quote. All that leaves comes through here: spans
 //! ([`spans`]) on their way into documents and to collectors, and what X-Ray SDKs have written ([`documents`]).
 
+mod commands;
 mod database_error;
 mod dialect;
 pub(super) mod documents;
