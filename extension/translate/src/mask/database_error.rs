@@ -36,11 +36,13 @@ const ANCHORS: &[(&str, Quotes)] = &[
     ("\nparams: ", Quotes::Paragraph),
     ("(SQL: ", Quotes::Paragraph),
     (", SQL: ", Quotes::Paragraph),
+    ("CONTEXT:", Quotes::Paragraph),
+    ("QUERY:", Quotes::Paragraph),
+    ("STATEMENT:", Quotes::Paragraph),
 ];
 
-/// The same in errors that are known to be of a database.
-const ANCHORS_OF_ERRORS: &[(&str, Quotes)] =
-    &[("CONTEXT:", Quotes::Paragraph), ("QUERY:", Quotes::Paragraph), ("STATEMENT:", Quotes::Paragraph)];
+/// Of the anchors, those at the end are words of others too: they make no error one of a database.
+const SAY_SO: usize = ANCHORS.len() - 3;
 
 /// Words by which the errors of databases are known whose data is in quotes.
 const SIGNS: &[&str] = &[
@@ -49,6 +51,7 @@ const SIGNS: &[&str] = &[
     "at or near",
     "near '",
     "near \"",
+    "LINE ",
     " value: '",
     " value: \"",
     "for value \"",
@@ -115,23 +118,21 @@ const CLAUSES: &[&str] =
 
 /// A message, or a stack with its messages. `is_of_database` says that it is known to come from one.
 pub(super) fn mask(text: &str, is_of_database: bool) -> Cow<'_, str> {
+    if !is_of_database && !is_database_error(text) {
+        return text.into();
+    }
     let mut edits = Vec::new();
     for (anchor, quotes) in ANCHORS {
         quoted_behind(text, anchor, quotes, &mut edits);
     }
     lines_of_statements(text, &mut edits);
-    if is_of_database || !edits.is_empty() || is_database_error(text) {
-        for (anchor, quotes) in ANCHORS_OF_ERRORS {
-            quoted_behind(text, anchor, quotes, &mut edits);
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        // Frames of a stack are indented, and quote the function's own code.
+        if !line.starts_with([' ', '\t']) {
+            quotes_of_line(line, start, &mut edits);
         }
-        let mut start = 0;
-        for line in text.split_inclusive('\n') {
-            // Frames of a stack are indented, and quote the function's own code.
-            if !line.starts_with([' ', '\t']) {
-                quotes_of_line(line, start, &mut edits);
-            }
-            start += line.len();
-        }
+        start += line.len();
     }
     edits.sort_by_key(|edit| (edit.start, Reverse(edit.end)));
     // Two marks side by side say no more than one.
@@ -146,9 +147,43 @@ pub(super) fn mask(text: &str, is_of_database: bool) -> Cow<'_, str> {
     apply(text, edits)
 }
 
-/// Whether a type or a text names a driver.
+/// Whether a type or a text is of a database's error.
 pub(super) fn is_database_error(text: &str) -> bool {
-    SIGNS.iter().any(|sign| text.contains(sign))
+    let is_sign = |at: usize| {
+        let rest = &text.as_bytes()[at..];
+        SIGNS.iter().any(|sign| rest.starts_with(sign.as_bytes()))
+            || ANCHORS[..SAY_SO].iter().any(|(anchor, _)| rest.starts_with(anchor.as_bytes()))
+    };
+    // Errors are many and long, and few are a database's.
+    text.as_bytes().windows(3).enumerate().any(|(at, three)| FIRST_THREE.may_hold(three) && is_sign(at))
+}
+
+/// The first three bytes of all signs and anchors, as far as bits of their hashes tell.
+struct FirstThree([u64; 64]);
+
+static FIRST_THREE: FirstThree = FirstThree::new();
+
+impl FirstThree {
+    const fn new() -> Self {
+        let mut bits = [0; 64];
+        let mut at = 0;
+        while at < SIGNS.len() + SAY_SO {
+            let sign = if at < SIGNS.len() { SIGNS[at] } else { ANCHORS[at - SIGNS.len()].0 };
+            let place = Self::place(sign.as_bytes());
+            bits[place / 64] |= 1 << (place % 64);
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    const fn place(bytes: &[u8]) -> usize {
+        (bytes[0] as usize * 31 + bytes[1] as usize * 257 + bytes[2] as usize * 7919) % 4096
+    }
+
+    fn may_hold(&self, three: &[u8]) -> bool {
+        let place = Self::place(three);
+        self.0[place / 64] & 1 << (place % 64) != 0
+    }
 }
 
 fn quoted_behind(text: &str, anchor: &str, quotes: &Quotes, edits: &mut Vec<Edit>) {

@@ -4,9 +4,11 @@
 use super::edit::is_same;
 use super::{Context, Kind, MASK, database_error, text};
 use crate::flush::{Batch, Collected, Origin};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::Event;
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value,
+};
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use rustc_hash::FxBuildHasher;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -61,30 +63,6 @@ impl Masks {
         self.said.sort_by_key(|(message, _)| std::cmp::Reverse(message.len()));
     }
 
-    /// Masks a span.
-    fn span(&self, span: &mut Span) {
-        // The name is read while the rest is changed.
-        let system = system(span).map(str::to_owned);
-        let is_of_database = system.is_some();
-        let context = Context { system: system.as_deref(), is_of_database, said: &self.said };
-        replace(&mut span.name, |name| context.text(Kind::Name, name));
-        attributes(&mut span.attributes, context, 0);
-        for event in &mut span.events {
-            let context =
-                Context { is_of_database: is_of_database || self::is_of_database(event), ..context };
-            replace(&mut event.name, text::mask);
-            for KeyValue { key, value, .. } in &mut event.attributes {
-                any(Kind::of(key), value.as_mut(), context, 0);
-            }
-        }
-        for link in &mut span.links {
-            attributes(&mut link.attributes, context, 0);
-        }
-        if let Some(status) = &mut span.status {
-            replace(&mut status.message, |message| context.message(message));
-        }
-    }
-
     /// What is shown of where spans come from.
     fn origin(&mut self, origin: &Arc<Origin>) -> Arc<Origin> {
         if let Some((known, shown)) = &self.last
@@ -101,45 +79,77 @@ impl Masks {
     /// A span as it may be shown: itself, where nothing in it is a secret.
     pub(crate) fn shown<'a>(&mut self, collected: &'a Collected) -> Cow<'a, Collected> {
         let origin = self.origin(&collected.origin);
-        if Arc::ptr_eq(&origin, &collected.origin) && self.is_shown(&collected.span) {
-            return Cow::Borrowed(collected);
+        match self.span(&collected.span) {
+            None if Arc::ptr_eq(&origin, &collected.origin) => Cow::Borrowed(collected),
+            span => Cow::Owned(Collected {
+                span: span.map_or_else(|| collected.span.clone(), Box::new),
+                origin,
+                request_id: collected.request_id.clone(),
+            }),
         }
-        let mut masked = Collected { origin, ..collected.clone() };
-        self.span(&mut masked.span);
-        Cow::Owned(masked)
     }
 
-    /// Whether a span can be shown as it is.
-    fn is_shown(&self, span: &Span) -> bool {
+    /// What is shown of a span in which something is a secret.
+    fn span(&self, span: &Span) -> Option<Span> {
         let context = context(span, &self.said);
-        let all = |list: &[KeyValue], context: Context<'_>| list.iter().all(|one| is_shown(one, context, 0));
-        all(&span.attributes, context)
-            && is_same(&context.text(Kind::Name, &span.name), &span.name)
-            && span.links.iter().all(|link| all(&link.attributes, context))
-            && span.status.iter().all(|status| {
-                status.message.is_empty() || is_same(&context.message(&status.message), &status.message)
+        let name = changed(&context.text(Kind::Name, &span.name), &span.name);
+        let attributes = attributes(&span.attributes, context, 0);
+        let events = list(&span.events, |event| {
+            let is_of_database = context.is_of_database || is_of_database(event);
+            let name = changed(&text::mask(&event.name), &event.name);
+            let attributes = self::attributes(&event.attributes, Context { is_of_database, ..context }, 0);
+            (name.is_some() || attributes.is_some()).then(|| Event {
+                name: name.unwrap_or_else(|| event.name.clone()),
+                attributes: attributes.unwrap_or_else(|| event.attributes.clone()),
+                ..*event
             })
-            && span.events.iter().all(|event| {
-                let is_of_database = context.is_of_database || is_of_database(event);
-                all(&event.attributes, Context { is_of_database, ..context })
-                    && is_same(&text::mask(&event.name), &event.name)
-            })
+        });
+        let links = list(&span.links, |link| {
+            let attributes = self::attributes(&link.attributes, context, 0)?;
+            Some(Link { attributes, ..link.clone() })
+        });
+        let status = span.status.as_ref().and_then(|status| {
+            let message = changed(&context.message(&status.message), &status.message)?;
+            Some(Status { message, ..*status })
+        });
+        let is_changed =
+            name.is_some() || attributes.is_some() || events.is_some() || links.is_some() || status.is_some();
+        is_changed.then(|| Span {
+            trace_id: span.trace_id.clone(),
+            span_id: span.span_id.clone(),
+            trace_state: span.trace_state.clone(),
+            parent_span_id: span.parent_span_id.clone(),
+            flags: span.flags,
+            name: name.unwrap_or_else(|| span.name.clone()),
+            kind: span.kind,
+            start_time_unix_nano: span.start_time_unix_nano,
+            end_time_unix_nano: span.end_time_unix_nano,
+            attributes: attributes.unwrap_or_else(|| span.attributes.clone()),
+            dropped_attributes_count: span.dropped_attributes_count,
+            events: events.unwrap_or_else(|| span.events.clone()),
+            dropped_events_count: span.dropped_events_count,
+            links: links.unwrap_or_else(|| span.links.clone()),
+            dropped_links_count: span.dropped_links_count,
+            status: status.or_else(|| span.status.clone()),
+        })
     }
 }
 
 fn origin_shown(origin: &Arc<Origin>) -> Arc<Origin> {
     let context = Context::default();
-    let scope = origin.scope.iter().flat_map(|scope| &scope.attributes);
-    if origin.resource.attributes.iter().chain(scope).all(|one| is_shown(one, context, 0)) {
-        Arc::clone(origin)
-    } else {
-        let mut masked = Origin::clone(origin);
-        attributes(&mut masked.resource.attributes, context, 0);
-        if let Some(scope) = &mut masked.scope {
-            attributes(&mut scope.attributes, context, 0);
-        }
-        Arc::new(masked)
+    let of_resource = attributes(&origin.resource.attributes, context, 0);
+    let of_scope = origin.scope.as_ref().and_then(|scope| attributes(&scope.attributes, context, 0));
+    if of_resource.is_none() && of_scope.is_none() {
+        return Arc::clone(origin);
     }
+    let mut shown = Origin::clone(origin);
+    if let Some(attributes) = of_resource {
+        shown.resource.attributes = attributes;
+    }
+    if let (Some(attributes), Some(scope)) = (of_scope, &mut shown.scope) {
+        scope.attributes = attributes;
+    }
+    Arc::new(shown)
 }
 
 fn has_failed(span: &Span) -> bool {
@@ -170,82 +180,71 @@ fn is_of_database(event: &Event) -> bool {
     attributes_of(&event.attributes, "exception.type").any(database_error::is_database_error)
 }
 
-fn attributes(list: &mut [KeyValue], context: Context<'_>, depth: usize) {
-    for KeyValue { key, value, .. } in list {
-        any(kind_at(key, depth), value.as_mut(), context, depth);
+/// A text that a mask has changed.
+fn changed(masked: &Cow<'_, str>, text: &str) -> Option<String> {
+    (!is_same(masked, text)).then(|| masked.to_string())
+}
+
+/// A list of which something has changed.
+fn list<T: Clone>(all: &[T], mut change: impl FnMut(&T) -> Option<T>) -> Option<Vec<T>> {
+    let mut changed: Option<Vec<T>> = None;
+    for (at, one) in all.iter().enumerate() {
+        if let Some(one) = change(one) {
+            changed.get_or_insert_with(|| all.to_vec())[at] = one;
+        }
     }
+    changed
 }
 
-/// A name in a value is no attribute's, and may be a header's.
-fn kind_at(key: &str, depth: usize) -> Kind {
-    if depth == 0 { Kind::of(key) } else { Kind::of_entry(key) }
+fn attributes(all: &[KeyValue], context: Context<'_>, depth: usize) -> Option<Vec<KeyValue>> {
+    // A name in a value is no attribute's, and may be a header's.
+    let kind = if depth == 0 { Kind::of } else { Kind::of_entry };
+    list(all, |one| {
+        let Some(value) = &one.value.as_ref()?.value else { return None };
+        // Most values are texts, numbers or flags, of which only some names make a secret.
+        let value = value_shown(kind(&one.key), value, context, depth)?;
+        Some(KeyValue { value: Some(AnyValue { value: Some(value) }), ..one.clone() })
+    })
 }
 
-/// What is in a list is known by the list's name, what is in a map by its own, unless all of it is secret.
-fn any(kind: Kind, value: Option<&mut AnyValue>, context: Context<'_>, depth: usize) {
-    let Some(value) = value.and_then(|value| value.value.as_mut()) else { return };
+/// What is shown in a value's place. In a list it is known by the list's name, in a map by its own, unless all of the
+/// map is secret.
+fn value_shown(kind: Kind, value: &Value, context: Context<'_>, depth: usize) -> Option<Value> {
+    let is_whole = matches!(kind, Kind::Secret | Kind::Parameter);
+    let nested = |one: &AnyValue| {
+        let value = value_shown(kind, one.value.as_ref()?, context, depth + 1)?;
+        Some(AnyValue { value: Some(value) })
+    };
     match value {
-        Value::StringValue(text) => replace(text, |text| context.text(kind, text)),
+        Value::StringValue(text) => changed(&context.text(kind, text), text).map(Value::StringValue),
         Value::ArrayValue(_) | Value::KvlistValue(_) if depth >= MAX_DEPTH => {
-            *value = Value::StringValue("(nested too deep)".into());
+            Some(Value::StringValue("(nested too deep)".into()))
         }
         Value::ArrayValue(array) => {
-            array.values.iter_mut().for_each(|value| any(kind, Some(value), context, depth + 1));
+            list(&array.values, nested).map(|values| Value::ArrayValue(ArrayValue { values }))
         }
-        Value::KvlistValue(list) if is_whole(kind) => {
-            list.values.iter_mut().for_each(|one| any(kind, one.value.as_mut(), context, depth + 1));
+        Value::KvlistValue(map) => {
+            let values = if is_whole {
+                list(&map.values, |one| {
+                    Some(KeyValue { value: Some(nested(one.value.as_ref()?)?), ..one.clone() })
+                })
+            } else {
+                attributes(&map.values, context, depth + 1)
+            };
+            values.map(|values| Value::KvlistValue(KeyValueList { values }))
         }
-        Value::KvlistValue(list) => attributes(&mut list.values, context, depth + 1),
-        value if is_hidden(kind, value) => *value = Value::StringValue(MASK.into()),
-        _ => {}
+        Value::IntValue(_) | Value::DoubleValue(_) if kind == Kind::Parameter => {
+            Some(Value::StringValue(MASK.into()))
+        }
+        Value::BytesValue(_) if is_whole => Some(Value::StringValue(MASK.into())),
+        _ => None,
     }
 }
 
-fn is_whole(kind: Kind) -> bool {
-    matches!(kind, Kind::Secret | Kind::Parameter)
-}
-
-/// Numbers and bytes.
-fn is_hidden(kind: Kind, value: &Value) -> bool {
-    match value {
-        Value::IntValue(_) | Value::DoubleValue(_) => kind == Kind::Parameter,
-        Value::BytesValue(_) => is_whole(kind),
-        _ => false,
-    }
-}
-
-/// Whether a value can be shown as it is.
-fn is_shown(attribute: &KeyValue, context: Context<'_>, depth: usize) -> bool {
-    is_shown_as(kind_at(&attribute.key, depth), attribute.value.as_ref(), context, depth)
-}
-
-fn is_shown_as(kind: Kind, value: Option<&AnyValue>, context: Context<'_>, depth: usize) -> bool {
-    let Some(value) = value.and_then(|value| value.value.as_ref()) else { return true };
-    match value {
-        Value::StringValue(text) => is_same(&context.text(kind, text), text),
-        Value::ArrayValue(_) | Value::KvlistValue(_) if depth >= MAX_DEPTH => false,
-        Value::ArrayValue(array) => {
-            array.values.iter().all(|value| is_shown_as(kind, Some(value), context, depth + 1))
-        }
-        Value::KvlistValue(list) if is_whole(kind) => {
-            list.values.iter().all(|one| is_shown_as(kind, one.value.as_ref(), context, depth + 1))
-        }
-        Value::KvlistValue(list) => list.values.iter().all(|one| is_shown(one, context, depth + 1)),
-        value => !is_hidden(kind, value),
-    }
-}
-
-fn replace(text: &mut String, mask: impl FnOnce(&str) -> Cow<'_, str>) {
-    let masked = mask(text);
-    if !is_same(&masked, text) {
-        *text = masked.into_owned();
-    }
-}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
-    use opentelemetry_proto::tonic::trace::v1::{Status, span};
+    use opentelemetry_proto::tonic::trace::v1::span;
 
     fn text(text: &str) -> AnyValue {
         AnyValue { value: Some(Value::StringValue(text.into())) }
@@ -261,7 +260,7 @@ mod tests {
         let list = |value| AnyValue { value: Some(Value::ArrayValue(ArrayValue { values: vec![value] })) };
         let nested =
             |value| AnyValue { value: Some(Value::KvlistValue(KeyValueList { values: vec![value] })) };
-        let mut masked = Span {
+        let given = Span {
             name: "GET".into(),
             attributes: vec![
                 pair("url.full", text(secret)),
@@ -281,13 +280,11 @@ mod tests {
             status: Some(Status { message: format!("no answer from {secret}"), ..Status::default() }),
             ..Span::default()
         };
-        Masks::default().span(&mut masked);
+        let masked = Masks::default().span(&given).unwrap();
         let shown = format!("{masked:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(shown.matches("page=2").count(), 5);
         assert!(shown.contains("as it is") && shown.contains("SELECT * FROM users WHERE password = "));
-        let again = masked.clone();
-        Masks::default().span(&mut masked);
-        assert_eq!(masked, again);
+        assert_eq!(Masks::default().span(&masked), None);
     }
 }
