@@ -94,16 +94,14 @@ impl Kind {
             Some(b'a') if name.starts_with("aws.xray.metadata.") => return Self::Json,
             _ => {}
         }
-        match bytes.last().map(u8::to_ascii_lowercase) {
-            Some(b'g' | b'n' | b'l' | b'i') if names::is_connection_string(name) => Self::ConnectionString,
-            _ => Self::of_held(names::attribute(name)),
-        }
+        Self::of_held(names::attribute(name))
     }
 
     fn of_held(held: Held) -> Self {
         match held {
             Held::Secret => Self::Secret,
             Held::Url => Self::Url,
+            Held::ConnectionString => Self::ConnectionString,
             Held::Other => Self::Text,
         }
     }

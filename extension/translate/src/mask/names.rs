@@ -186,11 +186,12 @@ pub(super) fn is_secret_in_url(name: &[u8]) -> bool {
     is_secret(name)
 }
 
-/// What a header's value is.
+/// What a value is by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
     Secret,
     Url,
+    ConnectionString,
     Other,
 }
 
@@ -207,28 +208,34 @@ pub(super) fn header(name: &str) -> Held {
 
 /// What the last part of an attribute's name says of its value.
 pub(super) fn attribute(name: &str) -> Held {
-    let last = name.rsplit(['.', '/']).next().unwrap_or(name);
-    // Most names end in none of these letters.
-    match last.as_bytes().last().map(u8::to_ascii_lowercase) {
-        Some(b'd' | b'e' | b'n' | b's' | b't' | b'y' | b'l' | b'i' | b'r') => {}
+    // Most names end in none of these.
+    let [.., before, last] = name.as_bytes() else { return Held::Other };
+    match [before.to_ascii_lowercase(), last.to_ascii_lowercase()] {
+        // Password, passwd, secret, token, key, authorization or location, cookie, credential(s), passphrase, signature,
+        // JWT, URL, URI, referrer, DSN, connection string.
+        [b'r' | b'w', b'd']
+        | [b'e', b't' | b'n' | b'y' | b'r']
+        | [b'o', b'n']
+        | [b'i', b'e']
+        | [b'a', b'l']
+        | [b'l', b's']
+        | [b's', b'e' | b'n']
+        | [b'r', b'e' | b'l' | b'i']
+        | [b'w', b't']
+        | [b'n', b'g'] => {}
         _ => return Held::Other,
     }
-    let plain = Plain::of(last.as_bytes());
+    let plain = Plain::of(name.rsplit(['.', '/']).next().unwrap_or(name).as_bytes());
+    let ends = |ends: &[&str]| ends.iter().any(|end| plain.ends_with(end));
     if plain.is_secret_anywhere() || plain.is_token() {
         Held::Secret
-    } else if ["url", "uri", "referer", "referrer", "location"].iter().any(|end| plain.ends_with(end)) {
+    } else if ends(&["connectionstring", "dsn", "databaseurl", "jdbcurl", "connectionurl", "connectionuri"]) {
+        Held::ConnectionString
+    } else if ends(&["url", "uri", "referer", "referrer", "location"]) {
         Held::Url
     } else {
         Held::Other
     }
-}
-
-/// Whether an attribute's name says that it tells how to connect.
-pub(super) fn is_connection_string(name: &str) -> bool {
-    let plain = Plain::of(name.rsplit('.').next().unwrap_or(name).as_bytes());
-    ["connectionstring", "dsn", "databaseurl", "jdbcurl", "connectionurl", "connectionuri"]
-        .iter()
-        .any(|end| plain.ends_with(end))
 }
 
 #[cfg(test)]
@@ -288,6 +295,8 @@ mod tests {
             ("session.token", Held::Secret),
             ("user.apiKey", Held::Secret),
             ("aws.queue_url", Held::Url),
+            ("db.connection_string", Held::ConnectionString),
+            ("SENTRY_DSN", Held::ConnectionString),
             ("aws.s3.key", Held::Other),
             ("aws.secretsmanager.secret.arn", Held::Other),
             ("gen_ai.usage.input_tokens", Held::Other),
@@ -297,8 +306,15 @@ mod tests {
         ] {
             assert_eq!(attribute(name), held, "{name}");
         }
-        assert!(is_connection_string("db.connection_string") && is_connection_string("SENTRY_DSN"));
-        assert!(!is_connection_string("db.namespace"));
+    }
+
+    #[test]
+    fn no_name_of_a_secret_is_passed_over() {
+        let ends = ENDS_ANYWHERE.iter().chain(ANYWHERE).chain(&["token"]);
+        for name in ends.flat_map(|end| [format!("app.{end}"), format!("app.{}", end.to_uppercase())]) {
+            assert_eq!(attribute(&name), Held::Secret, "{name}");
+            assert_eq!(header(name.trim_start_matches("app.")), Held::Secret, "{name}");
+        }
     }
 
     #[test]

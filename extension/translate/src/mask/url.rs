@@ -76,6 +76,18 @@ fn unit(bytes: &[u8], at: usize) -> Unit {
     }
 }
 
+/// Whether a byte can be one that [`secrets`] looks at.
+const IS_SIGN: [bool; 256] = {
+    let signs = b"=:?#&;/(),! %";
+    let mut is_sign = [false; 256];
+    let mut at = 0;
+    while at < signs.len() {
+        is_sign[signs[at] as usize] = true;
+        at += 1;
+    }
+    is_sign
+};
+
 /// What is secret in the URL, or the rest of one, that lies between two places of a text.
 pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>) {
     let bytes = &text.as_bytes()[..to];
@@ -83,6 +95,10 @@ pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>)
     let (mut at, mut key_start, mut in_query) = (from, from, false);
     let mut opener = 0;
     while at < to {
+        if !IS_SIGN[usize::from(bytes[at])] {
+            at += 1;
+            continue;
+        }
         let Unit { byte, len, depth } = unit(bytes, at);
         let next = at + len;
         match byte {
