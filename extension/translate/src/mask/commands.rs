@@ -127,6 +127,7 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Name and key of the first command, names of those below it, and a mark for each value (PL-42, PL-51).
+#[cold]
 pub(super) fn commands(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len().min(512));
     for (number, line) in text.split(['\n', ';']).enumerate() {

@@ -118,9 +118,11 @@ const CLAUSES: &[&str] =
 
 /// A message, or a stack with its messages. `is_of_database` says that it is known to come from one.
 pub(super) fn mask(text: &str, is_of_database: bool) -> Cow<'_, str> {
-    if !is_of_database && !is_database_error(text) {
-        return text.into();
-    }
+    if is_of_database || is_database_error(text) { masked(text) } else { text.into() }
+}
+
+#[cold]
+fn masked(text: &str) -> Cow<'_, str> {
     let mut edits = Vec::new();
     for (anchor, quotes) in ANCHORS {
         quoted_behind(text, anchor, quotes, &mut edits);

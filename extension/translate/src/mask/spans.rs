@@ -9,9 +9,7 @@ use opentelemetry_proto::tonic::common::v1::{
 };
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
-use rustc_hash::FxBuildHasher;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What errors of databases have said in a flush that is looked for in other spans.
@@ -19,15 +17,16 @@ const MAX_SAID: usize = 16;
 /// A shorter message may stand anywhere by chance.
 const MIN_SAID_BYTES: usize = 8;
 const MAX_DEPTH: usize = 32;
+/// Origins whose spans may mix.
+const MAX_ORIGINS: usize = 16;
 
 /// Masks the spans of one flush.
 #[derive(Debug, Default)]
 pub(crate) struct Masks {
     /// Messages of databases' errors, and how they are shown: an error goes up to spans that know nothing of databases.
     said: Vec<(String, String)>,
-    /// Origins, and what is shown of them.
-    origins: HashMap<*const Origin, (Arc<Origin>, Arc<Origin>), FxBuildHasher>,
-    last: Option<(Arc<Origin>, Arc<Origin>)>,
+    /// The latest origins, and what is shown of them.
+    origins: Vec<(Arc<Origin>, Arc<Origin>)>,
 }
 
 impl Masks {
@@ -65,15 +64,16 @@ impl Masks {
 
     /// What is shown of where spans come from.
     fn origin(&mut self, origin: &Arc<Origin>) -> Arc<Origin> {
-        if let Some((known, shown)) = &self.last
-            && Arc::ptr_eq(known, origin)
-        {
+        // Spans of one origin come together.
+        if let Some((_, shown)) = self.origins.iter().rev().find(|(known, _)| Arc::ptr_eq(known, origin)) {
             return Arc::clone(shown);
         }
-        let entry = self.origins.entry(Arc::as_ptr(origin));
-        let pair = entry.or_insert_with(|| (Arc::clone(origin), origin_shown(origin)));
-        self.last = Some(pair.clone());
-        Arc::clone(&pair.1)
+        let shown = origin_shown(origin);
+        if self.origins.len() == MAX_ORIGINS {
+            self.origins.remove(0);
+        }
+        self.origins.push((Arc::clone(origin), Arc::clone(&shown)));
+        shown
     }
 
     /// A span as it may be shown: itself, where nothing in it is a secret.

@@ -97,6 +97,7 @@ fn is_sql(statement: &str) -> bool {
 
 /// Documents and calls with them: texts, numbers and regular expressions are values, what stands before a colon is a
 /// name. Texts end at their quote, and a backslash escapes.
+#[cold]
 pub(super) fn documents(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut edits = Vec::new();
