@@ -26,9 +26,9 @@ fn record(accounts: &Accounts, troubles: Troubles, now: Moment) -> Option<Teleme
     let record = TelemetryRecord::builder()
         .timestamp(DateTime::from_secs(i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX)))
         .segments_received_count(count(accounts.received()))
-        .segments_sent_count(count(accounts.sent() + accounts.rejected()))
+        .segments_sent_count(count(accounts.sent().saturating_add(accounts.rejected())))
         .segments_spillover_count(count(spilled))
-        .segments_rejected_count(count(accounts.lost() - spilled))
+        .segments_rejected_count(count(accounts.lost().saturating_sub(spilled)))
         .backend_connection_errors(errors)
         .build();
     // The one field it must have is there.

@@ -81,16 +81,16 @@ impl Troubles {
             Trouble::Status5xx => &mut self.status_5xx,
             Trouble::Other => &mut self.other,
         };
-        *counter += 1;
+        *counter = counter.saturating_add(1);
     }
 
     pub(super) fn add(&mut self, other: Self) {
-        self.timeout += other.timeout;
-        self.connection_refused += other.connection_refused;
-        self.unknown_host += other.unknown_host;
-        self.status_4xx += other.status_4xx;
-        self.status_5xx += other.status_5xx;
-        self.other += other.other;
+        self.timeout = self.timeout.saturating_add(other.timeout);
+        self.connection_refused = self.connection_refused.saturating_add(other.connection_refused);
+        self.unknown_host = self.unknown_host.saturating_add(other.unknown_host);
+        self.status_4xx = self.status_4xx.saturating_add(other.status_4xx);
+        self.status_5xx = self.status_5xx.saturating_add(other.status_5xx);
+        self.other = self.other.saturating_add(other.other);
     }
 }
 

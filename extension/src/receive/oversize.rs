@@ -90,9 +90,10 @@ fn shortened(span: &[u8]) -> Option<Vec<u8>> {
                 _ => {}
             }
         }
-        if wanted > 0 && counted + left_out > 0 {
+        let counted = counted.saturating_add(left_out);
+        if wanted > 0 && counted > 0 {
             encode_key(wanted + 1, WireType::Varint, &mut short);
-            encode_varint((counted + left_out).min(u64::from(u32::MAX)), &mut short);
+            encode_varint(counted.min(u64::from(u32::MAX)), &mut short);
         }
     }
     Some(short)
@@ -229,6 +230,17 @@ mod tests {
             fitted(&Span { name: long.clone(), trace_state: long, ..span() }).name.len(),
             MAX_TEXT_BYTES
         );
+    }
+
+    #[test]
+    fn p2_a_count_that_cannot_be_right_costs_no_span() {
+        let long = text("long", &"x".repeat(MAX_SPAN_BYTES));
+        let mut encoded =
+            Span { attributes: vec![long; 8], dropped_attributes_count: 0, ..span() }.encode_to_vec();
+        encode_key(ATTRIBUTES + 1, WireType::Varint, &mut encoded);
+        encode_varint(u64::MAX, &mut encoded);
+        let (short, _) = within_limit(&encoded);
+        assert_eq!(Span::decode(&*short).unwrap().dropped_attributes_count, u32::MAX);
     }
 
     proptest! {

@@ -74,7 +74,7 @@ fn keep_frames(document: &mut Object, mut keep: impl FnMut(usize, &Value) -> boo
         let gone = before - stack.len();
         if gone > 0 {
             let truncated = exception.get("truncated").and_then(Value::as_u64).unwrap_or_default();
-            exception.insert("truncated".to_owned(), (truncated + gone as u64).into());
+            exception.insert("truncated".to_owned(), truncated.saturating_add(gone as u64).into());
         }
     }
 }

@@ -117,6 +117,10 @@ fn a_document_too_large_by_itself_is_shortened_like_any_other() {
     let (documents, accounts) = translated(&document);
     let shortened = &parsed(&documents)[0];
     assert_eq!(shortened["cause"]["exceptions"][0]["truncated"], 27);
+    let mut absurd = document.clone();
+    absurd["cause"]["exceptions"][0]["truncated"] = u64::MAX.into();
+    let shortened = &parsed(&translated(&absurd).0)[0];
+    assert_eq!(shortened["cause"]["exceptions"][0]["truncated"], u64::MAX, "a count that cannot be right");
     assert!(shortened["metadata"]["default"]["long"].as_str().unwrap().ends_with("... (64500 characters)"));
     assert_eq!(accounts.to_json()["trimmed"]["document_shortened"], 1);
 
