@@ -13,6 +13,13 @@ pub struct Ledger {
     limit_bytes: usize,
 }
 
+/// A part of what may be held.
+#[derive(Debug, Clone)]
+pub struct Share {
+    ledger: Ledger,
+    limit_bytes: usize,
+}
+
 /// So many bytes, held until this is dropped.
 #[derive(Debug)]
 pub struct Charge {
@@ -35,19 +42,26 @@ impl Ledger {
         self.held.load(Ordering::Relaxed)
     }
 
-    pub fn limit_bytes(&self) -> usize {
-        self.limit_bytes
-    }
-
-    /// How much of it may be held while other sides can't be reached: the rest is for what comes.
-    pub fn waiting_bytes(&self) -> usize {
-        self.limit_bytes - self.limit_bytes / 4
+    /// For one of so many that share what may be held while other sides can't be reached. A quarter is for what comes.
+    pub fn share(&self, sharers: usize) -> Share {
+        let waiting_bytes = self.limit_bytes - self.limit_bytes / 4;
+        Share { ledger: self.clone(), limit_bytes: waiting_bytes / sharers.max(1) }
     }
 
     /// How much somebody may hold who holds so much already: what others leave, and a quarter in any case.
     pub fn room_for(&self, own_bytes: usize) -> usize {
         let others = self.held_bytes().saturating_sub(own_bytes);
         self.limit_bytes.saturating_sub(others).max(self.limit_bytes / 4)
+    }
+}
+
+impl Share {
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
+    pub fn charge(&self, bytes: usize) -> Charge {
+        self.ledger.charge(bytes)
     }
 }
 
@@ -97,6 +111,6 @@ mod tests {
         assert_eq!(ledger.room_for(own.bytes()), 400);
         let _more = ledger.charge(600);
         assert_eq!(ledger.room_for(own.bytes()), 250);
-        assert_eq!(ledger.waiting_bytes(), 750);
+        assert_eq!([1, 3].map(|sharers| ledger.share(sharers).limit_bytes()), [750, 250]);
     }
 }

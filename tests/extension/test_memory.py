@@ -1,4 +1,4 @@
-"""What the extension takes at most, whatever an invocation leaves, over every way in and out."""
+"""What the extension takes at most, whatever spans an invocation leaves, over every way in and out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 import http.client
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from grpc_client import GrpcClient
 from lone_extension import HEADER, PARENT, TRACE, Running
 from many_spans import Shape, Spans
-from servers import BOUND_S
+from servers import BOUND_S, Handler, serving
 
 MAX_PEAK_KB = 24 * 1024
 MAX_AFTER_KB = 8 * 1024
@@ -78,6 +78,25 @@ class At:
         status = Path(f"/proc/{self.running.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
         return int(line.split()[1])
+
+
+class Collector:
+    """Takes OTLP over HTTP."""
+
+    def __init__(self) -> None:
+        self.bytes_taken = 0
+
+    def handler(self) -> type[Handler]:
+        collector = self
+
+        class Endpoint(Handler):
+            def do_POST(self) -> None:
+                collector.bytes_taken += len(self.body())
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        return Endpoint
 
 
 Send = Callable[[At, Spans], None]
@@ -207,3 +226,120 @@ def test_p8_any_number_and_shape_of_spans_takes_24_mb_at_most(opt: Path, way: st
     assert peak <= MAX_PEAK_KB
     # What is still open is held.
     assert "unended" in way or after <= MAX_AFTER_KB
+
+
+DOWN = "http://127.0.0.1:1"
+
+
+def test_p8_what_waits_while_x_ray_is_down_counts_too(opt: Path) -> None:
+    invocations = 4
+    with start(opt, AWS_ENDPOINT_URL_XRAY=DOWN) as at:
+        for number in range(invocations):
+            for shape in (EACH, FIVE):
+                invoke(at, f"{shape}-{number}", by_agent, Spans(replace(shape, count=30_000), TRACE))
+        peak = at.kb("VmHWM")
+        accounts = balanced(at, invocations * (2 * 30_000 + 2))
+    print(f"at most {peak / 1024:.1f} MB, {accounts}")
+    assert accounts["dropped"]["not_spooled"] > 1000, "what the buffer held at the end"
+    assert peak <= MAX_PEAK_KB
+
+
+@pytest.mark.parametrize("are_down", [False, True], ids=["up", "down"])
+def test_p8_several_outlets_share_the_room(opt: Path, are_down: bool) -> None:
+    collector = Collector()
+    with socket.socket(type=socket.SOCK_DGRAM) as daemon, serving(collector.handler()) as address:
+        daemon.bind(("127.0.0.1", 0))
+        variables = {
+            "OTEL_XRAY_OUTLETS": "xray,daemon,otlp",
+            "AWS_XRAY_DAEMON_ADDRESS": f"127.0.0.1:{daemon.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{DOWN if are_down else 'http://' + address}/v1/traces",
+        }
+        if are_down:
+            daemon.close()
+            variables["AWS_ENDPOINT_URL_XRAY"] = DOWN
+        with start(opt, **variables) as at:
+            for number in range(3):
+                invoke(at, f"each-{number}", by_http(MAX_REQUEST_BYTES), Spans(EACH, TRACE))
+                invoke(at, f"five-{number}", by_agent, Spans(FIVE, TRACE))
+            peak = at.kb("VmHWM")
+            at.running.end()
+            accounts = at.running.accounts()
+    print(f"at most {peak / 1024:.1f} MB, {accounts}")
+    assert accounts["received"] == 6 * (SPANS + 1)
+    assert "unaccounted" not in str(accounts)
+    assert collector.bytes_taken > 0 or are_down
+    assert peak <= MAX_PEAK_KB
+
+
+def test_p8_whole_traces_go_to_a_collector_as_far_as_there_is_room(opt: Path) -> None:
+    collector = Collector()
+    with serving(collector.handler()) as address:
+        endpoint = f"http://{address}/v1/traces"
+        with start(opt, OTEL_XRAY_OUTLETS="otlp", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=endpoint) as at:
+            invoke(at, "r", by_agent, Spans(replace(FIVE, count=8000), TRACE))
+            few = collector.bytes_taken
+            invoke(at, "s", by_agent, Spans(FIVE, TRACE))
+            peak = at.kb("VmHWM")
+            accounts = balanced(at, 8001 + SPANS + 1)
+    print(f"at most {peak / 1024:.1f} MB, {accounts}")
+    assert "trace_budget" not in accounts["dropped"], accounts
+    assert few > 8000 * 200, "more of one trace than X-Ray takes"
+    assert peak <= MAX_PEAK_KB
+
+
+@pytest.mark.parametrize("outlets", ["xray", "xray,otlp"])
+def test_p8_metrics_and_logs_that_cannot_be_sent_on(opt: Path, outlets: str) -> None:
+    with start(opt, OTEL_XRAY_OUTLETS=outlets, OTEL_EXPORTER_OTLP_ENDPOINT=DOWN) as at:
+        with contextlib.closing(http.client.HTTPConnection(at.http, timeout=BOUND_S)) as connection:
+            for number in range(30):
+                headers = {"Content-Type": "application/x-protobuf"}
+                connection.request("POST", f"/v1/{('metrics', 'logs')[number % 2]}", b"\0" * MAX_REQUEST_BYTES, headers)
+                assert connection.getresponse().read() == b""
+        invoke(at, "r", by_agent, Spans(EACH, TRACE))
+        peak = at.kb("VmHWM")
+        balanced(at, SPANS + 1)
+        relayed = at.running.accounts("otel_xray.relayed_requests")
+    assert sum(relayed[signal]["received"] for signal in ("metrics", "logs")) == 30
+    assert peak <= MAX_PEAK_KB
+
+
+def test_p8_questions_of_x_ray_sdks(opt: Path) -> None:
+    with start(opt) as at, contextlib.ExitStack() as open_connections:
+        host, port = at.daemon.split(":")
+        head = f"POST /GetSamplingRules HTTP/1.1\r\nHost: x\r\nContent-Length: {64 * 1024}\r\n\r\n".encode()
+        for _ in range(60):
+            connection = open_connections.enter_context(socket.create_connection((host, int(port)), BOUND_S))
+            connection.sendall(head + b"{" + b" " * (64 * 1024 - 10))
+        invoke(at, "r", by_udp, Spans(EACH, TRACE))
+        peak = at.kb("VmHWM")
+    assert peak <= MAX_PEAK_KB
+
+
+def test_p8_l_2_2_what_an_earlier_extension_left(opt: Path, tmp_path: Path) -> None:
+    spool = {"OTEL_XRAY_SPOOL": str(tmp_path / "spool")}
+    with start(opt, AWS_ENDPOINT_URL_XRAY=DOWN, **spool) as at:
+        invoke(at, "r", by_agent, Spans(EACH, TRACE))
+        at.running.end()
+        left = at.running.accounts()["carried"]
+    with start(opt, **spool) as at:
+        invoke(at, "s", by_agent, Spans(EACH, TRACE))
+        peak = at.kb("VmHWM")
+        at.running.end()
+        accounts = at.running.accounts()
+    print(f"at most {peak / 1024:.1f} MB, {accounts}")
+    assert accounts["restored"] == left > 1000
+    assert peak <= MAX_PEAK_KB
+
+
+def test_p8_invocation_after_invocation_takes_no_more(opt: Path) -> None:
+    resident = []
+    with start(opt) as at:
+        for number in range(50):
+            shape = (FIVE, EACH, HUGE)[number % 3]
+            invoke(at, f"r{number}", by_agent, Spans(replace(shape, count=4000), f"5759e988{number + 1:024x}"))
+            resident.append(at.kb("VmRSS"))
+        documents_at_xray(at)
+        balanced(at, 50 * 4001)
+    print(resident)
+    assert max(resident[-9:]) <= max(resident[3:12]) + 512
+    assert max(resident) <= MAX_AFTER_KB

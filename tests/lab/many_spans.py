@@ -17,7 +17,7 @@ TOP = 1
 @dataclass(frozen=True)
 class Shape:
     name: str
-    count: int = 60_000
+    count: int
     attributes: int = 0
     value_bytes: int = 20
     """Of each attribute."""
@@ -30,6 +30,9 @@ class Shape:
     of_a_trace: int = 0
     """Spans of a trace; 0: all are of Lambda's own."""
     is_call: bool = False
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def varint(value: int) -> bytes:

@@ -177,7 +177,7 @@ impl Conductor {
     pub(super) fn new_outlets(&self) -> Outlets {
         let config = export::Config {
             outlets: self.settings.outlets.clone(),
-            buffer_bytes: self.settings.buffer_bytes,
+            ledger: self.ledger.clone(),
             daemon: self.daemon.clone(),
             otlp_target: self.settings.otlp_target,
         };

@@ -40,6 +40,8 @@ pub struct Conductor {
     settings: Settings,
     machine: Machine,
     /// What is held in all places together.
+    ledger: Ledger,
+    /// What is held in all places together.
     books: Books,
     relays: Relays,
     function: Arc<Function>,
@@ -76,9 +78,10 @@ struct Held {
 
 impl Conductor {
     pub fn new(settings: Settings, function: Function, clients: Arc<Clients>, log: Log) -> Self {
+        let ledger = Ledger::new(settings.buffer_bytes);
         let machine = Machine::new(Config {
             tracing_mode: settings.tracing_mode,
-            ledger: Ledger::new(settings.buffer_bytes),
+            ledger: ledger.clone(),
             keeps_whole_traces: settings.outlets.iter().all(|outlet| *outlet == OutletKind::Otlp),
             sampling: settings.sampling,
             keep: settings.keep,
@@ -88,11 +91,12 @@ impl Conductor {
         let (flush_strategy, now) = (settings.flush, Moment::now());
         let spool_to_read = settings.spool.clone();
         let books = Books::new(&settings.outlets, log.clone());
-        let relays = Relays::new(settings.outlets.contains(&OutletKind::Otlp), log.clone());
+        let relays = Relays::new(settings.outlets.contains(&OutletKind::Otlp), &ledger.share(2), log.clone());
         let daemon = DaemonAddress::other_than(clients.own().clone());
         let mut conductor = Self {
             settings,
             machine,
+            ledger,
             books,
             relays,
             function: Arc::new(function),

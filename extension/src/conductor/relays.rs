@@ -3,13 +3,11 @@
 
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Signal;
+use crate::ledger::{Charge, Share};
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// What may wait here for the next flush to begin.
-const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 /// What came since the last flush, and what became of everything before.
 #[derive(Debug)]
@@ -17,14 +15,18 @@ pub(super) struct Relays {
     /// There is an outlet for them.
     go_on: bool,
     waiting: Vec<Relayed>,
-    waiting_bytes: usize,
+    /// For what waits here for the next flush to begin.
+    charge: Charge,
+    limit_bytes: usize,
     accounts: BTreeMap<&'static str, Accounts>,
     log: Log,
 }
 
 impl Relays {
-    pub(super) fn new(go_on: bool, log: Log) -> Self {
-        Self { go_on, waiting: Vec::new(), waiting_bytes: 0, accounts: BTreeMap::new(), log }
+    /// One request has room in any case.
+    pub(super) fn new(go_on: bool, share: &Share, log: Log) -> Self {
+        let (charge, limit_bytes) = (share.charge(0), share.limit_bytes());
+        Self { go_on, waiting: Vec::new(), charge, limit_bytes, accounts: BTreeMap::new(), log }
     }
 
     pub(super) fn take_in(&mut self, request: Relayed) -> Signal {
@@ -42,12 +44,13 @@ impl Relays {
             );
             return Signal::Nothing;
         }
-        if self.waiting_bytes + request.body.len() > MAX_WAITING_BYTES {
+        let bytes = self.charge.bytes() + request.body.len();
+        if bytes > self.limit_bytes && !self.waiting.is_empty() {
             accounts.receive_and_drop(Reason::BufferFull, 1);
             return Signal::FlushSoon;
         }
         accounts.receive(1);
-        self.waiting_bytes += request.body.len();
+        self.charge.set(bytes);
         self.waiting.push(request);
         Signal::FlushSoon
     }
@@ -58,7 +61,7 @@ impl Relays {
 
     /// What is to leave with the flush that begins.
     pub(super) fn hand_over(&mut self) -> Vec<Relayed> {
-        self.waiting_bytes = 0;
+        self.charge.set(0);
         std::mem::take(&mut self.waiting)
     }
 
@@ -96,6 +99,7 @@ impl Relays {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Ledger;
     use crate::log::test_log;
     use bytes::Bytes;
 
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn p2_without_an_outlet_they_are_dropped_and_counted_with_one_line() {
         let (log, lines) = test_log::capture(Level::Info);
-        let mut relays = Relays::new(false, log);
+        let mut relays = Relays::new(false, &Ledger::new(1000).share(1), log);
         for signal in [OtlpSignal::Metrics, OtlpSignal::Metrics, OtlpSignal::Logs] {
             assert_eq!(relays.take_in(request(signal, 10)), Signal::Nothing);
         }
@@ -125,12 +129,15 @@ mod tests {
     #[test]
     fn p2_what_waits_is_bounded_and_what_never_leaves_is_counted() {
         let (log, lines) = test_log::capture(Level::Info);
-        let mut relays = Relays::new(true, log);
+        let ledger = Ledger::new(8000);
+        let mut relays = Relays::new(true, &ledger.share(2), log);
         for _ in 0..5 {
-            relays.take_in(request(OtlpSignal::Logs, MAX_WAITING_BYTES / 2));
+            relays.take_in(request(OtlpSignal::Logs, 1500));
         }
+        assert_eq!(ledger.held_bytes(), 3000);
         assert_eq!(relays.hand_over().len(), 2);
-        relays.take_in(request(OtlpSignal::Logs, MAX_WAITING_BYTES));
+        relays.take_in(request(OtlpSignal::Logs, 4_000_000));
+        assert_eq!(ledger.held_bytes(), 4_000_000, "one has room in any case");
         let mut sent = Accounts::default();
         sent.send(1);
         relays.note(vec![(OtlpSignal::Logs, sent)]);

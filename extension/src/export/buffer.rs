@@ -1,12 +1,16 @@
 //! What waits for a better moment, bounded in bytes (BET-30, BET-33).
 
+use crate::ledger::{Charge, Share};
 use std::collections::VecDeque;
 
 /// Something that may have to wait.
 pub(super) trait Waits {
     /// Which flush first tried to send it. One flush is one invocation's spans, and the late ones before it.
     fn generation(&self) -> u64;
+    /// As it is sent.
     fn bytes(&self) -> usize;
+    /// What it takes up in memory while it waits.
+    fn held_bytes(&self) -> usize;
     fn spans(&self) -> u64;
     /// Whether it is worth sending later.
     fn may_wait(&self) -> bool {
@@ -19,14 +23,22 @@ pub(super) trait Waits {
 pub(super) struct Buffer<T> {
     waiting: VecDeque<T>,
     limit_bytes: usize,
+    /// For what waits, and for what was handed out until it is known what came of it.
+    charge: Charge,
     /// What was handed out and may come back.
     lent_bytes: usize,
     generation: u64,
 }
 
 impl<T: Waits> Buffer<T> {
-    pub(super) fn new(limit_bytes: usize) -> Self {
-        Self { waiting: VecDeque::new(), limit_bytes, lent_bytes: 0, generation: 0 }
+    pub(super) fn new(share: &Share) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            limit_bytes: share.limit_bytes(),
+            charge: share.charge(0),
+            lent_bytes: 0,
+            generation: 0,
+        }
     }
 
     /// The number of the flush that begins now.
@@ -40,9 +52,21 @@ impl<T: Waits> Buffer<T> {
         self.generation
     }
 
-    /// Hands out everything.
+    /// Hands out everything. It counts as held until something is kept again.
     pub(super) fn take(&mut self) -> Vec<T> {
         std::mem::take(&mut self.waiting).into()
+    }
+
+    /// Lets go of everything, and says how many spans that was.
+    pub(super) fn clear(&mut self) -> u64 {
+        let spans = self.spans();
+        self.waiting.clear();
+        self.note_held(0);
+        spans
+    }
+
+    fn note_held(&mut self, waiting_bytes: usize) {
+        self.charge.set(waiting_bytes.saturating_add(self.lent_bytes));
     }
 
     /// Hands out the oldest, within these limits; one is always within. They have a place here until
@@ -56,9 +80,9 @@ impl<T: Waits> Buffer<T> {
                 break;
             }
             bytes = with_next;
+            self.lent_bytes = self.lent_bytes.saturating_add(next.held_bytes());
             lent.extend(self.waiting.pop_front());
         }
-        self.lent_bytes = self.lent_bytes.saturating_add(bytes);
         lent
     }
 
@@ -72,7 +96,7 @@ impl<T: Waits> Buffer<T> {
     pub(super) fn keep(&mut self, items: impl IntoIterator<Item = T>) -> u64 {
         self.waiting.extend(items.into_iter().filter(Waits::may_wait));
         self.waiting.make_contiguous().sort_by_key(Waits::generation);
-        let mut bytes = self.waiting.iter().map(Waits::bytes).fold(0, usize::saturating_add);
+        let mut bytes = self.waiting.iter().map(Waits::held_bytes).fold(0, usize::saturating_add);
         let limit_bytes = self.limit_bytes.saturating_sub(self.lent_bytes);
         let mut gone = 0;
         while bytes > limit_bytes {
@@ -85,9 +109,13 @@ impl<T: Waits> Buffer<T> {
                 let end = self.waiting.partition_point(|item| item.generation() == generation);
                 self.waiting.drain(..end).collect::<Vec<_>>()
             };
-            bytes = taken.iter().map(Waits::bytes).fold(bytes, usize::saturating_sub);
+            bytes = taken.iter().map(Waits::held_bytes).fold(bytes, usize::saturating_sub);
             gone = taken.iter().map(Waits::spans).fold(gone, u64::saturating_add);
         }
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        self.note_held(bytes);
         gone
     }
 
@@ -108,6 +136,7 @@ impl<T: Waits> Buffer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Ledger;
 
     #[derive(Debug, Clone, PartialEq)]
     struct Item(u64, usize);
@@ -119,13 +148,21 @@ mod tests {
         fn bytes(&self) -> usize {
             self.1
         }
+        fn held_bytes(&self) -> usize {
+            self.1
+        }
         fn spans(&self) -> u64 {
             1
         }
     }
 
+    /// With so much room for what waits.
+    fn buffer(limit_bytes: usize) -> Buffer<Item> {
+        Buffer { limit_bytes, ..Buffer::new(&Ledger::new(limit_bytes).share(1)) }
+    }
+
     fn kept(limit: usize, items: &[Item]) -> (Vec<Item>, u64) {
-        let mut buffer = Buffer::new(limit);
+        let mut buffer = buffer(limit);
         let gone = buffer.keep(items.to_vec());
         assert_eq!(buffer.spans() + gone, items.len() as u64);
         (buffer.take(), gone)
@@ -147,7 +184,7 @@ mod tests {
 
     #[test]
     fn bet_30_what_is_lent_is_the_oldest_and_keeps_its_place() {
-        let mut buffer = Buffer::new(100);
+        let mut buffer = buffer(100);
         assert_eq!(buffer.keep([Item(1, 40), Item(1, 41), Item(2, 10)]), 0);
         assert_eq!(buffer.lend(2, 50), [Item(1, 40)]);
         assert_eq!(buffer.keep([Item(3, 10)]), 1, "41 and 10 are too much beside 40: the oldest here goes");
@@ -160,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_keeps_its_place() {
-        let mut buffer = Buffer::new(1000);
+        let mut buffer = buffer(1000);
         assert_eq!(buffer.keep([Item(2, 1), Item(2, 2)]), 0);
         assert_eq!(buffer.keep([Item(1, 3), Item(2, 4)]), 0);
         assert_eq!(buffer.take(), [Item(1, 3), Item(2, 1), Item(2, 2), Item(2, 4)]);

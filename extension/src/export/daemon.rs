@@ -7,6 +7,7 @@ use super::complaints::Complaints;
 use super::outgoing::Outgoing;
 use super::own::{OwnAddresses, Transport};
 use crate::accounts::{Accounts, Reason, Trim};
+use crate::ledger::Share;
 use crate::log::{Level, Log};
 use crate::translate::TranslatedDocument;
 use std::collections::{BTreeMap, VecDeque};
@@ -95,13 +96,13 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// At most `limit_bytes` of documents are kept while nobody listens.
-    pub(super) fn new(address: DaemonAddress, own: Option<String>, limit_bytes: usize, log: Log) -> Self {
+    /// As many documents as have room in `share` are kept while nobody listens.
+    pub(super) fn new(address: DaemonAddress, own: Option<String>, share: &Share, log: Log) -> Self {
         Self {
             address,
             own,
             socket: None,
-            buffer: Buffer::new(limit_bytes),
+            buffer: Buffer::new(share),
             leaving: VecDeque::new(),
             accounts: Accounts::default(),
             is_failing: false,

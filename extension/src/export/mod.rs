@@ -45,6 +45,7 @@ pub use spool::Spool;
 
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Load;
+use crate::ledger::Ledger;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
 use crate::sampling::{Due, Learned};
@@ -65,8 +66,8 @@ use xray::Xray;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub outlets: Vec<OutletKind>,
-    /// How many bytes each outlet keeps while its other side can't be reached.
-    pub buffer_bytes: usize,
+    /// Counts what is kept while other sides can't be reached.
+    pub ledger: Ledger,
     pub daemon: DaemonAddress,
     pub otlp_target: Target,
 }
@@ -116,24 +117,22 @@ impl Outlets {
 
     fn outlet(&self, kind: OutletKind) -> Outlet {
         let seed = seed();
+        let share = self.config.ledger.share(self.config.outlets.len());
         match kind {
-            OutletKind::Xray => Outlet::Xray(Box::new(Xray::new(
-                Arc::clone(&self.clients),
-                self.config.buffer_bytes,
-                seed,
-                self.log.clone(),
-            ))),
+            OutletKind::Xray => {
+                Outlet::Xray(Box::new(Xray::new(Arc::clone(&self.clients), &share, seed, self.log.clone())))
+            }
             OutletKind::Otlp => Outlet::Otlp(Box::new(Otlp::new(
                 Arc::clone(&self.clients),
                 self.config.otlp_target,
-                self.config.buffer_bytes,
+                &share,
                 seed,
                 self.log.clone(),
             ))),
             OutletKind::Daemon => Outlet::Daemon(Box::new(Daemon::new(
                 self.config.daemon.clone(),
                 self.clients.variable("AWS_XRAY_DAEMON_ADDRESS"),
-                self.config.buffer_bytes,
+                &share,
                 self.log.clone(),
             ))),
         }

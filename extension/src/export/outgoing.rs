@@ -4,6 +4,7 @@ use super::buffer::Waits;
 use super::repair::repair;
 use crate::invocation::trace_header::{IdText, SpanId};
 use crate::translate::TranslatedDocument;
+use otel_xray_allocator::taken_by;
 use std::fmt::Write as _;
 
 /// A document, and what has been tried with it.
@@ -61,6 +62,11 @@ impl Waits for Outgoing {
         self.document.json.len()
     }
 
+    fn held_bytes(&self) -> usize {
+        // Its place, where there is room for as many more, and its text.
+        2 * size_of::<Self>() + taken_by(self.document.json.capacity())
+    }
+
     fn spans(&self) -> u64 {
         self.document.spans
     }
@@ -71,7 +77,7 @@ impl Waits for Outgoing {
 }
 
 /// The documents as text that [`from_text`] reads: two lines each, what is known of one and the document itself.
-pub(super) fn to_text(documents: &[Outgoing]) -> String {
+pub(super) fn to_text<'a>(documents: impl IntoIterator<Item = &'a Outgoing>) -> String {
     let mut text = String::new();
     for Outgoing { document, repaired, .. } in documents {
         let (is_segment, repaired) = (u8::from(document.is_segment), u8::from(*repaired));

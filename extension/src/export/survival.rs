@@ -102,10 +102,7 @@ impl Outlet {
 
     fn leave(&mut self) -> (Vec<u8>, u64) {
         match self.documents() {
-            Ok(buffer) => {
-                let documents: Vec<Outgoing> = buffer.iter().cloned().collect();
-                (to_text(&documents).into_bytes(), spans_of(&documents))
-            }
+            Ok(buffer) => (to_text(buffer.iter()).into_bytes(), buffer.spans()),
             Err(otlp) => otlp.leave(),
         }
     }
@@ -121,7 +118,7 @@ impl Outlet {
 
     fn forget(&mut self) {
         match self.documents() {
-            Ok(buffer) => drop(buffer.take()),
+            Ok(buffer) => drop(buffer.clear()),
             Err(otlp) => otlp.forget(),
         }
     }

@@ -13,6 +13,7 @@ use super::outgoing::{Outgoing, spans_of};
 use super::send::{Outcome, send};
 use super::trouble::{Trouble, Troubles};
 use crate::accounts::{Accounts, Reason};
+use crate::ledger::Share;
 use crate::log::{Level, Log};
 use crate::translate::TranslatedDocument;
 use std::sync::Arc;
@@ -46,11 +47,11 @@ pub(super) struct Xray {
 }
 
 impl Xray {
-    /// At most `limit_bytes` of documents are kept while X-Ray can't be reached.
-    pub(super) fn new(clients: Arc<Clients>, limit_bytes: usize, seed: u64, log: Log) -> Self {
+    /// As many documents as have room in `share` are kept while X-Ray can't be reached.
+    pub(super) fn new(clients: Arc<Clients>, share: &Share, seed: u64, log: Log) -> Self {
         Self {
             clients,
-            buffer: Buffer::new(limit_bytes),
+            buffer: Buffer::new(share),
             arrived: Vec::new(),
             delivery: Delivery::default(),
             flights: Flights::default(),

@@ -52,7 +52,9 @@ pub(super) struct Store {
     /// What is held of each trace, decoded.
     traces: HashMap<Option<TraceId>, usize>,
     sources: VecDeque<Weak<Source>>,
+    /// Of all that is held here, and of the documents in it.
     bytes: usize,
+    document_bytes: usize,
     ledger: Ledger,
     keeps_whole_traces: bool,
     pub(super) accounts: Accounts,
@@ -68,6 +70,7 @@ impl Store {
             traces: HashMap::new(),
             sources: VecDeque::new(),
             bytes: 0,
+            document_bytes: 0,
             ledger,
             keeps_whole_traces,
             accounts: Accounts::default(),
@@ -127,6 +130,7 @@ impl Store {
         *self.traces.entry(Some(document.trace_id)).or_default() += document.bytes();
         let charge = self.ledger.charge(taken_by(document.heap_bytes()) + DOCUMENT_PLACE_BYTES);
         self.bytes += charge.bytes();
+        self.document_bytes += charge.bytes();
         self.documents.push_back((document, charge));
         self.make_room();
     }
@@ -181,14 +185,13 @@ impl Store {
         self.ledger.room_for(self.bytes)
     }
 
-    /// The oldest goes, of the spans or the documents, whichever has filled the room. Open spans stay: their invocation
-    /// is under way.
+    /// The oldest goes, of spans or of documents, whichever take up more: a flood of the one costs nothing of the other.
+    /// Open spans stay: their invocation is under way.
     fn make_room(&mut self) {
         while self.bytes > self.room() {
-            if self.documents.len() > self.complete.len()
-                && let Some((document, charge)) = self.documents.pop_front()
-            {
-                self.forget_bytes(charge.bytes(), Some(document.trace_id), document.bytes());
+            let is_documents_turn = self.complete.is_empty() || self.document_bytes > self.bytes / 2;
+            if is_documents_turn && let Some((document, charge)) = self.documents.pop_front() {
+                self.forget_document(&document, &charge);
                 self.accounts.drop(Reason::BufferFull, document.spans());
             } else if let Some(packed) = self.complete.pop_front() {
                 self.forget(&packed);
@@ -202,6 +205,11 @@ impl Store {
     /// It is not held here any more.
     fn forget(&mut self, packed: &Packed) {
         self.forget_bytes(packed.bytes(), packed.head().trace_id, packed.decoded_bytes());
+    }
+
+    fn forget_document(&mut self, document: &SdkDocument, charge: &Charge) {
+        self.document_bytes -= charge.bytes();
+        self.forget_bytes(charge.bytes(), Some(document.trace_id), document.bytes());
     }
 
     fn forget_bytes(&mut self, bytes: usize, trace_id: Option<TraceId>, decoded_bytes: usize) {
@@ -265,7 +273,7 @@ impl Store {
         }
         let documents = std::mem::take(&mut self.documents);
         for (document, charge) in &documents {
-            self.forget_bytes(charge.bytes(), Some(document.trace_id), document.bytes());
+            self.forget_document(document, charge);
         }
         self.traces.shrink_to_fit();
         Load::new(taken, documents, frame, self.keeps_whole_traces)

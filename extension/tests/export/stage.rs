@@ -8,6 +8,7 @@ use otel_xray::export::{
 };
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Load, Mode, Origin};
+use otel_xray::ledger::Ledger;
 use otel_xray::log::{Format, Level, Log};
 use otel_xray::settings::OutletKind;
 use otel_xray::translate::{Function, Target, TranslatedDocument, Translator};
@@ -144,7 +145,12 @@ impl Stage {
         let own = clients.own().clone();
         let daemon = DaemonAddress::other_than(own.clone());
         let outlets = Outlets::new(
-            Config { outlets: kinds.to_vec(), buffer_bytes, daemon: daemon.clone(), otlp_target: target },
+            Config {
+                outlets: kinds.to_vec(),
+                ledger: Ledger::new(buffer_bytes),
+                daemon: daemon.clone(),
+                otlp_target: target,
+            },
             clients,
             log,
         );

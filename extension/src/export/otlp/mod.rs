@@ -17,6 +17,7 @@ use super::flights::{Flights, Landing};
 use super::health::{Attempt, Health, Verdict};
 use super::quoted::Quoted;
 use crate::accounts::{Accounts, Reason};
+use crate::ledger::Share;
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
 use crate::shown;
@@ -33,9 +34,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One request: well within X-Ray's 10,000 spans and 5 MB (OEP-3), and what collectors take by default.
+/// One request: well within X-Ray's 10,000 spans and 5 MB (OEP-3), what collectors take by default, and the memory there is.
 const MAX_REQUEST_SPANS: usize = 2000;
-const MAX_REQUEST_BYTES: usize = 2_000_000;
+const MAX_REQUEST_BYTES: usize = 1_000_000;
 /// Requests of one flush that are cut in halves because they were too large.
 const MAX_HALVINGS: u32 = 12;
 /// X-Ray's endpoint refuses larger spans (OEP-3).
@@ -81,21 +82,15 @@ struct Endpoint {
 }
 
 impl Otlp {
-    /// At most `limit_bytes` of spans are kept while the other side can't be reached.
-    pub(super) fn new(
-        clients: Arc<Clients>,
-        target: Target,
-        limit_bytes: usize,
-        seed: u64,
-        log: Log,
-    ) -> Self {
+    /// As many spans as have room in `share` are kept while the other side can't be reached.
+    pub(super) fn new(clients: Arc<Clients>, target: Target, share: &Share, seed: u64, log: Log) -> Self {
         let mut jitter = Jitter::new(seed);
         Self {
-            relay: Relay::new(Arc::clone(&clients), limit_bytes, jitter.split(), log.clone()),
+            relay: Relay::new(Arc::clone(&clients), share, jitter.split(), log.clone()),
             clients,
             target,
             endpoint: None,
-            buffer: Buffer::new(limit_bytes),
+            buffer: Buffer::new(share),
             arrived: Vec::new(),
             requests: VecDeque::new(),
             halvings: MAX_HALVINGS,
@@ -134,8 +129,8 @@ impl Otlp {
 
     /// What waits, for the next process, and how many spans.
     pub(super) fn leave(&self) -> (Vec<u8>, u64) {
-        let waiting: Vec<OutgoingSpan> = self.buffer.iter().cloned().collect();
-        (encode(&waiting, false).to_vec(), waiting.len() as u64)
+        let waiting: Vec<&OutgoingSpan> = self.buffer.iter().collect();
+        (encode(&waiting, false).into(), waiting.len() as u64)
     }
 
     /// Takes over what an earlier process has left, and says how many spans had no room.
@@ -144,7 +139,7 @@ impl Otlp {
     }
 
     pub(super) fn forget(&mut self) {
-        self.buffer.take();
+        self.buffer.clear();
     }
 
     /// Whom spans are made for.
@@ -181,9 +176,9 @@ impl Otlp {
             Ok(endpoint) => endpoint,
             Err(message) => {
                 self.complaints.log().once("otlp", Level::Error, message);
-                let spans = self.buffer.take().len().saturating_add(self.arrived.len());
+                let spans = self.buffer.clear().saturating_add(self.arrived.len() as u64);
                 self.arrived.clear();
-                self.accounts.drop(Reason::OutletFailed, spans as u64);
+                self.accounts.drop(Reason::OutletFailed, spans);
                 return;
             }
         };

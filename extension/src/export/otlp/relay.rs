@@ -9,6 +9,7 @@ use crate::export::client::Clients;
 use crate::export::clocks::{Moment, Occasion, Window};
 use crate::export::flights::{Flights, Landing};
 use crate::export::health::{Attempt, Health};
+use crate::ledger::{Charge, Share};
 use crate::log::{Level, Log};
 use crate::receive::{OtlpSignal, Relayed};
 use crate::shown;
@@ -21,6 +22,7 @@ pub(super) struct Relay {
     lanes: [Lane; 2],
     /// Of everything that waits or is under way.
     bytes: usize,
+    charge: Charge,
     limit_bytes: usize,
     came: u64,
     clients: Arc<Clients>,
@@ -41,9 +43,11 @@ struct Lane {
 }
 
 impl Relay {
-    pub(super) fn new(clients: Arc<Clients>, limit_bytes: usize, jitter: Jitter, log: Log) -> Self {
+    /// They have half as much room as spans, and one request has room in any case.
+    pub(super) fn new(clients: Arc<Clients>, share: &Share, jitter: Jitter, log: Log) -> Self {
         let lanes = [OtlpSignal::Metrics, OtlpSignal::Logs].map(Lane::of);
-        Self { lanes, bytes: 0, limit_bytes, came: 0, clients, jitter, log }
+        let (charge, limit_bytes) = (share.charge(0), share.limit_bytes() / 2);
+        Self { lanes, bytes: 0, charge, limit_bytes, came: 0, clients, jitter, log }
     }
 
     pub(super) fn has_waiting(&self) -> bool {
@@ -65,7 +69,9 @@ impl Relay {
                 lane.waiting.push_back((self.came, request));
             }
         }
-        while self.bytes > self.limit_bytes {
+        while self.bytes > self.limit_bytes
+            && self.lanes.iter().map(|lane| lane.waiting.len()).sum::<usize>() > 1
+        {
             let oldest = |lane: &&mut Lane| lane.waiting.front().map_or(u64::MAX, |(number, _)| *number);
             let lane = self.lanes.iter_mut().min_by_key(oldest);
             let Some((lane, (_, request))) =
@@ -76,6 +82,7 @@ impl Relay {
             lane.accounts.drop(Reason::BufferFull, 1);
             self.bytes = self.bytes.saturating_sub(request.body.len());
         }
+        self.charge.set(self.bytes);
     }
 
     pub(super) fn begin_flush(&mut self) {
@@ -108,6 +115,7 @@ impl Relay {
         }
         let held = self.lanes.iter().flat_map(|lane| lane.waiting.iter().chain(lane.flights.cargo()));
         self.bytes = held.map(|(_, request)| request.body.len()).fold(0, usize::saturating_add);
+        self.charge.set(self.bytes);
     }
 }
 

@@ -15,6 +15,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use std::borrow::Borrow;
 use std::error::Error;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -37,15 +38,15 @@ pub(super) struct Body {
 }
 
 /// The spans as a request body.
-pub(super) fn encode(spans: &[OutgoingSpan], gzip: bool) -> Bytes {
-    let groups = || spans.chunk_by(|one, next| Arc::ptr_eq(&one.origin, &next.origin));
-    let origins: usize = groups().map(|group| 64 + group[0].origin.resource.encoded_len()).sum();
-    let bytes: usize = spans.iter().map(|one| one.encoded.len() + 6).sum();
+pub(super) fn encode<T: Borrow<OutgoingSpan>>(spans: &[T], gzip: bool) -> Bytes {
+    let groups = || spans.chunk_by(|one, next| Arc::ptr_eq(&one.borrow().origin, &next.borrow().origin));
+    let origins: usize = groups().map(|group| 64 + group[0].borrow().origin.resource.encoded_len()).sum();
+    let bytes: usize = spans.iter().map(|one| one.borrow().encoded.len() + 6).sum();
     let mut plain = Vec::with_capacity(origins + bytes);
     for group in groups() {
-        let origin = &group[0].origin;
+        let origin = &group[0].borrow().origin;
         let scope = origin.scope.as_ref();
-        let of_spans: usize = group.iter().map(|one| field_len(one.encoded.len())).sum();
+        let of_spans: usize = group.iter().map(|one| field_len(one.borrow().encoded.len())).sum();
         let scope_spans = of_spans + scope.map_or(0, |scope| field_len(scope.encoded_len()));
         let resource = origin.resource.encoded_len();
         put_head(RESOURCE_SPANS, field_len(resource) + field_len(scope_spans), &mut plain);
@@ -57,8 +58,9 @@ pub(super) fn encode(spans: &[OutgoingSpan], gzip: bool) -> Bytes {
             scope.encode_raw(&mut plain);
         }
         for one in group {
-            put_head(SPANS, one.encoded.len(), &mut plain);
-            plain.extend_from_slice(&one.encoded);
+            let encoded = &one.borrow().encoded;
+            put_head(SPANS, encoded.len(), &mut plain);
+            plain.extend_from_slice(encoded);
         }
     }
     if !gzip {

@@ -8,6 +8,7 @@ use crate::translate::{self, Function, Target};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use otel_xray_allocator::taken_by;
 use prost::Message as _;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -48,6 +49,11 @@ impl Waits for OutgoingSpan {
 
     fn bytes(&self) -> usize {
         self.encoded.len()
+    }
+
+    fn held_bytes(&self) -> usize {
+        // Its place, where there is room for as many more, and what is in it.
+        2 * size_of::<Self>() + taken_by(self.encoded.len())
     }
 
     fn spans(&self) -> u64 {

@@ -191,3 +191,22 @@ fn one_origin_is_held_once() {
     drop(store.take(|_| false, Batch::default()));
     assert_nothing_is_left(store);
 }
+
+#[test]
+fn a_flood_of_documents_costs_no_span_and_a_flood_of_spans_no_document() {
+    let document = |number: u64| {
+        let text = format!(
+            r#"{{"id":"{:016x}","trace_id":"1-581cf771-{number:024x}","name":"flood","start_time":1,"end_time":2}}"#,
+            number + 1
+        );
+        SdkDocument::parse(text).unwrap()
+    };
+    let mut store = store(40_000);
+    store.end(&collected(1, "handler"));
+    (0..1000).for_each(|number| store.keep_document(document(number)));
+    assert_eq!(take(&mut store, |_| false).len(), 1);
+    store.keep_document(document(1));
+    (1..1000).for_each(|id| store.end(&collected(id, "span")));
+    assert_eq!(store.take(|_| false, Batch::default()).whole().sdk_documents.len(), 1);
+    assert_nothing_is_left(store);
+}
