@@ -152,8 +152,9 @@ pub const SETTINGS: &[Setting] = &[
         values: "64 to 65536",
         default: "4096",
         reader: Reader::Extension,
-        help: "How much is kept in memory, in kB, while X-Ray can't be reached. Past that the oldest is dropped and \
-               counted.",
+        help: "How much is held in memory, in kB: the spans of an invocation until they leave, and what waits while X-Ray can't \
+               be reached, all outlets together. Past that the oldest is dropped and counted. Whatever the spans, the \
+               extension takes no more than 20 MB besides.",
     },
     Setting {
         name: SPOOL,

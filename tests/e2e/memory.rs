@@ -208,7 +208,7 @@ async fn p8_sixty_thousand_spans_by_otlp_take_24_mb_at_most() -> Result<()> {
 
 /// Holds half of 128 MB, and leaves 60,000 spans with five attributes in each invocation.
 const SMALL_FUNCTION: &str = r#"
-import os, struct, urllib.request
+import os, struct, time, urllib.request
 
 HELD = b"held" * (14 * 1024 * 1024)
 
@@ -235,9 +235,10 @@ def handler(event, context):
     header = dict(part.split("=") for part in os.environ["_X_AMZN_TRACE_ID"].split(";"))
     trace = field(1, bytes.fromhex(header["Root"].replace("1-", "", 1).replace("-", "")))
     parent = field(4, bytes.fromhex(header["Parent"]))
+    times = struct.pack("<BQBQ", 7 << 3 | 1, time.time_ns(), 8 << 3 | 1, time.time_ns() + 1000)
     for begin in range(0, 60_000, 4_000):
         spans = (
-            field(2, trace + field(2, struct.pack(">Q", number + 1)) + parent + field(5, b"work") + ATTRIBUTES)
+            field(2, trace + field(2, struct.pack(">Q", number + 1)) + parent + field(5, b"work") + times + ATTRIBUTES)
             for number in range(begin, begin + 4_000)
         )
         request = urllib.request.Request(

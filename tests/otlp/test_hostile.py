@@ -17,8 +17,8 @@ from conftest import Receivers, Start, free_address
 from lone_extension import TRACE
 from servers import BOUND_S
 
-MAX_RSS_KB = 64 * 1024
-"""Three requests of 4 MB being received, one being decompressed, and its spans."""
+MAX_RSS_KB = 24 * 1024
+"""What any number and shape of spans takes at most."""
 CONNECTIONS = 1000
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -90,9 +90,10 @@ def test_bombs_are_refused(receivers: Start) -> None:
         for body, headers, status in [
             (gzip.compress(nested, 1), [PROTOBUF, GZIP], 413),
             (gzip.compress(b"[" * 4_000_000), ["Content-Type: application/json", GZIP], 400),
-            (gzip.compress(empty_spans(2_000_000)), [PROTOBUF, GZIP], 413),
+            # Small on the wire and large in memory: taken in a few at a time, and dropped without their ids.
+            (gzip.compress(empty_spans(2_000_000)), [PROTOBUF, GZIP], 200),
             (b"\x00" * 20_000_000, [PROTOBUF], 413),
-            (b'{"resourceSpans":[' + b"{}," * 1_300_000 + b"{}]}", ["Content-Type: application/json"], 413),
+            (b'{"resourceSpans":[' + b"{}," * 1_300_000 + b"{}]}", ["Content-Type: application/json"], 200),
         ]:
             assert post(at.http, body, *headers) == status, headers
         assert peak_kb(at) < MAX_RSS_KB
