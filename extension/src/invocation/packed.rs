@@ -1,22 +1,12 @@
 //! A span as it is held: its bytes on the wire, which are a fraction of what it takes up when it is decoded.
 
-use super::trace_header::{SpanId, TraceId};
 use super::{Collected, Origin};
 use crate::ledger::{Charge, Ledger};
 use crate::translate::weight;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use crate::translate::wire;
+pub(super) use crate::translate::wire::Head;
 use otel_xray_allocator::taken_by;
-use prost::Message as _;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use std::sync::Arc;
-
-/// Fields of a span.
-const TRACE_ID: u32 = 1;
-const SPAN_ID: u32 = 2;
-const PARENT_SPAN_ID: u32 = 4;
-const KIND: u32 = 6;
-const START_TIME: u32 = 7;
 
 /// Where spans come from, counted once for all of them.
 #[derive(Debug)]
@@ -43,16 +33,6 @@ pub(super) struct Packed {
     charge: Charge,
 }
 
-/// What a span says of its place.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) trace_id: Option<TraceId>,
-    pub(super) id: Option<SpanId>,
-    pub(super) parent: Option<SpanId>,
-    pub(super) kind: SpanKind,
-    pub(super) start_unix_nano: u64,
-}
-
 impl Packed {
     /// `place_bytes` is what the place takes in which it is kept.
     pub(super) fn pack(
@@ -61,7 +41,7 @@ impl Packed {
         place_bytes: usize,
         ledger: &Ledger,
     ) -> Self {
-        let bytes = collected.span.encode_to_vec().into_boxed_slice();
+        let bytes = wire::encode(&collected.span);
         Self {
             decoded_bytes: u32::try_from(weight::of_span(&collected.span)).unwrap_or(u32::MAX),
             charge: ledger.charge(taken_by(bytes.len()) + place_bytes),
@@ -73,7 +53,7 @@ impl Packed {
 
     /// What [`Packed::pack`] was given. `None` if that can't be read again, for example because it is nested too deep.
     pub(super) fn unpack(&self) -> Option<Collected> {
-        let span = Span::decode(&*self.bytes).ok()?;
+        let span = wire::decode(&self.bytes).ok()?;
         Some(Collected {
             span: Box::new(span),
             origin: Arc::clone(&self.source.origin),
@@ -95,10 +75,7 @@ impl Packed {
     }
 
     pub(super) fn head(&self) -> Head {
-        let mut head = Head::default();
-        // It was written here, and can be read.
-        let _ = read_head(&self.bytes, &mut head);
-        head
+        wire::head(&self.bytes)
     }
 
     /// Another one of the same, which is counted by itself.
@@ -113,44 +90,13 @@ impl Packed {
     }
 }
 
-fn read_head(mut bytes: &[u8], head: &mut Head) -> Option<()> {
-    while !bytes.is_empty() {
-        let (number, wire_type) = decode_key(&mut bytes).ok()?;
-        // They are written in their order.
-        if number > START_TIME {
-            return Some(());
-        }
-        match (number, wire_type) {
-            (_, WireType::LengthDelimited) => {
-                let length = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
-                let (value, rest) = bytes.split_at_checked(length)?;
-                bytes = rest;
-                match number {
-                    TRACE_ID => head.trace_id = TraceId::from_bytes(value),
-                    SPAN_ID => head.id = SpanId::from_bytes(value),
-                    PARENT_SPAN_ID => head.parent = SpanId::from_bytes(value),
-                    _ => {}
-                }
-            }
-            (KIND, WireType::Varint) => {
-                let kind = i32::try_from(decode_varint(&mut bytes).ok()?).ok();
-                head.kind = kind.and_then(|kind| SpanKind::try_from(kind).ok()).unwrap_or_default();
-            }
-            (START_TIME, WireType::SixtyFourBit) => {
-                let (value, rest) = bytes.split_first_chunk::<8>()?;
-                bytes = rest;
-                head.start_unix_nano = u64::from_le_bytes(*value);
-            }
-            _ => skip_field(wire_type, number, &mut bytes, DecodeContext::default()).ok()?,
-        }
-    }
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::trace_header::SpanId;
     use super::*;
-    use opentelemetry_proto::tonic::trace::v1::span::Event;
+    use opentelemetry_proto::tonic::trace::v1::Span;
+    use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
+    use prost::Message as _;
 
     #[test]
     fn a_span_comes_out_as_it_went_in_and_is_counted_while_it_is_held() {
@@ -177,14 +123,7 @@ mod tests {
         let packed = Packed::pack(&collected, &source, 100, &ledger);
         assert!(packed.bytes() >= 100 + span.encoded_len() && packed.decoded_bytes() > packed.bytes());
         assert_eq!(ledger.held_bytes(), of_source + packed.bytes());
-        let head = Head {
-            trace_id: TraceId::from_bytes(&[7; 16]),
-            id: SpanId::from_bytes(&[1; 8]),
-            parent: SpanId::from_bytes(&[2; 8]),
-            kind: SpanKind::Client,
-            start_unix_nano: 5,
-        };
-        assert_eq!(packed.head(), head);
+        assert_eq!(packed.head().id, SpanId::from_bytes(&[1; 8]));
         let copy = packed.copy(&ledger);
         assert_eq!(ledger.held_bytes(), of_source + 2 * packed.bytes());
         for one in [packed, copy] {

@@ -1,9 +1,8 @@
 //! The frames of the local protocol (wrapper/PROTOCOL.md), decoded from a byte stream. Pure.
 
-use super::oversize::within_limit;
+use super::oversize::{Fitted, fitted};
 use bytes::{Buf as _, Bytes, BytesMut};
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -149,10 +148,9 @@ impl Decoder {
     }
 
     fn span(&mut self, payload: &[u8]) -> Option<Box<Span>> {
-        let (encoded, bytes) = within_limit(payload);
+        let Fitted { span, bytes, is_shortened } = fitted(payload).ok()?;
         self.frame_bytes = bytes;
-        let span = Span::decode(&*encoded).ok()?;
-        self.shortened += u64::from(encoded.len() != payload.len());
+        self.shortened += u64::from(is_shortened);
         Some(Box::new(span))
     }
 }
@@ -198,6 +196,7 @@ fn text(bytes: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![kind];

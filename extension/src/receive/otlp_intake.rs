@@ -5,7 +5,7 @@ use super::inlet::{Gone, Inlet};
 use super::otlp_decode::{self, Step, salvaged_resource, salvaged_scope};
 use super::otlp_json;
 use super::otlp_schema::origin_bytes;
-use super::oversize::within_limit;
+use super::oversize::{Fitted, fitted};
 use super::{OtlpSignal, Received, Relayed, SpansPart};
 use crate::accounts::Reason;
 use crate::translate::flush::Origin;
@@ -13,7 +13,6 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,12 +162,11 @@ impl Intake {
                     part.origin = Arc::new(origin_of(resource, scope));
                 }
                 Step::Span(span) => {
-                    let (encoded, bytes) = within_limit(span);
-                    match Span::decode(&*encoded) {
-                        Ok(decoded) => {
-                            shortened += u64::from(encoded.len() != span.len());
+                    match fitted(span) {
+                        Ok(Fitted { span, bytes, is_shortened }) => {
+                            shortened += u64::from(is_shortened);
                             part.bytes += bytes;
-                            part.spans.push(decoded);
+                            part.spans.push(span);
                         }
                         Err(error) => left_out.add(1, Some(error)),
                     }

@@ -2,17 +2,20 @@
 //! links that have no room are left out, long texts are cut. Pure.
 
 use super::otlp_schema::{field_bytes, span_bytes};
+use crate::translate::{weight, wire};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::trace::v1::Status;
-use prost::Message as _;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
 };
+use prost::{DecodeError, Message as _};
 use std::borrow::Cow;
 
 /// What one span may take up in memory. X-Ray's OTLP endpoint takes spans of 200 kB (OEP-3), and no document is longer
 /// than 64 kB (LIM-1).
 const MAX_SPAN_BYTES: usize = 256 * 1024;
+/// Encoded, none that is shorter takes up more: an empty attribute is two bytes on the wire.
+const SMALL_BYTES: usize = 2 * 1024;
 /// Of that, up to where attributes go, events behind them, and links. The rest is for the span itself.
 const ATTRIBUTES_TO: usize = 160 * 1024;
 const EVENTS_TO: usize = 208 * 1024;
@@ -29,8 +32,29 @@ const LINKS: u32 = 13;
 const STATUS: u32 = 15;
 const MAX_ID_BYTES: usize = 16;
 
+/// A span that is decoded.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    pub(super) span: Span,
+    /// About what it takes up.
+    pub(super) bytes: usize,
+    /// Something was left out of it.
+    pub(super) is_shortened: bool,
+}
+
+/// Decodes a span, shortened where it is too large.
+pub(super) fn fitted(encoded: &[u8]) -> Result<Fitted, DecodeError> {
+    if encoded.len() <= SMALL_BYTES {
+        let span = wire::decode(encoded)?;
+        return Ok(Fitted { bytes: weight::of_span(&span), span, is_shortened: false });
+    }
+    let (short, bytes) = within_limit(encoded);
+    let span = wire::decode(&short)?;
+    Ok(Fitted { span, bytes, is_shortened: short.len() != encoded.len() })
+}
+
 /// The encoded span, shortened where it is too large.
-pub(super) fn within_limit(span: &[u8]) -> (Cow<'_, [u8]>, usize) {
+fn within_limit(span: &[u8]) -> (Cow<'_, [u8]>, usize) {
     let bytes = span_bytes(span);
     if bytes <= MAX_SPAN_BYTES {
         return (Cow::Borrowed(span), bytes);
@@ -148,9 +172,7 @@ fn put(number: u32, value: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::weight;
     use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue};
-    use opentelemetry_proto::tonic::trace::v1::Span;
     use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
     use proptest::prelude::*;
 
@@ -176,13 +198,26 @@ mod tests {
         }
     }
 
-    fn fitted(span: &Span) -> Span {
+    fn brought_within(span: &Span) -> Span {
         let encoded = span.encode_to_vec();
         let (short, bytes) = within_limit(&encoded);
         assert!(bytes <= MAX_SPAN_BYTES, "{bytes}");
         let decoded = Span::decode(&*short).unwrap();
         assert!(weight::of_span(&decoded) <= 2 * MAX_SPAN_BYTES, "{}", weight::of_span(&decoded));
         decoded
+    }
+
+    #[test]
+    fn what_is_short_needs_no_look_before_it_is_decoded() {
+        for part in [
+            Span { attributes: vec![KeyValue::default()], ..Span::default() },
+            Span { events: vec![Event::default()], ..Span::default() },
+            Span { links: vec![Link::default()], ..Span::default() },
+        ] {
+            let part = part.encode_to_vec();
+            let Fitted { bytes, is_shortened, .. } = fitted(&part.repeat(SMALL_BYTES / part.len())).unwrap();
+            assert!(bytes <= MAX_SPAN_BYTES && !is_shortened, "{bytes}");
+        }
     }
 
     #[test]
@@ -197,7 +232,7 @@ mod tests {
     fn lim_1_what_is_too_large_is_cut_or_left_out_and_counted_in_the_span() {
         let long = "ü".repeat(200_000);
         let huge = Span { attributes: vec![text("a", "1"), text("long", &long), text("z", "2")], ..span() };
-        let short = fitted(&huge);
+        let short = brought_within(&huge);
         assert_eq!(
             (&short.name, short.status.as_ref(), short.flags),
             (&huge.name, huge.status.as_ref(), 0x101)
@@ -212,7 +247,7 @@ mod tests {
         let event = Event { name: "e".into(), ..Event::default() };
         let link = Link { trace_id: vec![7; 16], ..Link::default() };
         let many = Span { events: vec![event; 50_000], links: vec![link; 10_000], ..span() };
-        let short = fitted(&many);
+        let short = brought_within(&many);
         assert_eq!(short.attributes, many.attributes);
         assert!(short.events.len() > 500 && short.links.len() > 100, "{}", short.links.len());
         assert_eq!(short.events.len() + short.dropped_events_count as usize, 50_000);
@@ -221,13 +256,16 @@ mod tests {
 
         let empty = Span { attributes: vec![KeyValue::default(); 400_000], ..span() };
         assert_eq!(empty.encode_to_vec().len() / 400_000, 2, "two bytes each on the wire");
-        assert!(fitted(&empty).attributes.len() < 4000);
+        assert!(brought_within(&empty).attributes.len() < 4000);
         let values = vec![AnyValue::default(); 400_000];
         let list = AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) };
         let nested = KeyValue { value: Some(list), ..text("list", "") };
-        assert_eq!(fitted(&Span { attributes: vec![nested, text("a", "1")], ..span() }).attributes.len(), 1);
         assert_eq!(
-            fitted(&Span { name: long.clone(), trace_state: long, ..span() }).name.len(),
+            brought_within(&Span { attributes: vec![nested, text("a", "1")], ..span() }).attributes.len(),
+            1
+        );
+        assert_eq!(
+            brought_within(&Span { name: long.clone(), trace_state: long, ..span() }).name.len(),
             MAX_TEXT_BYTES
         );
     }

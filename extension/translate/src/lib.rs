@@ -19,6 +19,7 @@ pub mod otlp_decode;
 pub mod sdk;
 pub mod trace_header;
 pub mod weight;
+pub mod wire;
 
 mod annotations;
 mod attributes;

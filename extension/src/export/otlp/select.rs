@@ -4,6 +4,7 @@ use crate::accounts::Accounts;
 use crate::export::buffer::Waits;
 use crate::invocation::{Batch, Origin};
 use crate::receive::otlp_decode::{Step, steps};
+use crate::translate::wire;
 use crate::translate::{self, Function, Target};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -30,7 +31,7 @@ pub(in crate::export) struct OutgoingSpan {
 impl OutgoingSpan {
     fn new(span: &Span, origin: &Arc<Origin>) -> Self {
         Self {
-            encoded: span.encode_to_vec().into_boxed_slice(),
+            encoded: wire::encode(span),
             start_unix_nano: span.start_time_unix_nano,
             origin: Arc::clone(origin),
             generation: 0,
@@ -38,7 +39,7 @@ impl OutgoingSpan {
     }
 
     pub(super) fn decoded(&self) -> Option<Span> {
-        Span::decode(&*self.encoded).ok()
+        wire::decode(&self.encoded).ok()
     }
 }
 
@@ -90,7 +91,7 @@ pub(super) fn restored(left: &[u8]) -> Vec<OutgoingSpan> {
             None
         }
         Step::Cut(_) => None,
-        Step::Span(span) => Some(OutgoingSpan::new(&Span::decode(span).ok()?, &origin)),
+        Step::Span(span) => Some(OutgoingSpan::new(&wire::decode(span).ok()?, &origin)),
     });
     spans.collect()
 }

@@ -181,8 +181,8 @@ fn is_of_database(event: &Event) -> bool {
 }
 
 /// A text that a mask has changed.
-fn changed(masked: &Cow<'_, str>, text: &str) -> Option<String> {
-    (!is_same(masked, text)).then(|| masked.to_string())
+fn changed(masked: &str, text: &str) -> Option<String> {
+    (!is_same(masked, text)).then(|| masked.to_owned())
 }
 
 /// A list of which something has changed.
