@@ -1,7 +1,7 @@
 //! What leaves in one flush, handed out in portions: the whole of it is decoded nowhere.
 
-use super::Batch;
 use super::packed::{Packed, Source};
+use super::{Batch, Invocation};
 use crate::accounts::{Accounts, Reason};
 use crate::ledger::{Charge, Ledger};
 use crate::translate::sdk::SdkDocument;
@@ -39,7 +39,9 @@ impl Load {
         let decoded_bytes: usize = spans.iter().map(Packed::decoded_bytes).sum();
         let is_small = spans.len() <= PORTION_SPANS && decoded_bytes <= PORTION_BYTES;
         let groups = if is_small {
-            VecDeque::from_iter((!spans.is_empty()).then_some(spans.len()))
+            // What preceded an invocation may be told when all of its spans have left.
+            let is_told_late = documents.is_empty() && frame.invocations.iter().any(is_initialised);
+            VecDeque::from_iter((!spans.is_empty() || is_told_late).then_some(spans.len()))
         } else {
             if !tears_traces {
                 // Stable: of a trace, what came first stays first.
@@ -123,6 +125,10 @@ impl Load {
     }
 }
 
+fn is_initialised(invocation: &Invocation) -> bool {
+    invocation.initialisation.is_some()
+}
+
 /// How many spans go together.
 fn groups(spans: &[Packed], tears_traces: bool) -> VecDeque<usize> {
     let mut groups: VecDeque<usize> = VecDeque::new();
@@ -145,7 +151,7 @@ fn groups(spans: &[Packed], tears_traces: bool) -> VecDeque<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Collected;
+    use super::super::{Collected, Initialisation};
     use super::*;
     use opentelemetry_proto::tonic::trace::v1::Span;
 
@@ -183,6 +189,24 @@ mod tests {
         assert_eq!(ids(&portion.spans), expected);
         assert!(load.next_portion().is_none());
         assert!(Load::default().next_portion().is_none());
+    }
+
+    #[test]
+    fn l_8_23_an_initialisation_that_is_told_late_is_a_portion_of_its_own() {
+        let restored = Initialisation {
+            name: "Restore",
+            kind: "snap-start".to_owned(),
+            start_unix_nano: 1,
+            end_unix_nano: 2,
+            was_ahead: false,
+        };
+        let waited = Invocation { initialisation: Some(restored), ..Invocation::default() };
+        let mut load = Load::of(Batch { invocations: vec![waited], ..Batch::default() });
+        assert_eq!(load.total_spans(), 0);
+        assert_eq!(load.next_portion().map(|portion| portion.invocations.len()), Some(1));
+        assert!(load.next_portion().is_none());
+        let mut load = Load::of(Batch { invocations: vec![Invocation::default()], ..Batch::default() });
+        assert!(load.next_portion().is_none(), "nothing to tell");
     }
 
     #[test]
