@@ -9,7 +9,7 @@ CHECK = $(if $(RELEASE),--release)
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
-.PHONY: help demo needs-demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
+.PHONY: help demo demo-nodejs needs-demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
 .PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e
 
@@ -19,6 +19,9 @@ help: ## this list
 demo: needs-demo layer local ## a real function, traced with no code change; RUNTIME=python, nodejs or nodejs-esm
 	@$(PREPARE) $(if $(filter nodejs%,$(RUNTIME)),nodejs-demo,python-demo)
 	@RUNTIME=$(RUNTIME) "$$($(TOOLS) test)/python" tests/demo/run.py
+
+demo-nodejs:
+	@$(MAKE) --no-print-directory demo RUNTIME=nodejs
 
 needs-demo:
 	@layer-build/needs.sh demo
