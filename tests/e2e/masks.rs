@@ -38,10 +38,14 @@ fn send(agent: &mut Agent, otlp: SocketAddr, daemon: SocketAddr) -> Result<()> {
 /// A runtime whose one invocation does all of that.
 fn runtime(otlp: SocketAddr, daemon: SocketAddr) -> ScriptedRuntime {
     ScriptedRuntime::new(move |client| async move {
+        // As real agents do, before the invocation: else nothing says that it has one, and nothing waits for its end.
+        let port = client.api.port();
+        let Ok(Ok(mut agent)) = tokio::task::spawn_blocking(move || Agent::connect(port)).await else {
+            return 1;
+        };
         let Ok(event) = client.next().await else { return 1 };
-        let (port, request_id) = (client.api.port(), event.request_id.clone());
+        let request_id = event.request_id.clone();
         let worked = tokio::task::spawn_blocking(move || {
-            let mut agent = Agent::connect(port)?;
             let handler = agent.enter(&event)?;
             send(&mut agent, otlp, daemon)?;
             agent.end(handler)?;
