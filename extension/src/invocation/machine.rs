@@ -141,6 +141,7 @@ impl Machine {
         let header = TraceHeader::parse(&invoke.trace_header);
         let record = self.recent.note_headers(&invoke.request_id, header, None, now_unix_nano);
         record.is_announced = true;
+        record.awaits_mode = false;
         record.has_begun = true;
         record.deadline_ms = invoke.deadline_ms;
         record.invocation.function_arn.clone_from(&invoke.function_arn);
@@ -210,13 +211,16 @@ impl Machine {
 
     /// When [`Machine::wake`] has something to do, in nanoseconds since the epoch.
     pub fn due_unix_nano(&self) -> Option<u64> {
-        let waiting = self.recent.iter().filter(|record| !record.invocation.is_over);
-        waiting.filter_map(|record| Some(record.death?.due_unix_nano)).min()
+        let unexplained = self.recent.iter().filter(|record| !record.invocation.is_over);
+        let deaths = unexplained.filter_map(|record| Some(record.death?.due_unix_nano));
+        deaths.chain(self.recent.mode_due_unix_nano()).min()
     }
 
     /// The time of [`Machine::due_unix_nano`] has come.
     pub fn wake(&mut self, now_unix_nano: u64) -> Signal {
-        self.explain_overdue(|due| due <= now_unix_nano, now_unix_nano)
+        let signal = self.explain_overdue(|due| due <= now_unix_nano, now_unix_nano);
+        let can_leave = self.recent.end_mode_wait(now_unix_nano) && self.held.is_none();
+        signal.or(if can_leave { Signal::FlushSoon } else { Signal::Nothing })
     }
 
     /// The time to hold is used up: let go of the invocation, its spans may still come.
@@ -236,6 +240,7 @@ impl Machine {
         self.settle_all(|_| true, now_unix_nano);
         for record in self.recent.iter_mut() {
             record.invocation.is_over = true;
+            record.awaits_mode = false;
         }
     }
 
@@ -249,6 +254,9 @@ impl Machine {
     /// Copies of the open spans that have run for `at_least` and that X-Ray does not know of, to be shown as running
     /// (xray.md section 3.1). Each is handed out once (DOC-2); its complete form follows in a load as ever.
     pub fn progress(&mut self, at_least: Duration, now_unix_nano: u64) -> Option<Load> {
+        if self.recent.mode_due_unix_nano().is_some() {
+            return None;
+        }
         let at_least = u64::try_from(at_least.as_nanos()).unwrap_or(u64::MAX);
         let frame = self.frame(true);
         self.spans.untold(now_unix_nano.checked_sub(at_least)?, frame)
@@ -259,7 +267,9 @@ impl Machine {
         let invocations = self.recent.iter().map(|record| {
             let mut invocation = record.invocation.clone();
             invocation.is_kept = record.deciding.verdict == Verdict::Kept;
-            invocation.initialisation = self.initialising.of(&invocation.request_id);
+            if !self.recent.awaits_mode(record) {
+                invocation.initialisation = self.initialising.of(&invocation.request_id);
+            }
             invocation
         });
         let (invocations, open) = (invocations.collect(), self.spans.open_ids());
@@ -285,6 +295,7 @@ impl Machine {
         let header = TraceHeader::parse(&entered.trace_header);
         let record = self.recent.note_headers(&entered.request_id, None, header, now_unix_nano);
         record.has_begun = true;
+        record.awaits_mode = !record.is_announced && !record.has_started;
         if record.deadline_ms == 0 {
             record.deadline_ms = entered.deadline_ms;
         }

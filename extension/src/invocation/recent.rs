@@ -14,6 +14,10 @@ pub(super) const REMEMBERED: usize = 16;
 /// The same where so many run at once, as on Managed Instances.
 const REMEMBERED_RUNNING: usize = 1024;
 
+/// The event and `platform.start` follow an invocation's begin by milliseconds. What shows the tracing mode is not waited
+/// for longer than this.
+const MODE_COMES_WITHIN_NANOS: u64 = 2_000_000_000;
+
 /// What is known of the end of an invocation that has not been explained yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Death {
@@ -34,8 +38,12 @@ pub(super) struct Record {
     pub(super) deadline_ms: u64,
     /// Its INVOKE event has come.
     pub(super) is_announced: bool,
-    /// That, or its handler's begin.
+    /// Its `platform.start` has come.
+    pub(super) has_started: bool,
+    /// Either, or its handler's begin.
     pub(super) has_begun: bool,
+    /// Only its agent has told of it: what shows the tracing mode is still to come (LAM-20).
+    pub(super) awaits_mode: bool,
     /// The span of its handler has come, complete or open.
     pub(super) has_top: bool,
     pub(super) death: Option<Death>,
@@ -53,6 +61,10 @@ impl Record {
             Some(request_id) => self.invocation.request_id == request_id,
             None => self.invocation.header.is_some_and(|header| trace_id == Some(header.root)),
         }
+    }
+
+    fn mode_due_unix_nano(&self) -> u64 {
+        self.begun_unix_nano.saturating_add(MODE_COMES_WITHIN_NANOS)
     }
 
     pub(super) fn is_past_deadline(&self, unix_nano: u64) -> bool {
@@ -132,7 +144,9 @@ impl Recent {
                 begun_unix_nano: now_unix_nano,
                 deadline_ms: 0,
                 is_announced: false,
+                has_started: false,
                 has_begun: false,
+                awaits_mode: false,
                 has_top: false,
                 death: None,
                 error_type: None,
@@ -204,6 +218,30 @@ impl Recent {
     /// The function's mode has been seen, and holds for the environment.
     pub(super) fn show(&mut self, mode: Mode) {
         self.shown_mode = mode;
+    }
+
+    /// Whether the documents of an invocation would be other ones a moment later, when the tracing mode is known.
+    pub(super) fn awaits_mode(&self, record: &Record) -> bool {
+        let is_sampled = record.invocation.header.is_some_and(|header| header.sampled == Sampled::Yes);
+        record.awaits_mode && is_sampled && self.mode() == Mode::Unknown
+    }
+
+    /// When the first invocation that waits for the mode has waited for long enough, in nanoseconds since the epoch.
+    pub(super) fn mode_due_unix_nano(&self) -> Option<u64> {
+        let waiting = self.records.iter().filter(|record| self.awaits_mode(record));
+        waiting.map(Record::mode_due_unix_nano).min()
+    }
+
+    /// Ends that wait where it is due. Whether it has ended any.
+    pub(super) fn end_mode_wait(&mut self, now_unix_nano: u64) -> bool {
+        let mut has_ended = false;
+        for record in &mut self.records {
+            if record.awaits_mode && record.mode_due_unix_nano() <= now_unix_nano {
+                record.awaits_mode = false;
+                has_ended = true;
+            }
+        }
+        has_ended
     }
 
     pub(super) fn mode(&self) -> Mode {

@@ -111,8 +111,9 @@ impl Machine {
     }
 }
 
-/// Which complete spans must wait, because it is not decided yet whether they are sent.
+/// Which complete spans must wait, because it is not decided yet whether they are sent, or as what.
 pub(super) fn waiting(recent: &Recent) -> impl Fn(&Packed) -> bool {
+    let is_pending = |record: &Record| is_pending(record) || recent.awaits_mode(record);
     let is_any_pending = recent.iter().any(is_pending);
     move |packed| {
         let of_span = || {

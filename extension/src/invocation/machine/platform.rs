@@ -32,7 +32,8 @@ impl Machine {
     fn initialised(&mut self) -> Signal {
         let first =
             self.recent.iter().find(|record| self.initialising.of(&record.invocation.request_id).is_some());
-        self.initialised_late = first.is_some_and(|record| record.invocation.is_over);
+        self.initialised_late =
+            first.is_some_and(|record| record.invocation.is_over && !self.recent.awaits_mode(record));
         if self.initialised_late && self.held.is_none() { Signal::FlushSoon } else { Signal::Nothing }
     }
 
@@ -48,6 +49,8 @@ impl Machine {
         let mode = self.recent.mode();
         let record = self.recent.note(&start.request_id, at_unix_nano);
         record.has_begun = true;
+        record.has_started = true;
+        record.awaits_mode = false;
         record.begun_unix_nano = record.begun_unix_nano.min(at_unix_nano);
         record.invocation.mode = mode;
         record.invocation.header = record.invocation.header.or(header);

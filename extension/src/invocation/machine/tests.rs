@@ -2,6 +2,7 @@ use super::*;
 use crate::invocation::Mode;
 use crate::invocation::recent::REMEMBERED;
 use crate::receive::frame::Hello;
+use crate::receive::platform::{PlatformEvent, PlatformRecord, Start, Tracing};
 use crate::receive::process::{Exit, Fate};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
@@ -89,6 +90,75 @@ fn sim_8_a_done_frame_that_overtakes_the_event_is_not_waited_for() {
     assert_eq!(machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0), Hold::AlreadyOver);
     assert_eq!(machine.take_load().whole().invocations[0].mode, Mode::Active);
     assert_eq!(machine.invoke(&invoke("r2", &sampled("53995c3f42cd8ad8")), 0), Hold::UntilOver);
+}
+
+fn started(request_id: &str, span_id: &str) -> Received {
+    let record = PlatformRecord::Start(Start {
+        request_id: request_id.into(),
+        tracing: Tracing { span_id: span_id.into(), value: sampled("53995c3f42cd8ad8") },
+    });
+    Received::Platform(Box::new(PlatformEvent { time_unix_nano: 0, record }))
+}
+
+/// An invocation of which nothing but its agent has told.
+fn ended_unannounced(machine: &mut Machine) {
+    machine.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    machine.receive(Received::Ended(AGENT, span_of_root(1)), 0);
+    machine.receive(done("r1"), 0);
+    assert!(!machine.has_something_new());
+    assert_eq!(machine.take_load().total_spans(), 0, "it would be a second node of the function");
+}
+
+fn span_of_root(id: u8) -> Box<Span> {
+    let root = TraceHeader::parse(&sampled("53995c3f42cd8ad8")).unwrap().root;
+    Box::new(Span { trace_id: root.as_bytes().to_vec(), ..*span(id) })
+}
+
+fn modes(machine: &mut Machine) -> Vec<Mode> {
+    let batch = machine.take_load().whole();
+    batch.spans.iter().map(|_| batch.invocations[0].mode).collect()
+}
+
+#[test]
+fn lam_20_no_span_leaves_before_its_place_is_known() {
+    let mut machine = with_agent();
+    ended_unannounced(&mut machine);
+    machine.invoke(&invoke("r1", &sampled("53995c3f42cd8ad8")), 0);
+    assert_eq!(modes(&mut machine), [Mode::Active]);
+
+    for (span_id, mode) in [("53995c3f42cd8ad8", Mode::Active), ("", Mode::PassThrough)] {
+        let mut machine = with_agent();
+        machine.expect_no_events();
+        ended_unannounced(&mut machine);
+        machine.receive(started("r1", span_id), 0);
+        assert_eq!(modes(&mut machine), [mode], "Managed Instances");
+        machine.receive(entered("r2", &sampled("aaaaaaaaaaaaaaaa")), 0);
+        machine.receive(Received::Ended(AGENT, span_of_root(2)), 0);
+        assert_eq!(modes(&mut machine), [mode], "it holds for the environment");
+    }
+}
+
+#[test]
+fn lam_20_what_shows_the_mode_may_never_come() {
+    for ends in [
+        |machine: &mut Machine| machine.shut_down(&Shutdown::default(), 1),
+        |machine: &mut Machine| {
+            let due = machine.due_unix_nano().unwrap();
+            assert_eq!(machine.wake(due - 1), Signal::Nothing);
+            assert_eq!(machine.wake(due), Signal::FlushSoon);
+            assert_eq!(machine.due_unix_nano(), None);
+        },
+    ] {
+        let mut machine = with_agent();
+        machine.expect_no_events();
+        ended_unannounced(&mut machine);
+        ends(&mut machine);
+        assert_eq!(modes(&mut machine), [Mode::Unknown]);
+    }
+    let mut told = machine(TracingMode::Active);
+    told.receive(entered("r1", &sampled("aaaaaaaaaaaaaaaa")), 0);
+    told.receive(Received::Ended(AGENT, span_of_root(1)), 0);
+    assert_eq!(modes(&mut told), [Mode::Active], "the user has said it");
 }
 
 #[test]

@@ -387,7 +387,7 @@ const HEADER_TRACE: [u8; 16] =
 
 #[test]
 fn env_4_invocations_at_once_end_each_for_itself() {
-    let mut machine = with_agent();
+    let mut machine = agent_in(machine(TracingMode::Active));
     machine.expect_no_events();
     for (number, request_id) in ["r1", "r2"].into_iter().enumerate() {
         let header = format!("Root=1-5759e988-{number:024x};Parent=aaaaaaaaaaaaaaaa;Sampled=1");
