@@ -10,10 +10,13 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What errors of databases have said in a flush that is looked for in other spans.
+/// What errors of databases have said in a trace that is looked for in its other spans.
 const MAX_SAID: usize = 16;
+/// Traces of a flush of which that is known.
+const MAX_TRACES: usize = 64;
 /// A shorter message may stand anywhere by chance.
 const MIN_SAID_BYTES: usize = 8;
 const MAX_DEPTH: usize = 32;
@@ -23,8 +26,9 @@ const MAX_ORIGINS: usize = 16;
 /// Masks the spans of one flush.
 #[derive(Debug, Default)]
 pub(crate) struct Masks {
-    /// Messages of databases' errors, and how they are shown: an error goes up to spans that know nothing of databases.
-    said: Vec<(String, String)>,
+    /// By trace: messages of databases' errors, and how they are shown. An error goes up to spans that know nothing of
+    /// databases.
+    said: HashMap<Vec<u8>, Vec<(String, String)>>,
     /// The latest origins, and what is shown of them.
     origins: Vec<(Arc<Origin>, Arc<Origin>)>,
 }
@@ -34,9 +38,13 @@ impl Masks {
     pub(crate) fn of_batch(batch: &Batch) -> Self {
         let mut masks = Self::default();
         for span in batch.spans.iter().map(|collected| &*collected.span) {
-            if masks.said.len() < MAX_SAID && (has_failed(span) || !span.events.is_empty()) {
+            if has_failed(span) || !span.events.is_empty() {
                 masks.note_said(span);
             }
+        }
+        // What holds another is replaced first.
+        for said in masks.said.values_mut() {
+            said.sort_by_key(|(message, _)| std::cmp::Reverse(message.len()));
         }
         masks
     }
@@ -50,16 +58,17 @@ impl Masks {
         });
         let status = span.status.iter().map(|status| (status.message.as_str(), context));
         for (message, context) in messages.chain(status).filter(|(_, context)| context.is_of_database) {
-            if message.len() < MIN_SAID_BYTES || self.said.len() == MAX_SAID {
+            let known = self.said.get(&span.trace_id).map_or(&[][..], Vec::as_slice);
+            let is_full = known.len() == MAX_SAID || known.is_empty() && self.said.len() == MAX_TRACES;
+            if message.len() < MIN_SAID_BYTES || is_full || known.iter().any(|(said, _)| said == message) {
                 continue;
             }
             let shown = context.message(message);
-            if shown != message && !self.said.iter().any(|(said, _)| said == message) {
-                self.said.push((message.to_owned(), shown.into_owned()));
+            if shown != message {
+                let said = self.said.entry(span.trace_id.clone()).or_default();
+                said.push((message.to_owned(), shown.into_owned()));
             }
         }
-        // What holds another is replaced first.
-        self.said.sort_by_key(|(message, _)| std::cmp::Reverse(message.len()));
     }
 
     /// What is shown of where spans come from.
@@ -91,7 +100,7 @@ impl Masks {
 
     /// What is shown of a span in which something is a secret.
     fn span(&self, span: &Span) -> Option<Span> {
-        let context = context(span, &self.said);
+        let context = context(span, self.said.get(&span.trace_id).map_or(&[], Vec::as_slice));
         let name = changed(&context.text(Kind::Name, &span.name), &span.name);
         let attributes = attributes(&span.attributes, context, 0);
         let events = list(&span.events, |event| {
@@ -252,6 +261,27 @@ mod tests {
 
     fn pair(key: &str, value: AnyValue) -> KeyValue {
         KeyValue { key: key.into(), value: Some(value), ..KeyValue::default() }
+    }
+
+    #[test]
+    fn bet_2_what_a_database_has_said_is_looked_for_in_its_own_trace() {
+        let failed = |trace: u8, attributes| {
+            let status = Some(Status { message: "SELECT of 'hunter2' failed".into(), ..Status::default() });
+            let span = Span { trace_id: vec![trace; 16], attributes, status, ..Span::default() };
+            Collected { span: Box::new(span), origin: Arc::default(), request_id: None }
+        };
+        let of_database = vec![pair("db.system.name", text("sqlite"))];
+        let batch = Batch {
+            spans: vec![failed(1, of_database), failed(1, vec![]), failed(2, vec![])],
+            ..Batch::default()
+        };
+        let mut masks = Masks::of_batch(&batch);
+        let shown: Vec<bool> = batch
+            .spans
+            .iter()
+            .map(|one| format!("{:?}", masks.shown(one).span).contains("hunter2"))
+            .collect();
+        assert_eq!(shown, [false, false, true]);
     }
 
     #[test]
