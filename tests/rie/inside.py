@@ -93,7 +93,14 @@ def xray() -> Iterator[str]:
 
 
 def emulate(run: dict[str, Any], xray_url: str, variables: dict[str, str]) -> dict[str, Any]:
+    # What another environment of this machine has left in /tmp is not this one's.
+    with tempfile.TemporaryDirectory() as temporary:
+        return emulate_in(temporary, run, xray_url, variables)
+
+
+def emulate_in(temporary: str, run: dict[str, Any], xray_url: str, variables: dict[str, str]) -> dict[str, Any]:
     environment = {
+        "TMPDIR": temporary,
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/tmp",
         "LANG": "en_US.UTF-8",
