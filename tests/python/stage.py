@@ -35,7 +35,7 @@ ARN = "arn:aws:lambda:eu-west-1:123456789012:function:shop"
 BOOTSTRAP = """
 import os, sys
 sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
-if not os.environ.get("PYTHONPATH"):
+if "PYTHONPATH" not in os.environ:
     sys.path.append(os.environ["OPT"] + "/python")
 from awslambdaric import bootstrap
 from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
@@ -218,9 +218,11 @@ def bundled(name: str) -> Path:
 def lay_out(opt: Path, python: str) -> None:
     """The agent as the layer has it, compiled for this interpreter."""
     shutil.copytree(
-        WRAPPER / "python" / "otel_xray", opt / "python" / "otel_xray", ignore=shutil.ignore_patterns("__*")
+        WRAPPER / "python" / "_otel_xray_agent",
+        opt / "python" / "_otel_xray_agent",
+        ignore=shutil.ignore_patterns("__*"),
     )
-    shutil.copy(WRAPPER / "python" / "otel_xray" / "__init__.py", opt / "python" / "otel_xray")
+    shutil.copy(WRAPPER / "python" / "_otel_xray_agent" / "__init__.py", opt / "python" / "_otel_xray_agent")
     shutil.copy(LAUNCHER, opt)
     compile_all = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(opt / "python")]
     subprocess.run(compile_all, check=True)

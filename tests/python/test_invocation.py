@@ -182,7 +182,7 @@ def test_a_29_a_lost_connection_is_opened_again(start: Start) -> None:
 import gc
 def handler(event, context):
     if event == "cut":
-        from otel_xray.wire import Wire
+        from _otel_xray_agent.wire import Wire
         wire = next(thing for thing in gc.get_objects() if type(thing) is Wire)
         wire._socket.shutdown(2)
     return 1
@@ -224,14 +224,14 @@ def test_budgets_modules_and_files_of_a_function_that_calls_nothing(start: Start
     parts = ["bootstrap", "encoder", "hooks", "recorder", "wire"]
     # Read because a setting is there: the stage names a socket of its own.
     parts.append("settings")
-    own = {"otel_xray", *(f"otel_xray.{name}" for name in parts)}
+    own = {"_otel_xray_agent", *(f"_otel_xray_agent.{name}" for name in parts)}
     built_in = {"_contextvars", "_socket", "_struct"} - modules[0]
     assert added == own | built_in
     assert len(added) <= 10
 
     files = "import sys\ndef handler(event, context):\n    return sys.modules['sitecustomize'].opened\n"
     with start({"app.py": files, "sitecustomize.py": PROBE}, variables={"PYTHONPATH": "."}) as function:
-        opened = [path for path in function.invoke().json if "/otel_xray/" in path]
+        opened = [path for path in function.invoke().json if "/_otel_xray_agent/" in path]
     assert len(opened) == len({*opened}) == len(own), opened
     assert all(path.endswith(".pyc") for path in opened), "compiled files only (A-4)"
 
@@ -264,4 +264,4 @@ def test_a_function_that_cannot_be_loaded_says_why(
         assert event["exception.type"] == kind
         assert message in event["exception.message"]
         assert label in event["exception.stacktrace"]
-        assert "/otel_xray/" not in event["exception.stacktrace"]
+        assert "/_otel_xray_agent/" not in event["exception.stacktrace"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-AGENT = Path(__file__).resolve().parents[2] / "wrapper/python/otel_xray"
+AGENT = Path(__file__).resolve().parents[2] / "wrapper/python/_otel_xray_agent"
 
 
 def told() -> Callable[[BaseException], str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from otel_xray import recorder, settings
+from _otel_xray_agent import recorder, settings
 from servers import BOUND_S
 from stage import HEADER, LAUNCHER, ROOT
 

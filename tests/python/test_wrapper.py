@@ -42,13 +42,27 @@ def test_arguments_are_byte_exact_and_the_process_is_the_same(opt: Path) -> None
     argv, pid, seen, started = show(opt, *arguments)
     assert argv == arguments
     assert pid == started
-    assert seen["_HANDLER"] == "otel_xray.bootstrap.handler"
+    assert seen["_HANDLER"] == "_otel_xray_agent.bootstrap.handler"
     assert seen["OTEL_XRAY_HANDLER"] == "app.handler"
 
 
 def test_a_10_pythonpath_stays_unset_and_a_set_one_is_kept_in_front(opt: Path) -> None:
     assert "PYTHONPATH" not in show(opt)[2]
-    assert show(opt, PYTHONPATH="/mine:/other")[2]["PYTHONPATH"] == f"/mine:/other:{opt}/python"
+    seen = show(opt, PYTHONPATH="/mine:/other")[2]
+    assert (seen["PYTHONPATH"], seen["OTEL_XRAY_PYTHONPATH"]) == (f"/mine:/other:{opt}/python", "=/mine:/other")
+
+
+def test_l_2_3_a_pythonpath_set_to_nothing_counts_as_set(opt: Path) -> None:
+    # Then the managed runtime adds no folder. An empty part beside ours would be the current folder.
+    seen = show(opt, PYTHONPATH="")[2]
+    assert (seen["PYTHONPATH"], seen["OTEL_XRAY_PYTHONPATH"]) == (f"{opt}/python", "=")
+
+
+def test_a_pythonpath_that_has_the_agent_stays(opt: Path) -> None:
+    path = f"/mine:{opt}/python:/other"
+    seen = show(opt, PYTHONPATH=path, OTEL_XRAY_PYTHONPATH="stale")[2]
+    assert seen["PYTHONPATH"] == path
+    assert "OTEL_XRAY_PYTHONPATH" not in seen
 
 
 @pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_XRAY_ENABLED": "false"}, {"_HANDLER": ""}])
@@ -257,8 +271,15 @@ def test_a_runtime_client_started_by_hand_gets_the_handler_in_its_last_argument(
     environment = {"_HANDLER": "app.handler", "PYTHONPATH": str(opt)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     argv, path = json.loads(done.stdout)
-    assert argv == ["otel_xray.bootstrap.handler"]
+    assert argv == ["_otel_xray_agent.bootstrap.handler"]
     assert path == f"{opt}:{opt}/python"
+    client.write_text(
+        "import json, os\nprint(json.dumps([os.environ[f'{x}PYTHONPATH'] for x in ('', 'OTEL_XRAY_')]))\n"
+    )
+    del environment["PYTHONPATH"]
+    done = subprocess.run(command, env=environment, cwd=opt, capture_output=True, text=True, check=True)
+    # Nothing behind the sign: it was not set.
+    assert json.loads(done.stdout) == [f"{opt}/python", ""]
 
 
 def test_exit_status_and_signals_go_through(opt: Path) -> None:
@@ -319,5 +340,5 @@ def test_t_13_each_runtime_starts_as_it_would_and_the_customers_variables_win(op
     assert argv == [*agent, *RUNTIMES[runtime]]
     assert {name: seen[name] for name in OWN} == OWN
     is_python = runtime.startswith("python")
-    assert seen["_HANDLER"] == ("otel_xray.bootstrap.handler" if is_python else "app.handler")
+    assert seen["_HANDLER"] == ("_otel_xray_agent.bootstrap.handler" if is_python else "app.handler")
     assert ran.stderr == b""

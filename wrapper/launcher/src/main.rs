@@ -17,7 +17,9 @@ use os::{Arguments, Command};
 use text::Text;
 
 /// Takes the place of the user's handler, and loads it.
-const PYTHON_HANDLER: &CStr = c"otel_xray.bootstrap.handler";
+const PYTHON_HANDLER: &CStr = c"_otel_xray_agent.bootstrap.handler";
+/// Tells the agent what `PYTHONPATH` was.
+const PYTHON_PATH: &CStr = c"OTEL_XRAY_PYTHONPATH";
 
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "C's entry point")]
@@ -78,17 +80,25 @@ fn node(arguments: &Arguments, root: &[u8]) -> Option<()> {
 
 fn python(arguments: &Arguments, root: &[u8]) -> Option<()> {
     let handler = os::variable(c"_HANDLER")?;
-    let agent = Text::of(&[root, b"/python/otel_xray/bootstrap.py"])?;
+    let agent = Text::of(&[root, b"/python/_otel_xray_agent/bootstrap.py"])?;
     agent.as_c_str().filter(|path| os::is_readable(path))?;
-    let path = os::variable(c"PYTHONPATH");
+    let own = Text::of(&[root, b"/python"])?;
+    let own = own.as_c_str()?;
+    // Set to nothing, it is set all the same: the managed runtime then adds no folder of its own.
+    let path = os::held(c"PYTHONPATH");
     // A runtime client started by hand (python -m awslambdaric app.handler) is told the handler in its last argument.
     let last = arguments.count().checked_sub(1)?;
     let by_hand = last > 2
         && arguments.get(last)? == handler
         && arguments.get(last.checked_sub(1)?)? == c"awslambdaric";
+    let names_own =
+        |path: &CStr| path.to_bytes().split(|byte| *byte == b':').any(|one| one == own.to_bytes());
     let new_path = match path {
-        Some(path) => Some(Text::of(&[path.to_bytes(), b":", root, b"/python"])?),
-        None if by_hand => Some(Text::of(&[root, b"/python"])?),
+        Some(path) if names_own(path) => None,
+        // An empty part of it would be the current folder.
+        Some(path) if !path.is_empty() => Some(Text::of(&[path.to_bytes(), b":", own.to_bytes()])?),
+        Some(_) => Some(Text::of(&[own.to_bytes()])?),
+        None if by_hand => Some(Text::of(&[own.to_bytes()])?),
         // Unset, it must stay unset: the managed runtime then finds /opt/python itself, and the user's other layers.
         None => None,
     };
@@ -98,8 +108,15 @@ fn python(arguments: &Arguments, root: &[u8]) -> Option<()> {
     }
     os::set_variable(c"OTEL_XRAY_HANDLER", handler)?;
     os::set_variable(c"_HANDLER", PYTHON_HANDLER)?;
-    if let Some(path) = new_path {
-        os::set_variable(c"PYTHONPATH", path.as_c_str()?)?;
+    os::remove_variable(PYTHON_PATH);
+    if let Some(new_path) = new_path {
+        // For the agent, which puts it back: a sign that it was set, and what it was.
+        let was = match path {
+            Some(path) => Text::of(&[b"=", path.to_bytes()])?,
+            None => Text::of(&[])?,
+        };
+        os::set_variable(PYTHON_PATH, was.as_c_str()?)?;
+        os::set_variable(c"PYTHONPATH", new_path.as_c_str()?)?;
     }
     command.become_it()
 }

@@ -102,15 +102,16 @@ pub(crate) fn c_str(bytes: &[u8]) -> Option<&CStr> {
 
 /// A variable of the environment; none when it is unset or empty.
 pub(crate) fn variable(name: &CStr) -> Option<&'static CStr> {
+    held(name).filter(|value| !value.is_empty())
+}
+
+/// A variable of the environment; none when it is unset.
+pub(crate) fn held(name: &CStr) -> Option<&'static CStr> {
     // SAFETY: nothing else runs in this process, and what `set_variable` replaces is not freed.
-    let value = unsafe {
+    unsafe {
         let value = libc::getenv(name.as_ptr());
-        if value.is_null() {
-            return None;
-        }
-        CStr::from_ptr(value)
-    };
-    (!value.is_empty()).then_some(value)
+        (!value.is_null()).then(|| CStr::from_ptr(value))
+    }
 }
 
 /// None when there is no memory for it.

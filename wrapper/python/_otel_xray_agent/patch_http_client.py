@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from otel_xray.patch_urllib3 import describe
-from otel_xray.wire import complain, told
+from _otel_xray_agent.patch_urllib3 import describe
+from _otel_xray_agent.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from otel_xray.recorder import Recorder
+    from _otel_xray_agent.recorder import Recorder
 
 _SPAN = "_otel_xray_span"
 
@@ -29,7 +29,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         try:
             begun = recorder.call(str(method), "http.client")
             if begun is not None:
-                from otel_xray.propagation import with_trace
+                from _otel_xray_agent.propagation import with_trace
 
                 scheme = "https" if secure and isinstance(self, secure) else "http"
                 # Behind a proxy, where the tunnel leads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from otel_xray.wire import complain, told
+from _otel_xray_agent.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from otel_xray.recorder import Recorder
+    from _otel_xray_agent.recorder import Recorder
 
 TABLE = {
     "botocore.client": ("botocore", "patch_botocore", "patch_client"),
@@ -84,6 +84,6 @@ class Finder:
     def patch(self, module: ModuleType, patch: tuple[str, str, str]) -> None:
         _, source, function = patch
         try:
-            getattr(__import__(f"otel_xray.{source}", fromlist=["*"]), function)(module, self._recorder)
+            getattr(__import__(f"_otel_xray_agent.{source}", fromlist=["*"]), function)(module, self._recorder)
         except Exception as error:  # the function must work whatever version it bundles
             complain(module.__name__, f"{module.__name__} is not traced, this version is not understood: {told(error)}")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 
-from otel_xray import recorder as spans
+from _otel_xray_agent import recorder as spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from otel_xray.recorder import Recorder, Span
+    from _otel_xray_agent.recorder import Recorder, Span
 
 
 def patch(trace: ModuleType, recorder: Recorder) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 
-from otel_xray.propagation import may_tell
-from otel_xray.recorder import TraceHeader
-from otel_xray.wire import complain, told
+from _otel_xray_agent.propagation import may_tell
+from _otel_xray_agent.recorder import TraceHeader
+from _otel_xray_agent.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from otel_xray.recorder import Recorder, Span
+    from _otel_xray_agent.recorder import Recorder, Span
 
 # Parameter -> attribute, by service id.
 _PARAMETERS = {

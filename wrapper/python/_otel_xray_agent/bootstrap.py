@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from otel_xray.recorder import Recorder
-    from otel_xray.triggers import Trigger
+    from _otel_xray_agent.recorder import Recorder
+    from _otel_xray_agent.triggers import Trigger
 
 _HELLO_VARIABLES = (
     "AWS_EXECUTION_ENV",
@@ -37,6 +37,16 @@ def _restore(environ: Any) -> str:
     if sys.argv and sys.argv[-1] == environ.get("_HANDLER"):
         sys.argv[-1] = name
     environ["_HANDLER"] = name
+    path = environ.pop("OTEL_XRAY_PYTHONPATH", None)
+    if path is not None:
+        if path:
+            environ["PYTHONPATH"] = path[1:]
+        else:
+            environ.pop("PYTHONPATH", None)
+        # What else is there would stand in front of the standard library. The agent's parts are found by their package.
+        own = __file__.rpartition("/_otel_xray_agent/")[0]
+        if own in sys.path:
+            sys.path.remove(own)
     return name
 
 
@@ -44,7 +54,7 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
     try:
         import json
 
-        from otel_xray import VERSION, hooks, recorder, wire
+        from _otel_xray_agent import VERSION, hooks, recorder, wire
 
         hello = {
             "agent": "otel-xray-python",
@@ -57,7 +67,7 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         hello["env"]["_HANDLER"] = name
         socket_name = environ.get("OTEL_XRAY_AGENT_SOCKET") or "otel-xray"
         if socket_name != "otel-xray":
-            from otel_xray import settings
+            from _otel_xray_agent import settings
 
             socket_name = settings.agent_socket(socket_name)
         started = recorder.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()), environ)
@@ -79,7 +89,7 @@ def _pause_collector(environ: Any) -> Any:
     setting = environ.get("OTEL_XRAY_PYTHON_GC_FREEZE")
     if not setting:
         return None
-    from otel_xray import settings
+    from _otel_xray_agent import settings
 
     is_on = settings.is_on(setting)
     if is_on is None:
@@ -107,7 +117,7 @@ def _runtime_client() -> Any:
 
 
 def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
-    from otel_xray.recorder import without_own_frames
+    from _otel_xray_agent.recorder import without_own_frames
 
     cold = True
 
@@ -154,7 +164,7 @@ def _trigger(event: Any) -> Trigger | None:
         for sign in _SERVICES_SIGNS:
             if sign in event:
                 try:
-                    from otel_xray import triggers
+                    from _otel_xray_agent import triggers
 
                     return triggers.read(event)
                 except Exception as error:  # the invocation is recorded without it
@@ -179,7 +189,7 @@ def _leave(recorder: Recorder, request_id: str, error: BaseException | None) -> 
 
 
 def _say_once(error: Exception) -> None:
-    from otel_xray.wire import complain, told
+    from _otel_xray_agent.wire import complain, told
 
     complain("handler", f"an invocation could not be recorded: {told(error)}")
 

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from otel_xray.recorder import Span
+    from _otel_xray_agent.recorder import Span
 
 _FIXED64 = Struct("<Q").pack
 _FIXED32 = Struct("<I").pack

@@ -6,15 +6,15 @@ import os
 import time
 from _contextvars import ContextVar
 
-from otel_xray import wire
-from otel_xray.encoder import MAX_TEXT, encode
+from _otel_xray_agent import wire
+from _otel_xray_agent.encoder import MAX_TEXT, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from otel_xray.triggers import Trigger
+    from _otel_xray_agent.triggers import Trigger
 
     Attributes = dict[str, Any]
 

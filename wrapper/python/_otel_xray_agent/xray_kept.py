@@ -6,14 +6,14 @@ because the invocation fails. Only what the function opens itself is taken over;
 
 from __future__ import annotations
 
-from otel_xray import recorder as spans
+from _otel_xray_agent import recorder as spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from otel_xray.recorder import Recorder, Span
+    from _otel_xray_agent.recorder import Recorder, Span
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 
-from otel_xray import settings
-from otel_xray.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
-from otel_xray.wire import complain, told
-from otel_xray.xray_kept import is_kept, span_of
+from _otel_xray_agent import settings
+from _otel_xray_agent.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
+from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent.xray_kept import is_kept, span_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from otel_xray.recorder import Recorder
+    from _otel_xray_agent.recorder import Recorder
 
 DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from otel_xray.wire import complain, told
+from _otel_xray_agent.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from otel_xray.recorder import Recorder, Span
+    from _otel_xray_agent.recorder import Recorder, Span
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:
@@ -24,7 +24,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             # Retries and redirects come through here again, inside the first call's span.
             begun = recorder.call(str(method), "urllib3")
             if begun is not None:
-                from otel_xray.propagation import with_trace
+                from _otel_xray_agent.propagation import with_trace
 
                 describe(begun[0], method, self.scheme, self.host, self.port, str(url))
                 sent = with_trace(self.headers if headers is None else headers, recorder, begun[0])
