@@ -138,7 +138,10 @@ def test_an_event_of_nobodys_loads_nothing(start: Start) -> None:
     with start(source) as started:
         for event in ({}, {"order": 42}, [1], None, "text", 1):
             assert started.invoke(event).json == []
-        assert started.invoke({"Records": []}).json == ["_otel_xray_agent.trigger_messages", "_otel_xray_agent.triggers"]
+        assert started.invoke({"Records": []}).json == [
+            "_otel_xray_agent.trigger_messages",
+            "_otel_xray_agent.triggers",
+        ]
 
 
 def test_the_table_names_each_service() -> None:

@@ -117,8 +117,6 @@ def _runtime_client() -> Any:
 
 
 def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
-    from _otel_xray_agent.recorder import without_own_frames
-
     cold = True
 
     def handler(event: Any, context: Any) -> Any:
@@ -142,14 +140,17 @@ def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
         except Exception as error:  # the function comes first
             _say_once(error)
             recording = False
-        if not recording:
-            return function(event, context)
         try:
             result = function(event, context)
         except BaseException as error:
-            _leave(recorder, request_id, error)
-            error.__traceback__ = without_own_frames(error.__traceback__)
+            if recording:
+                _leave(recorder, request_id, error)
+            from _otel_xray_agent.raised import leave_unseen
+
+            leave_unseen(error)
             raise
+        if not recording:
+            return result
         if trigger is not None and trigger.answered is not None:
             _note_answer(recorder, trigger, result)
         _leave(recorder, request_id, None)

@@ -18,6 +18,7 @@ TABLE = {
     "botocore.client": ("botocore", "patch_botocore", "patch_client"),
     "botocore.endpoint": ("botocore", "patch_botocore", "patch_endpoint"),
     "urllib3.connectionpool": ("urllib3", "patch_urllib3", "patch"),
+    "urllib3.response": ("", "bodies", "follow_chunks"),
     "http.client": ("http.client", "patch_http_client", "patch"),
     "opentelemetry.trace": ("opentelemetry", "otel_bridge", "patch"),
     "aws_xray_sdk": ("", "patch_xray_sdk", "send_to_extension"),
@@ -31,12 +32,19 @@ NAMES = {"botocore", "urllib3", "http.client", "opentelemetry"}
 
 
 class _Loader:
-    """Executes the module with its own loader, then patches it."""
+    """Executes the module with its own loader, then patches it. To whoever only looks, it is that loader."""
 
     def __init__(self, finder: Finder, loader: Any, patch: tuple[str, str, str]) -> None:
         self._finder = finder
         self._loader = loader
         self._patch = patch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._loader)
 
     def create_module(self, spec: Any) -> Any:
         return self._loader.create_module(spec)
@@ -47,27 +55,36 @@ class _Loader:
         if spec is not None:
             spec.loader = self._loader
         module.__loader__ = self._loader
-        self._loader.exec_module(module)
+        try:
+            self._loader.exec_module(module)
+        except BaseException as error:
+            from _otel_xray_agent.raised import leave_unseen
+
+            leave_unseen(error)
+            raise
         self._finder.patch(module, self._patch)
 
 
 class Finder:
-    """A meta path finder with a static table. Every other import costs one look into a dictionary."""
+    """A meta path finder with a static table. Every other import costs one look into a dictionary.
+
+    A module is patched each time that it is executed: it may be imported again, from elsewhere, or reloaded.
+    """
 
     def __init__(self, recorder: Recorder, disabled: set[str]) -> None:
         self._recorder = recorder
-        self._waiting = {name: patch for name, patch in TABLE.items() if patch[0] not in disabled}
+        self._table = {name: patch for name, patch in TABLE.items() if patch[0] not in disabled}
 
     def install(self) -> None:
         """Patches what is there already, and waits for the rest."""
-        for name in list(self._waiting):
+        for name, patch in self._table.items():
             module = sys.modules.get(name)
             if module is not None:
-                self.patch(module, self._waiting.pop(name))
+                self.patch(module, patch)
         sys.meta_path.insert(0, self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        patch = self._waiting.pop(name, None)
+        patch = self._table.get(name)
         if patch is None:
             return None
         for finder in sys.meta_path:
@@ -87,3 +104,27 @@ class Finder:
             getattr(__import__(f"_otel_xray_agent.{source}", fromlist=["*"]), function)(module, self._recorder)
         except Exception as error:  # the function must work whatever version it bundles
             complain(module.__name__, f"{module.__name__} is not traced, this version is not understood: {told(error)}")
+
+
+def replace(owner: Any, **functions: Any) -> None:
+    """Puts functions in the place of a class's own: all of them, or none where one is refused."""
+    originals = {name: getattr(owner, name) for name in functions}
+    done = []
+    try:
+        for name, function in functions.items():
+            setattr(owner, name, named_as(function, originals[name]))
+            done.append(name)
+    except BaseException:
+        for name in done:
+            setattr(owner, name, originals[name])
+        raise
+
+
+def named_as(function: Any, original: Any) -> Any:
+    """The function under the original's name and signature, for whoever looks at it."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        value = getattr(original, name, None)
+        if value is not None:
+            setattr(function, name, value)
+    function.__wrapped__ = original
+    return function

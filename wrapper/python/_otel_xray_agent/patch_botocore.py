@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from _otel_xray_agent import hooks
 from _otel_xray_agent.propagation import may_tell
+from _otel_xray_agent.raised import leave_unseen
 from _otel_xray_agent.recorder import TraceHeader
 from _otel_xray_agent.wire import complain, told
 
@@ -41,20 +43,18 @@ def patch_client(module: ModuleType, recorder: Recorder) -> None:
                 recorder.announce(begun[0])
         except Exception as error:  # the call comes first
             complain("botocore", f"an AWS call could not be recorded: {told(error)}")
-        if begun is None:
-            return original(self, operation_name, api_params)
-        span, token = begun
         try:
             result = original(self, operation_name, api_params)
         except BaseException as error:
-            _finish(recorder, span, token, getattr(error, "response", None), error)
-            # Without this frame; from Python 3.11 on a bare raise adds none.
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            if begun is not None:
+                _finish(recorder, *begun, None, error)
+            leave_unseen(error)
             raise
-        _finish(recorder, span, token, result, None)
+        if begun is not None:
+            _finish(recorder, *begun, result, None)
         return result
 
-    module.BaseClient._make_api_call = _make_api_call
+    hooks.replace(module.BaseClient, _make_api_call=_make_api_call)
 
 
 def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
@@ -69,9 +69,13 @@ def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
                 _put_header(params["headers"], recorder, span)
         except Exception as error:  # the call comes first
             complain("botocore", f"the trace header could not be set on an AWS call: {told(error)}")
-        return original(self, params, *arguments, **options)
+        try:
+            return original(self, params, *arguments, **options)
+        except BaseException as error:
+            leave_unseen(error)
+            raise
 
-    module.Endpoint.create_request = create_request
+    hooks.replace(module.Endpoint, create_request=create_request)
 
 
 def _put_header(headers: Any, recorder: Recorder, span: Span) -> None:
@@ -112,12 +116,31 @@ def _describe(span: Span, client: Any, operation: str, parameters: Any) -> None:
 
 
 def _finish(recorder: Recorder, span: Span, token: Any, response: Any, error: BaseException | None) -> None:
+    below = None
     try:
+        if error is not None:
+            response = getattr(error, "response", None)
         if isinstance(response, dict):
             _describe_response(span, response)
+            below = _stream(response) if error is None else None
     except Exception as trouble:  # the call comes first
         complain("botocore", f"an AWS response could not be read: {told(trouble)}")
-    recorder.finish(span, token, error)
+    if below is None:
+        recorder.finish(span, token, error)
+        return
+    from _otel_xray_agent import bodies
+
+    recorder.disclose(span, token)
+    bodies.answered(recorder, span, below, span.attributes["http.response.status_code"])
+
+
+def _stream(response: dict[str, Any]) -> Any:
+    """What the function reads the answer's body from, as ``http.client`` has it."""
+    for value in response.values():
+        raw = getattr(value, "_raw_stream", None)
+        if raw is not None:
+            return getattr(raw, "_original_response", None)
+    return None
 
 
 def _describe_response(span: Span, response: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from _otel_xray_agent import bodies, hooks
 from _otel_xray_agent.patch_urllib3 import describe
+from _otel_xray_agent.raised import leave_unseen
 from _otel_xray_agent.wire import complain, told
 
 TYPE_CHECKING = False
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 
     from _otel_xray_agent.recorder import Recorder
 
-_SPAN = "_otel_xray_span"
+_SENT = "_otel_xray_sent"
+"""On a connection: the span of the request whose answer nobody has asked for yet."""
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:
@@ -39,32 +42,43 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
                 recorder.announce(begun[0])
         except Exception as error:  # the call comes first
             complain("http.client", f"an HTTP call could not be recorded: {told(error)}")
-        if begun is None:
-            return original_request(self, method, url, body, sent, *arguments, **options)
         try:
             result = original_request(self, method, url, body, sent, *arguments, **options)
         except BaseException as error:
-            recorder.finish(*begun, error)
-            # Without this frame; from Python 3.11 on a bare raise adds none.
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            if begun is not None:
+                recorder.finish(*begun, error)
+            leave_unseen(error)
             raise
-        # The request is out, the answer is not here: what follows belongs to the caller again.
-        setattr(self, _SPAN, begun)
+        if begun is not None:
+            # The request is out, the answer is not here: what follows belongs to the caller again.
+            span, token = begun
+            recorder.disclose(span, token)
+            recorder.set_aside(span)
+            try:
+                # Not by the connection's own setattr, which its class may have replaced.
+                self.__dict__[_SENT] = span
+            except Exception as error:  # its answer is not seen, and the request is over with the handler
+                complain("http.client", f"the answer of an HTTP call could not be recorded: {told(error)}")
         return result
 
     def getresponse(self: Any, *arguments: Any, **options: Any) -> Any:
-        begun = self.__dict__.pop(_SPAN, None)
-        if begun is None:
-            return original_getresponse(self, *arguments, **options)
+        span = None
+        try:
+            span = self.__dict__.pop(_SENT, None)
+            if span is not None:
+                recorder.take_up(span)
+        except Exception as error:  # the call comes first
+            complain("http.client", f"the answer of an HTTP call could not be recorded: {told(error)}")
         try:
             response = original_getresponse(self, *arguments, **options)
         except BaseException as error:
-            recorder.finish(*begun, error)
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            if span is not None:
+                recorder.finish(span, None, error)
+            leave_unseen(error)
             raise
-        begun[0].attributes["http.response.status_code"] = response.status
-        recorder.finish(*begun)
+        if span is not None:
+            bodies.answered(recorder, span, response, getattr(response, "status", None))
         return response
 
-    connection.request = request
-    connection.getresponse = getresponse
+    hooks.replace(connection, request=request, getresponse=getresponse)
+    bodies.follow(module.HTTPResponse, recorder)

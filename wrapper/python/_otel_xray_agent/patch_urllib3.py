@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _otel_xray_agent import bodies, hooks
+from _otel_xray_agent.raised import leave_unseen
 from _otel_xray_agent.wire import complain, told
 
 TYPE_CHECKING = False
@@ -32,21 +34,20 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         except Exception as error:  # the call comes first
             complain("urllib3", f"an HTTP call could not be recorded: {told(error)}")
             sent = headers
-        if begun is None:
-            return original(self, method, url, body, headers, *arguments, **options)
-        span, token = begun
         try:
             response = original(self, method, url, body, sent, *arguments, **options)
         except BaseException as error:
-            recorder.finish(span, token, error)
-            # Without this frame; from Python 3.11 on a bare raise adds none.
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            if begun is not None:
+                recorder.finish(*begun, error)
+            leave_unseen(error)
             raise
-        span.attributes["http.response.status_code"] = getattr(response, "status", None)
-        recorder.finish(span, token)
+        if begun is not None:
+            recorder.disclose(*begun)
+            below = getattr(response, "_original_response", None)
+            bodies.answered(recorder, begun[0], below, getattr(response, "status", None))
         return response
 
-    module.HTTPConnectionPool.urlopen = urlopen
+    hooks.replace(module.HTTPConnectionPool, urlopen=urlopen)
 
 
 def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, target: str) -> None:

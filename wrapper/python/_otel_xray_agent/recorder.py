@@ -189,6 +189,10 @@ class Recorder:
         self._current: ContextVar[Span | None] = ContextVar("otel_xray_span", default=None)
         self.otel_current: Any = None
         """Set by the OpenTelemetry bridge: gives the span that the API holds as current, and a mark of it."""
+        self.follows_bodies = False
+        """Whether the end of an answer's body is seen."""
+        self._aside: dict[Span, int] = {}
+        """Calls that nobody waits for, since when: sent, or answered and not read."""
         self.yielded: set[str] = set()
         """Libraries that an X-Ray SDK records, as far as it records anything (A-15)."""
 
@@ -245,6 +249,8 @@ class Recorder:
         self._current.set(None)
         if span is None:
             return
+        for call in list(self._aside):
+            self.finish(call, None)
         if error is not None:
             record_exception(span, error)
             fail(span, error)
@@ -310,20 +316,38 @@ class Recorder:
         if self._current.get() is span:
             try:
                 self._current.reset(token)
-            except ValueError:
-                # Ended in another context than it began in.
+            except (TypeError, ValueError):
+                # Ended in another context than it began in, or as no longer current.
                 self._current.set(None)
 
     def announce(self, span: Span) -> None:
         self.wire.start(encode(span))
 
+    def set_aside(self, span: Span, status: int = 0) -> None:
+        """Nobody waits for the call any more: it has been sent or, as the HTTP status says, answered.
+
+        Only an answer is told to the extension: for what has been sent, most callers wait at once.
+        """
+        self._aside[span] = now = time.time_ns()
+        if status:
+            self.wire.answered(span.trace_id, span.span_id, now, status)
+
+    def take_up(self, span: Span, *, told: bool = False) -> None:
+        """Somebody waits for it again."""
+        if self._aside.pop(span, None) is not None and told:
+            self.wire.answered(span.trace_id, span.span_id, 0, 0)
+
     def finish(self, span: Span, token: Any, error: BaseException | None = None) -> None:
-        """The call is over."""
+        """The call is over. One that nobody waited for was over when it was set aside, and with the handler's end."""
+        since = self._aside.pop(span, 0)
+        if span.end_ns:
+            return
         if error is not None:
             record_exception(span, error)
             fail(span, error)
             span.attributes.setdefault("error.type", type_name(error))
-        span.end_ns = time.time_ns()
+            since = 0
+        span.end_ns = since or time.time_ns()
         self.disclose(span, token)
         self.wire.end(encode(span), now=True)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import _socket
 import os
 import sys
+from _collections import deque
 from _struct import Struct
 from _thread import allocate_lock
 
-HELLO, INVOKE, START, END, DONE = 1, 2, 3, 4, 5
+HELLO, INVOKE, START, END, DONE, ANSWERED = 1, 2, 3, 4, 5, 6
 
 SEND_SECONDS = 0.05
 """The longest a write may hold the handler. Past it the spans of the write are lost, and counted."""
@@ -19,6 +20,7 @@ MAX_WAITING = 64
 _HEAD = Struct("<BI").pack
 _INVOKE = Struct("<QH").pack
 _DONE = Struct("<BI").pack
+_ANSWERED = Struct("<BI16s8sQH").pack
 
 
 def frame(kind: int, payload: bytes) -> bytes:
@@ -70,7 +72,7 @@ class Wire:
         self._hello = frame(HELLO, hello)
         self._socket: _socket.socket | None = None
         self._pid = 0
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._lock = allocate_lock()
         self.spans_dropped = 0
         self.invocation = b""
@@ -106,15 +108,25 @@ class Wire:
         with self._lock:
             self._send(frame(START, span))
 
-    def end(self, span: bytes, *, now: bool) -> None:
-        """Writes a complete span. A local one may wait for the next write."""
+    def answered(self, trace_id: bytes, span_id: bytes, at_ns: int, status: int) -> None:
+        """The answer to an announced call has begun, and nobody waits for the rest; or, at 0, somebody does again."""
         with self._lock:
-            if len(span) > MAX_PAYLOAD:
-                self.spans_dropped += 1
-                return
-            self._waiting.append(frame(END, span))
-            if now or len(self._waiting) >= MAX_WAITING:
+            self._send(_ANSWERED(ANSWERED, 34, trace_id, span_id, at_ns, status & 0xFFFF))
+
+    def end(self, span: bytes, *, now: bool) -> None:
+        """Writes a complete span. A local one may wait for the next write.
+
+        So may one that ends while something is written: the garbage collector ends spans in the middle of anything.
+        """
+        if len(span) > MAX_PAYLOAD:
+            self.spans_dropped += 1
+            return
+        self._waiting.append(frame(END, span))
+        if (now or len(self._waiting) >= MAX_WAITING) and self._lock.acquire(False):
+            try:
                 self._send(b"")
+            finally:
+                self._lock.release()
 
     def done(self, request_id: str, *, raised: bool) -> None:
         """Says that the invocation is over and everything has been written."""
@@ -127,8 +139,8 @@ class Wire:
         """Writes the waiting spans, then ``data``. A failure costs the connection, and counts."""
         waiting = len(self._waiting)
         if waiting:
-            data = b"".join(self._waiting) + data
-            self._waiting.clear()
+            # Others may add to it meanwhile.
+            data = b"".join([self._waiting.popleft() for _ in range(waiting)]) + data
         try:
             if not self.connect() or self._socket is None:
                 raise ConnectionError("the extension is not listening")

@@ -1,0 +1,94 @@
+"""Answers whose head is here: a call lasts until its body has been read or closed, and waits while somebody reads.
+
+Every library here reads from ``http.client``'s response. One that is never read was answered when its head came.
+"""
+
+from __future__ import annotations
+
+from _otel_xray_agent import hooks
+from _otel_xray_agent.raised import leave_unseen
+from _otel_xray_agent.wire import complain, told
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+    from _otel_xray_agent.recorder import Recorder, Span
+
+_CALL = "_otel_xray_call"
+"""On a response of ``http.client``: the span of the call, while there is more of the body."""
+
+_READING = ("read", "readinto", "read1", "readline", "peek")
+
+
+def answered(recorder: Recorder, span: Span, response: Any, status: Any) -> None:
+    """The head of the answer is here. ``response`` is ``http.client``'s; None where it is another's."""
+    try:
+        span.attributes["http.response.status_code"] = status
+        if recorder.follows_bodies and response is not None and not response.isclosed() and response.length != 0:
+            response.__dict__[_CALL] = span
+            recorder.set_aside(span, status if isinstance(status, int) else 0)
+            return
+    except Exception as error:  # the call comes first
+        complain("bodies", f"how long an answer takes could not be recorded: {told(error)}")
+    recorder.finish(span, None)
+
+
+def follow(response: Any, recorder: Recorder) -> None:
+    """Patches ``http.client.HTTPResponse``."""
+    replaced = {name: _reading(vars(response)[name], recorder) for name in _READING if name in vars(response)}
+    replaced["_close_conn"] = _closing(response._close_conn, recorder)
+    hooks.replace(response, **replaced)
+    recorder.follows_bodies = True
+
+
+def follow_chunks(module: ModuleType, recorder: Recorder) -> None:
+    """urllib3 reads what comes in chunks past the methods of the response below."""
+    response = module.HTTPResponse
+    original = response._error_catcher
+
+    def _error_catcher(self: Any) -> Any:
+        try:
+            below = getattr(self, "_original_response", None)
+            span = below.__dict__.get(_CALL) if below is not None else None
+            if span is not None:
+                recorder.take_up(span, told=True)
+        except Exception as error:  # the call comes first
+            complain("bodies", f"how long an answer takes could not be recorded: {told(error)}")
+        return original(self)
+
+    hooks.replace(response, _error_catcher=_error_catcher)
+
+
+def _reading(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
+    def read(self: Any, *arguments: Any, **options: Any) -> Any:
+        span = self.__dict__.get(_CALL)
+        if span is not None:
+            recorder.take_up(span, told=True)
+        try:
+            return original(self, *arguments, **options)
+        except BaseException as error:
+            span = self.__dict__.pop(_CALL, None)
+            if span is not None:
+                recorder.finish(span, None, error)
+            leave_unseen(error)
+            raise
+
+    return hooks.named_as(read, original)
+
+
+def _closing(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
+    def _close_conn(self: Any) -> None:
+        span = self.__dict__.pop(_CALL, None)
+        try:
+            original(self)
+        except BaseException as error:
+            leave_unseen(error)
+            raise
+        finally:
+            if span is not None:
+                recorder.finish(span, None)
+
+    return hooks.named_as(_close_conn, original)

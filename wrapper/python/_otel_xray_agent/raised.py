@@ -1,0 +1,55 @@
+"""Exceptions that pass through the agent go on as they would without it. Loaded with the first one."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+from _otel_xray_agent.recorder import without_own_frames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any
+
+
+def leave_unseen(error: BaseException) -> None:
+    """Takes the agent's frames out of the exception that is being handled. The caller raises it again, by a bare raise.
+
+    Nothing is set through the exception's own attributes, which its class may refuse.
+    """
+    trace = without_own_frames(sys.exc_info()[2])
+    BaseException.with_traceback(error, trace)
+    if sys.version_info < (3, 11):
+        try:
+            _set_handled(error, trace)
+        except Exception:  # a Python built without ctypes shows one frame more
+            return
+
+
+def unseen(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, without a frame in the tracebacks of what it lets through."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except BaseException as error:
+            leave_unseen(error)
+            raise
+
+    return call
+
+
+def _set_handled(error: BaseException, trace: TracebackType | None) -> None:
+    """Before Python 3.11 a bare raise puts back the traceback that the exception was caught with."""
+    import ctypes
+
+    count_up = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("Py_IncRef", ctypes.pythonapi))
+    prototype = ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.py_object, ctypes.py_object)
+    handled = (type(error), error, trace)
+    for one in handled:
+        # It takes over a reference to each.
+        count_up(one)
+    prototype(("PyErr_SetExcInfo", ctypes.pythonapi))(*handled)
