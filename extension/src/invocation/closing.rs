@@ -1,9 +1,11 @@
-//! Open spans of an invocation that ended badly become faults that say why, and what was being waited for (P5).
+//! Open spans of an invocation that ended badly become faults that say why, and what was being waited for (P5). Those
+//! that an invocation which ended by itself has left are unfinished, and nobody's fault.
 
 use super::Collected;
 use super::ending::Ending;
 use super::origin::{attribute, text, text_of};
 use super::packed::{Head, Packed};
+use super::spans::Left;
 use super::trace_header::SpanId;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
@@ -17,10 +19,14 @@ use std::time::Duration;
 const WAITING_FOR: &str = "waiting_for";
 /// On that call: true.
 const WAITED_FOR: &str = "waited_for";
+/// On a span whose invocation has ended without it: true.
+const UNFINISHED: &str = "unfinished";
 /// On the outermost span: every span that was still open inside of it, with the time it had.
 const STILL_OPEN: &str = "still_open";
 /// Names the attributes that become annotations (BET-24).
 const ANNOTATIONS: &str = "aws.xray.annotations";
+
+const STATUS: &str = "http.response.status_code";
 
 /// Spans listed in [`STILL_OPEN`].
 const MAX_LISTED: usize = 20;
@@ -28,11 +34,16 @@ const MAX_LISTED: usize = 20;
 /// Completes the open spans of one invocation, one after the other: it ended at `at_unix_nano`, and `ending` is why.
 /// What cannot be read again is `None`.
 pub(super) fn close(
-    open: Vec<Packed>,
+    open: Vec<Left>,
     ending: &Ending,
     at_unix_nano: u64,
     mut closed: impl FnMut(Option<Collected>),
 ) {
+    let (answered, open): (Vec<Left>, Vec<Left>) = open.into_iter().partition(|left| left.answered.is_some());
+    for left in answered {
+        closed(answer(&left));
+    }
+    let open: Vec<Packed> = open.into_iter().map(|left| left.packed).collect();
     let heads: Vec<Head> = open.iter().map(Packed::head).collect();
     let depths = depths(&heads);
     let waited = waited_for(&heads, &depths);
@@ -69,6 +80,30 @@ pub(super) fn close(
         fail(span, &ending.kind, &message, at_unix_nano);
         closed(Some(collected));
     }
+}
+
+/// Completes an open span of an invocation that was over at `at_unix_nano`.
+pub(super) fn leave(left: &Left, at_unix_nano: u64) -> Option<Collected> {
+    if left.answered.is_some() {
+        return answer(left);
+    }
+    let mut collected = left.packed.unpack()?;
+    let span = &mut *collected.span;
+    span.end_time_unix_nano = at_unix_nano.max(span.start_time_unix_nano);
+    annotate(span, UNFINISHED, Any::BoolValue(true));
+    Some(collected)
+}
+
+/// A call that had been answered when nobody waited for the rest.
+fn answer(left: &Left) -> Option<Collected> {
+    let (at_unix_nano, status) = left.answered?;
+    let mut collected = left.packed.unpack()?;
+    let span = &mut *collected.span;
+    span.end_time_unix_nano = at_unix_nano.max(span.start_time_unix_nano);
+    if status > 0 {
+        span.attributes.push(attribute(STATUS, Any::IntValue(status.into())));
+    }
+    Some(collected)
 }
 
 /// Ends a span as a fault with an exception.
@@ -190,8 +225,9 @@ mod tests {
         let ledger = Ledger::new(1 << 20);
         let pack =
             |one: &Collected| Packed::pack(one, &Arc::new(Source::new(&one.origin, &ledger)), 0, &ledger);
+        let left = |one: &Collected| Left { packed: pack(one), answered: None };
         let mut closed = Vec::new();
-        close(open.iter().map(pack).collect(), &ending(), at_unix_nano, |one| closed.extend(one));
+        close(open.iter().map(left).collect(), &ending(), at_unix_nano, |one| closed.extend(one));
         closed.try_into().unwrap()
     }
 

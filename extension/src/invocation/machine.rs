@@ -6,7 +6,7 @@ mod keeping;
 mod platform;
 
 use super::agents::Agents;
-use super::ending::{Evidence, Shut};
+use super::ending::Shut;
 use super::initialisation::Initialising;
 use super::load::Load;
 use super::rank::PARENT_IS_REMOTE;
@@ -186,6 +186,10 @@ impl Machine {
                 self.spans.end(&collected);
                 Signal::Nothing
             }
+            Received::Answered(answered) => {
+                self.spans.answered(&answered);
+                Signal::Nothing
+            }
             Received::Done(connection, done) => self.done(connection, &done, now_unix_nano),
             Received::Closed(connection, fate) => self.closed(connection, fate, now_unix_nano),
             Received::Otlp(resource_spans) => self.otlp(resource_spans, now_unix_nano),
@@ -234,9 +238,7 @@ impl Machine {
         let shut = Shut::of(&shutdown.reason);
         self.explain_failed_init(shut);
         self.explain_last(shut, now_unix_nano);
-        // Left by invocations that ended well, or by none.
-        let left = Evidence { shut: Some(Shut::Spindown), ..Evidence::default() };
-        self.close_open(|_| true, &left, now_unix_nano);
+        self.leave_unfinished(|_| true, now_unix_nano);
         self.settle_all(|_| true, now_unix_nano);
         for record in self.recent.iter_mut() {
             record.invocation.is_over = true;
@@ -320,9 +322,11 @@ impl Machine {
     /// An invocation has ended, one way or another. Only the first word counts.
     fn over(&mut self, request_id: &str, now_unix_nano: u64) -> Signal {
         self.settle(request_id, now_unix_nano);
-        let known = self.recent.get_mut(request_id);
-        if known.is_some_and(|record| std::mem::replace(&mut record.invocation.is_over, true)) {
-            return Signal::Nothing;
+        if let Some(record) = self.recent.get_mut(request_id) {
+            if std::mem::replace(&mut record.invocation.is_over, true) {
+                return Signal::Nothing;
+            }
+            record.over_unix_nano = now_unix_nano;
         }
         if self.held.as_deref() == Some(request_id) {
             self.held = None;

@@ -44,6 +44,8 @@ pub(super) struct Record {
     pub(super) has_begun: bool,
     /// Only its agent has told of it: what shows the tracing mode is still to come (LAM-20).
     pub(super) awaits_mode: bool,
+    /// When it was heard to be over; 0 before.
+    pub(super) over_unix_nano: u64,
     /// The span of its handler has come, complete or open.
     pub(super) has_top: bool,
     pub(super) death: Option<Death>,
@@ -111,6 +113,12 @@ impl Recent {
         self.records.iter_mut().rev().find(|record| record.invocation.request_id == request_id)
     }
 
+    /// The requests whose end has not been heard of.
+    pub(super) fn running(&self) -> impl Iterator<Item = &str> {
+        let running = self.records.iter().filter(|record| !record.invocation.is_over);
+        running.map(|record| record.invocation.request_id.as_str())
+    }
+
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
         self.records.iter()
     }
@@ -147,6 +155,7 @@ impl Recent {
                 has_started: false,
                 has_begun: false,
                 awaits_mode: false,
+                over_unix_nano: 0,
                 has_top: false,
                 death: None,
                 error_type: None,

@@ -9,6 +9,7 @@ use super::{Batch, Origin};
 use crate::accounts::{Accounts, Reason};
 use crate::ledger::{Charge, Ledger};
 use crate::receive::Connection;
+use crate::receive::frame::Answered;
 use crate::translate::sdk::SdkDocument;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray_allocator::taken_by;
@@ -34,6 +35,15 @@ pub(super) struct Open {
     pub(super) connection: Connection,
     /// X-Ray has been told that it runs.
     told: bool,
+    /// Since when nobody waits for it, and the answer's status.
+    answered: Option<(u64, u16)>,
+}
+
+/// A span whose end will not come.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) packed: Packed,
+    pub(super) answered: Option<(u64, u16)>,
 }
 
 impl Open {
@@ -91,7 +101,7 @@ impl Store {
         // It may be what is waited for.
         let rank = Rank::of(&collected.span).max(Rank::Failed);
         if let Some(packed) = self.admit(collected, rank, OPEN_PLACE_BYTES) {
-            self.open.insert(key, Open { packed, connection, told: false });
+            self.open.insert(key, Open { packed, connection, told: false, answered: None });
             self.make_room();
             if self.bytes > self.room()
                 && let Some(newest) = self.open.remove(&key)
@@ -99,6 +109,14 @@ impl Store {
                 self.forget(&newest.packed);
                 self.accounts.drop(Reason::BufferFull, 1);
             }
+        }
+    }
+
+    /// Whether somebody waits for an open span.
+    pub(super) fn answered(&mut self, answered: &Answered) {
+        let key = TraceId::from_bytes(&answered.trace_id).zip(SpanId::from_bytes(&answered.span_id));
+        if let Some(open) = key.and_then(|key| self.open.get_mut(&key)) {
+            open.answered = (answered.at_unix_nano > 0).then_some((answered.at_unix_nano, answered.status));
         }
     }
 
@@ -229,13 +247,13 @@ impl Store {
     }
 
     /// Takes out the open spans for which `is_closed` holds. Each must come back by [`Store::closed`].
-    pub(super) fn take_open(&mut self, is_closed: impl Fn(&Open) -> bool) -> Vec<Packed> {
+    pub(super) fn take_open(&mut self, is_closed: impl Fn(&Open) -> bool) -> Vec<Left> {
         let keys: Vec<_> =
             self.open.iter().filter(|(_, open)| is_closed(open)).map(|(key, _)| *key).collect();
-        let taken: Vec<Packed> =
-            keys.iter().filter_map(|key| self.open.remove(key)).map(|open| open.packed).collect();
-        for packed in &taken {
-            self.forget(packed);
+        let open = keys.iter().filter_map(|key| self.open.remove(key));
+        let taken: Vec<Left> = open.map(|Open { packed, answered, .. }| Left { packed, answered }).collect();
+        for left in &taken {
+            self.forget(&left.packed);
         }
         taken
     }

@@ -17,6 +17,7 @@ const INVOKE: u8 = 2;
 const START: u8 = 3;
 const END: u8 = 4;
 const DONE: u8 = 5;
+const ANSWERED: u8 = 6;
 
 /// Who writes, and what only the runtime's environment knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -50,6 +51,17 @@ pub struct Done {
     pub spans_dropped: u32,
 }
 
+/// How the answer to an open call stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
+    /// It has begun, and nobody waits for the rest; 0 when somebody does again.
+    pub at_unix_nano: u64,
+    /// Of HTTP; 0 for none.
+    pub status: u16,
+}
+
 /// One frame of the protocol.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
@@ -58,6 +70,7 @@ pub enum Frame {
     Started(Box<Span>),
     Ended(Box<Span>),
     Done(Done),
+    Answered(Answered),
 }
 
 /// A frame that could not be used. Reading goes on behind it.
@@ -184,8 +197,18 @@ fn parse(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
             let request_id = text(&payload).ok_or_else(|| malformed("request id is not UTF-8"))?;
             Ok(Frame::Done(Done { request_id, raised: outcome != 0, spans_dropped }))
         }
+        ANSWERED => answered(&payload).ok_or_else(|| malformed("not two ids, a time and a status")),
         kind => Err(FrameError::Unknown { kind }),
     }
+}
+
+fn answered(mut payload: &[u8]) -> Option<Frame> {
+    let mut answered = Answered { trace_id: [0; 16], span_id: [0; 8], at_unix_nano: 0, status: 0 };
+    payload.try_copy_to_slice(&mut answered.trace_id).ok()?;
+    payload.try_copy_to_slice(&mut answered.span_id).ok()?;
+    answered.at_unix_nano = payload.try_get_u64_le().ok()?;
+    answered.status = payload.try_get_u16_le().ok()?;
+    Some(Frame::Answered(answered))
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
@@ -272,6 +295,20 @@ mod tests {
         assert!(found[4..].iter().all(Result::is_ok) && found.len() == 9);
         let lost: u64 = found.iter().filter_map(|f| f.as_ref().err()).map(FrameError::spans_lost).sum();
         assert_eq!(lost, 2);
+    }
+
+    #[test]
+    fn how_an_answer_stands_comes_out_as_it_was_written() {
+        let mut payload =
+            [[7; 16].as_slice(), &[8; 8], &300_u64.to_le_bytes(), &204_u16.to_le_bytes()].concat();
+        let answered = Answered { trace_id: [7; 16], span_id: [8; 8], at_unix_nano: 300, status: 204 };
+        assert_eq!(decode_all(&framed(ANSWERED, &payload), 7), [Ok(Frame::Answered(answered))]);
+        payload.pop();
+        let [Err(FrameError::Malformed { kind: ANSWERED, .. })] =
+            &*decode_all(&framed(ANSWERED, &payload), 7)
+        else {
+            panic!("cut short")
+        };
     }
 
     proptest! {

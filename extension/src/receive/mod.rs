@@ -30,7 +30,7 @@ use crate::accounts::Reason;
 use crate::translate::flush::Origin;
 use crate::translate::sdk::SdkDocument;
 use bytes::Bytes;
-use frame::{Done, Entered, Frame, FrameError, Hello};
+use frame::{Answered, Done, Entered, Frame, FrameError, Hello};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use platform::PlatformEvent;
 use process::Fate;
@@ -89,6 +89,7 @@ pub enum Received {
     Started(Connection, Box<Span>),
     Ended(Connection, Box<Span>),
     Done(Connection, Done),
+    Answered(Answered),
     /// The connection is at its end: the agent's process is gone, or it begins anew.
     Closed(Connection, Fate),
     Otlp(Vec<ResourceSpans>),
@@ -121,6 +122,7 @@ impl Received {
             Ok(Frame::Started(span)) => Self::Started(connection, span),
             Ok(Frame::Ended(span)) => Self::Ended(connection, span),
             Ok(Frame::Done(done)) => Self::Done(connection, done),
+            Ok(Frame::Answered(answered)) => Self::Answered(answered),
             Err(error) => Self::Lost { reason: Reason::Unreadable, spans: error.spans_lost() },
         }
     }

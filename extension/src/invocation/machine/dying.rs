@@ -1,7 +1,7 @@
 //! Invocations that end badly: when the end is sure, how it is explained, and what is closed then.
 
 use super::super::Collected;
-use super::super::closing::{close, fail};
+use super::super::closing::{close, fail, leave};
 use super::super::ending::{Ending, Evidence, Shut};
 use super::super::origin::{attribute, text};
 use super::super::recent::{Death, Record};
@@ -51,7 +51,12 @@ impl Machine {
             let request_id = open.request_id();
             open.connection == connection && !dying.iter().any(|id| request_id == Some(id))
         };
-        self.close_open(is_left, &Evidence { exit, ..Evidence::default() }, now_unix_nano);
+        let running: Vec<String> = self.recent.running().map(str::to_owned).collect();
+        let is_running =
+            |open: &Open| open.request_id().is_some_and(|id| running.iter().any(|running| running == id));
+        let evidence = Evidence { exit, ..Evidence::default() };
+        self.close_open(|open| is_left(open) && is_running(open), &evidence, now_unix_nano);
+        self.leave_unfinished(is_left, now_unix_nano);
         if agent.running.is_empty() && self.agents.is_empty() {
             // Between its INVOKE event and its handler, or with nothing left to tell the end.
             if let Some(request_id) = self.held.clone() {
@@ -161,6 +166,17 @@ impl Machine {
     ) {
         let open = self.spans.take_open(is_closed);
         close(open, &evidence.ending(), at_unix_nano, |closed| self.spans.closed(closed.as_ref()));
+    }
+
+    /// Completes open spans that no bad end is known of: left by invocations that have ended by themselves, with
+    /// which they end too, or by none.
+    pub(super) fn leave_unfinished(&mut self, is_left: impl Fn(&Open) -> bool, now_unix_nano: u64) {
+        for left in self.spans.take_open(is_left) {
+            let record = left.packed.request_id().and_then(|request_id| self.recent.get(request_id));
+            let over = record.map_or(0, |record| record.over_unix_nano);
+            let closed = leave(&left, if over > 0 { over } else { now_unix_nano });
+            self.spans.closed(closed.as_ref());
+        }
     }
 
     /// The span of a handler that never began or could not tell, where nobody else writes the function's segment

@@ -64,7 +64,7 @@ fn what_is_taken_out_open_comes_back_complete() {
     store.start(Connection(1), &collected(2, "other"));
     let taken = store.take_open(|open| open.connection == Connection(0));
     assert_eq!((taken.len(), store.held()), (1, 1));
-    store.closed(taken[0].unpack().as_ref());
+    store.closed(taken[0].packed.unpack().as_ref());
     assert_eq!(take(&mut store, |_| false)[0].span.name, "handler");
     assert!(store.accounts.balance(2), "one handed out, one open");
 }
@@ -170,7 +170,7 @@ fn open_spans_without_number_are_bounded_and_the_first_stay() {
     }
     assert!(store.bytes <= 100_000 && store.accounts.balance(store.held() as u64));
     let open = store.take_open(|_| true);
-    assert!(open.iter().any(|open| open.head().id == SpanId::from_bytes(&1_u64.to_be_bytes())));
+    assert!(open.iter().any(|open| open.packed.head().id == SpanId::from_bytes(&1_u64.to_be_bytes())));
 }
 
 #[test]

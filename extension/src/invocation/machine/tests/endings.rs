@@ -3,10 +3,12 @@
 use super::*;
 use crate::invocation::Collected;
 use crate::invocation::origin::text_of;
+use crate::receive::frame::Answered;
 use crate::receive::platform::{
     Finished, InitStart, InvocationDone, Metrics, PlatformEvent, PlatformRecord, Start, Status, Tracing,
 };
 use crate::receive::process::Exit;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -409,4 +411,69 @@ fn env_4_invocations_at_once_end_each_for_itself() {
     let batch = machine.take_load().whole();
     assert_eq!(batch.spans[0].request_id.as_deref(), Some("r1"));
     assert_eq!(told(&batch.spans[0]), "Runtime.ExitError: exit status 3");
+}
+
+fn answered(at_unix_nano: u64, status: u16) -> Received {
+    let trace_id = span(2).trace_id.try_into().unwrap();
+    Received::Answered(Answered { trace_id, span_id: [2; 8], at_unix_nano, status })
+}
+
+fn status(collected: &Collected) -> Option<Any> {
+    let found = collected.span.attributes.iter().find(|one| one.key == "http.response.status_code");
+    found.and_then(|one| one.value.clone()?.value)
+}
+
+#[test]
+fn an_answered_call_is_not_blamed_for_what_comes_later() {
+    let mut machine = in_a_call(false);
+    machine.receive(answered(300 * MILLISECOND, 204), 300 * MILLISECOND);
+    assert_eq!(machine.receive(ended(Exit::Status(1)), 700 * MILLISECOND), Signal::Over);
+    let batch = machine.take_load().whole();
+    let [handler, call] = ["app.handler", "S3.GetObject"]
+        .map(|name| batch.spans.iter().find(|one| one.span.name == name).unwrap());
+    assert_eq!(told(handler), "Runtime.ExitError: exit status 1");
+    assert_eq!((call.span.end_time_unix_nano, &call.span.status), (300 * MILLISECOND, &None));
+    assert_eq!((status(call), call.span.events.len()), (Some(Any::IntValue(204)), 0));
+}
+
+#[test]
+fn pl_81_whoever_reads_an_answer_waits_for_it_again() {
+    let mut machine = in_a_call(false);
+    machine.receive(answered(300 * MILLISECOND, 200), 300 * MILLISECOND);
+    machine.receive(answered(0, 0), 400 * MILLISECOND);
+    machine.receive(ended(Exit::Status(1)), 700 * MILLISECOND);
+    assert_eq!(
+        handler_says(&mut machine),
+        "Runtime.ExitError: exit status 1, while waiting for S3.GetObject (0.50 s)"
+    );
+}
+
+#[test]
+fn an_answer_to_no_open_call_is_nothing() {
+    let mut machine = in_a_call(false);
+    let Received::Answered(other) = answered(1, 200) else { unreachable!() };
+    machine.receive(Received::Answered(Answered { span_id: [9; 8], ..other }), 0);
+    machine.receive(Received::Answered(Answered { trace_id: [0; 16], ..other }), 0);
+    assert_eq!(machine.held_spans(), 2);
+}
+
+#[test]
+fn what_an_invocation_leaves_open_is_unfinished_and_no_fault() {
+    for exit in [None, Some(Exit::Signal(15)), Some(Exit::Status(1))] {
+        let mut machine = in_a_call(false);
+        machine.receive(Received::Ended(AGENT, Box::new(Span { end_time_unix_nano: 1, ..*handler() })), 0);
+        machine.receive(done("r1"), 500 * MILLISECOND);
+        let hours = 7_200_000 * MILLISECOND;
+        if let Some(exit) = exit {
+            machine.receive(ended(exit), hours);
+        }
+        machine.shut_down(&shutdown("spindown"), hours);
+        let batch = machine.take_load().whole();
+        let call = batch.spans.iter().find(|one| one.span.name == "S3.GetObject").unwrap();
+        assert_eq!((&call.span.status, call.span.events.len()), (&None, 0), "{exit:?}");
+        assert_eq!(call.span.end_time_unix_nano, 500 * MILLISECOND, "with its invocation");
+        let marked = call.span.attributes.iter().find(|one| one.key == "unfinished").unwrap();
+        assert_eq!(marked.value.as_ref().unwrap().value, Some(Any::BoolValue(true)));
+        assert_eq!(machine.held_spans(), 0);
+    }
 }
