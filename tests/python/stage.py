@@ -42,6 +42,39 @@ from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
 bootstrap.run(os.environ["_HANDLER"], LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False))
 """
 
+OLD_CLIENT = (
+    BOOTSTRAP.rpartition("\n")[0].rpartition("\n")[0]
+    + """
+def get_handler(handler, current=bootstrap._get_handler):
+    try:
+        return current(handler)
+    except bootstrap.FaultException as error:
+        fault = error
+    def result(*arguments):
+        raise fault
+    return result
+bootstrap._get_handler = get_handler
+client = LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False)
+sink = bootstrap.StandardLogSink()
+try:
+    handler = bootstrap._get_handler(os.environ["_HANDLER"])
+except Exception:
+    error = bootstrap.build_fault_result(sys.exc_info(), None)
+    bootstrap.log_error(error, sink)
+    client.post_init_error(error)
+    sys.exit(1)
+while True:
+    event = client.wait_next_invocation()
+    bootstrap.update_xray_env_variable(event.x_amzn_trace_id)
+    bootstrap.handle_event_request(
+        client, handler, event.invoke_id, event.event_body, event.content_type, event.client_context,
+        event.cognito_identity, event.invoked_function_arn, event.deadline_time_in_ms, event.tenant_id, sink
+    )
+"""
+)
+"""As clients before the third version load a handler, in container images: what they have no name for is raised by the
+handler, and no error of theirs is known where it is loaded."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -238,6 +271,7 @@ def function(
     handler: str = "app.handler",
     variables: Mapping[str, str] | None = None,
     python: str | None = None,
+    bootstrap: str = BOOTSTRAP,
 ) -> Iterator[Function]:
     """Starts the function as the managed runtime would, with or without the layer."""
     python = python or interpreter()
@@ -249,7 +283,7 @@ def function(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
     runtime = folder / "bootstrap.py"
-    runtime.write_text(BOOTSTRAP)
+    runtime.write_text(bootstrap)
     api, frames = RuntimeApi(), Frames()
     socket_name = f"otel-xray-test-{uuid.uuid4()}"
     with serving(api.handler()) as address, (folder / "output").open("wb") as output:

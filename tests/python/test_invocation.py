@@ -9,7 +9,7 @@ import time
 import pytest
 from conftest import Start
 from servers import BOUND_S
-from stage import ARN, HEADER, PARENT, TRACE, attributes
+from stage import ARN, HEADER, OLD_CLIENT, PARENT, TRACE, attributes
 
 RETURNS = "def handler(event, context):\n    return event\n"
 
@@ -265,3 +265,37 @@ def test_a_function_that_cannot_be_loaded_says_why(
         assert message in event["exception.message"]
         assert label in event["exception.stacktrace"]
         assert "/_otel_xray_agent/" not in event["exception.stacktrace"]
+
+
+UNLOADABLE = {
+    "an error": "raise ValueError('no config')\n",
+    "an error of the import's own": "import nothing_like_it\n",
+    "no such handler": "x = 1\n",
+    "an attribute": "import os\nos.nothing_like_it\n",
+    "a kind of AttributeError": "class Missing(AttributeError):\n    pass\nraise Missing('a')\n",
+    "a syntax error": "def handler(event, context)\n",
+    "an exit": "import sys\nsys.exit(3)\n",
+}
+
+
+@pytest.mark.parametrize("kind", UNLOADABLE)
+def test_a_function_that_old_clients_cannot_load_fails_as_without_the_layer(start: Start, kind: str) -> None:
+    seen = []
+    for layer in (False, True):
+        with start(UNLOADABLE[kind], layer=layer, bootstrap=OLD_CLIENT) as function:
+            if kind == "an exit":
+                seen.append(function.process.wait(BOUND_S))
+            else:
+                # At once, or with the first invocation.
+                answer = function.invoke()
+                seen.append(answer.comparable)
+            if layer:
+                function.frames.wait_for(4, 1)
+                span = function.frames.ended()[0]
+                event = attributes(span.events[0])
+    assert seen[0] == seen[1]
+    assert span.status.code == 2
+    if kind != "an exit":
+        told = answer.json
+        assert event["exception.type"].rpartition(".")[2] == told["errorType"].rpartition(".")[2]
+        assert event["exception.message"] == span.status.message == told["errorMessage"]

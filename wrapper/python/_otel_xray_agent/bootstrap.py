@@ -184,7 +184,7 @@ def _note_answer(recorder: Recorder, trigger: Trigger, result: Any) -> None:
 
 def _leave(recorder: Recorder, request_id: str, error: BaseException | None) -> None:
     try:
-        recorder.leave(request_id, error)
+        recorder.leave(request_id, error, _seen_by_callers(error) if error is not None else None)
     except Exception as trouble:  # the function comes first
         _say_once(trouble)
 
@@ -195,20 +195,25 @@ def _say_once(error: Exception) -> None:
     complain("handler", f"an invocation could not be recorded: {told(error)}")
 
 
-def _loading_failed(
-    recorder: Recorder | None, name: str, begun_ns: int, error: BaseException, fault: Any = None
-) -> None:
-    """No handler's span will ever come: this one tells why. ``fault`` is what the runtime makes of the error."""
+def _loading_failed(recorder: Recorder | None, name: str, begun_ns: int, error: BaseException) -> None:
+    """No handler's span will ever come: this one tells why."""
     if recorder is None:
         return
     try:
-        seen_by_callers = {}
-        if fault is not None:
-            kind, message = getattr(fault, "exception_type", ""), getattr(fault, "msg", "")
-            seen_by_callers = {"exception.type": str(kind), "exception.message": str(message)}
-        recorder.loading_failed(f"load {name}", begun_ns, error, seen_by_callers)
+        seen_by_callers = _seen_by_callers(error)
+        # What the runtime makes of an error hides where that came from.
+        cause = error.__context__ if seen_by_callers and error.__context__ is not None else error
+        recorder.loading_failed(f"load {name}", begun_ns, cause, seen_by_callers)
     except Exception as trouble:  # the function comes first
         _say_once(trouble)
+
+
+def _seen_by_callers(error: BaseException) -> dict[str, Any]:
+    """What callers are told where the runtime client raises an error of its own in the place of the function's."""
+    kind, message = getattr(error, "exception_type", None), getattr(error, "msg", None)
+    if type(error).__name__ != "FaultException" or kind is None:
+        return {}
+    return {"exception.type": str(kind), "exception.message": str(message)}
 
 
 def _attributes(context: Any, request_id: str, cold: bool) -> dict[str, Any]:
@@ -240,15 +245,12 @@ def __getattr__(attribute: str) -> Any:
     begun_ns = time_ns()
     try:
         handler = client._get_handler(name)
-    except client.FaultException as fault:
-        _loading_failed(recorder, name, begun_ns, fault.__context__ or fault, fault)
-        raise
-    except Exception as error:
+    except AttributeError as error:
+        # Raised while the user's module was imported. As it is, the runtime would take it for ours.
         _loading_failed(recorder, name, begun_ns, error)
-        # Raised while the user's module was imported. As it is, the runtime would take an AttributeError for ours.
-        fault = client.build_fault_result((type(error), error, error.__traceback__), None)
-        raise client.FaultException(fault["errorType"], fault["errorMessage"], fault["stackTrace"]) from None
-    except BaseException as error:  # sys.exit() while the module is imported
+        stand_in = type(type(error).__name__, (Exception,), {})(str(error))
+        raise stand_in.with_traceback(sys.exc_info()[2]) from None
+    except BaseException as error:  # also sys.exit() while the module is imported
         _loading_failed(recorder, name, begun_ns, error)
         raise
     finally:

@@ -243,7 +243,7 @@ class Recorder:
         self._current.set(span)
         return True
 
-    def leave(self, request_id: str, error: BaseException | None) -> None:
+    def leave(self, request_id: str, error: BaseException | None, seen_by_callers: Attributes | None = None) -> None:
         """The handler has ended. Everything is written before the runtime hears of it."""
         span, self.root = self.root, None
         self._current.set(None)
@@ -252,8 +252,10 @@ class Recorder:
         for call in list(self._aside):
             self.finish(call, None)
         if error is not None:
-            record_exception(span, error)
+            record_exception(span, error, seen_by_callers)
             fail(span, error)
+            if seen_by_callers:
+                span.status_message = seen_by_callers["exception.message"][:1024]
         span.end_ns = time.time_ns()
         self.wire.end(encode(span), now=False)
         self.wire.done(request_id, raised=error is not None)
