@@ -132,7 +132,7 @@ def _span_class(trace: ModuleType, recorder: Recorder) -> Any:
             # The handler's own span ends with the handler, and a library's with its call.
             if self._span.end_ns or self._span is recorder.root or self._span.outer is not None:
                 return
-            self._span.end_ns = end_time or spans.time.time_ns()
+            self._span.end_ns = end_time or spans.now_ns()
             recorder.end_local(self._span)
 
         def set_attribute(self, key: str, value: Any) -> None:

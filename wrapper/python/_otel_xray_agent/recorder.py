@@ -26,6 +26,32 @@ MAX_ATTRIBUTES = 128
 MAX_EVENTS = 128
 
 
+class Clock:
+    """The time, whatever becomes of the module ``time``: what tests freeze must not date spans.
+
+    Nothing that is replaced by name or in every module finds the functions here, and nobody freezes ``perf_counter``
+    inside of it. That one stands still with the machine, so each invocation sets the clock anew.
+    """
+
+    __slots__ = ("_ahead_ns", "_steady_ns", "_wall_ns")
+
+    def __init__(self) -> None:
+        self._wall_ns = time.time_ns
+        self._steady_ns = time.perf_counter_ns
+        self.set()
+
+    def set(self) -> None:
+        """Takes the time of day, while no code of the function runs."""
+        self._ahead_ns = self._wall_ns() - self._steady_ns()
+
+    def now_ns(self) -> int:
+        return self._steady_ns() + self._ahead_ns
+
+
+clock = Clock()
+now_ns = clock.now_ns
+
+
 class Span:
     """One span. Plain data: the recorder does the work."""
 
@@ -74,7 +100,7 @@ def new_id(length: int) -> bytes:
 
 def new_trace_id() -> bytes:
     """With the time in front, where old tools look for it."""
-    return int(time.time()).to_bytes(4, "big") + new_id(12)
+    return (now_ns() // 1_000_000_000).to_bytes(4, "big") + new_id(12)
 
 
 class TraceHeader:
@@ -172,7 +198,7 @@ class Sampler:
 
     def decide(self, header: TraceHeader) -> None:
         """X-Ray's default rule: one a second, and 5 % of the others (SMP-15)."""
-        second = int(time.time())
+        second = now_ns() // 1_000_000_000
         is_first, self._second = second != self._second, second
         header.sampled = "1" if is_first or header.trace_id[12:] < self.FIVE_PERCENT else "0"
 
@@ -208,6 +234,7 @@ class Recorder:
         trigger: Trigger | None = None,
     ) -> bool:
         """The handler begins. False when there is nobody to record for."""
+        clock.set()
         header = TraceHeader(raw_header)
         undecided = None
         if not header.trace_id:
@@ -233,7 +260,7 @@ class Recorder:
             self._sampler.decide(header)
         flags = SAMPLED | REMOTE_KNOWN | REMOTE if header.sampled == "1" else 0
         kind = SERVER if trigger is None else trigger.kind
-        span = Span(name, kind, header.trace_id, header.parent_id, flags, time.time_ns())
+        span = Span(name, kind, header.trace_id, header.parent_id, flags, now_ns())
         span.attributes = attributes
         span.links = links
         if not self.wire.begin(wire.invoke_frame(request_id, raw_header, deadline_ms), encode(span)):
@@ -256,7 +283,7 @@ class Recorder:
             fail(span, error)
             if seen_by_callers:
                 span.status_message = seen_by_callers["exception.message"][:1024]
-        span.end_ns = time.time_ns()
+        span.end_ns = now_ns()
         self.wire.end(encode(span), now=False)
         self.wire.done(request_id, raised=error is not None)
 
@@ -267,7 +294,7 @@ class Recorder:
         record_exception(span, error, seen_by_callers)
         span.status = ERROR
         span.status_message = str(seen_by_callers.get("exception.message") or _message(error))[:1024]
-        span.end_ns = time.time_ns()
+        span.end_ns = now_ns()
         self.wire.end(encode(span), now=True)
 
     # Spans inside the handler
@@ -289,7 +316,7 @@ class Recorder:
         if parent is None:
             return None
         flags = parent.flags & ~REMOTE
-        return Span(name, kind, parent.trace_id, parent.span_id, flags, start_ns or time.time_ns())
+        return Span(name, kind, parent.trace_id, parent.span_id, flags, start_ns or now_ns())
 
     def call(self, name: str, library: str = "") -> tuple[Span, Any] | None:
         """A call to something outside begins: it becomes current, and is announced because it may hang.
@@ -330,7 +357,7 @@ class Recorder:
 
         Only an answer is told to the extension: for what has been sent, most callers wait at once.
         """
-        self._aside[span] = now = time.time_ns()
+        self._aside[span] = now = now_ns()
         if status:
             self.wire.answered(span.trace_id, span.span_id, now, status)
 
@@ -349,7 +376,7 @@ class Recorder:
             fail(span, error)
             span.attributes.setdefault("error.type", type_name(error))
             since = 0
-        span.end_ns = since or time.time_ns()
+        span.end_ns = since or now_ns()
         self.disclose(span, token)
         self.wire.end(encode(span), now=True)
 
@@ -413,7 +440,7 @@ def add_event(span: Span, name: str, attributes: Attributes, time_ns: int = 0) -
     if span.events is None:
         span.events = []
     if len(span.events) < MAX_EVENTS:
-        span.events.append((name, time_ns or time.time_ns(), attributes))
+        span.events.append((name, time_ns or now_ns(), attributes))
 
 
 _OWN = __file__.rpartition("/")[0] + "/"
