@@ -6,6 +6,7 @@ from _struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from _otel_xray_agent.recorder import Span
@@ -18,29 +19,91 @@ MAX_TEXT = 16_384
 """Characters of one attribute's text that are sent."""
 MAX_DEPTH = 8
 """Nesting of lists and dictionaries that is followed."""
+MAX_ATTRIBUTE = 65_536
+"""Bytes of one attribute: a list or a dictionary is cut there. X-Ray shows no document that is longer."""
+ATTRIBUTES_TO, EVENTS_TO, LINKS_TO = 640 * 1024, 832 * 1024, 896 * 1024
+"""Where a span has no more room for them: all of it is to fit into a frame."""
 
 
-def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+def encode(span: Span) -> bytes:
+    """The span as ``opentelemetry.proto.trace.v1.Span``; without an end time while it is open.
+
+    What cannot be read, or has no room, is left out and counted in the span.
+    """
+    parts = [b"\x0a\x10", span.trace_id, b"\x12\x08", span.span_id]
+    if span.trace_state:
+        parts.append(_text(b"\x1a", span.trace_state))
+    if span.parent_id:
+        parts.append(b"\x22\x08" + span.parent_id)
+    parts.append(_text(b"\x2a", span.name))
+    parts.append(b"\x30" + _varint(span.kind))
+    parts.append(b"\x39" + _FIXED64(span.start_ns))
+    if span.end_ns:
+        parts.append(b"\x41" + _FIXED64(span.end_ns))
+    parts.append(_pairs(b"\x4a", b"\x50", span.attributes, ATTRIBUTES_TO))
+    used = sum(map(len, parts))
+    if span.events:
+        events = _fitting(b"\x5a", b"\x60", map(_event, span.events), EVENTS_TO - used)
+        used += len(events)
+        parts.append(events)
+    if span.links:
+        parts.append(_fitting(b"\x6a", b"\x70", map(_link, span.links), LINKS_TO - used))
+    if span.status:
+        status = (_text(b"\x12", span.status_message) if span.status_message else b"") + b"\x18" + _varint(span.status)
+        parts.append(_bytes(b"\x7a", status))
+    if span.flags:
+        parts.append(b"\x85\x01" + _FIXED32(span.flags))
+    return b"".join(parts)
 
 
-def _bytes(tag: bytes, payload: bytes) -> bytes:
-    return tag + _varint(len(payload)) + payload
+def _event(event: tuple[str, int, dict[str, Any]]) -> bytes:
+    name, time_ns, attributes = event
+    return b"\x09" + _FIXED64(time_ns) + _text(b"\x12", name) + _pairs(b"\x1a", b"\x20", attributes, EVENTS_TO)
 
 
-def _text(tag: bytes, text: str) -> bytes:
-    return _bytes(tag, text[:MAX_TEXT].encode("utf-8", "replace"))
+def _link(link: tuple[bytes, bytes, dict[str, Any]]) -> bytes:
+    trace_id, span_id, attributes = link
+    return _bytes(b"\x0a", trace_id) + _bytes(b"\x12", span_id) + _pairs(b"\x22", b"\x28", attributes, LINKS_TO)
 
 
-def _any(value: Any, depth: int = 0) -> bytes:
-    """An ``AnyValue``. What has no counterpart becomes its text."""
+def _pairs(tag: bytes, dropped_tag: bytes, attributes: dict[str, Any], room: int) -> bytes:
+    """Attributes, each with a guard of its own: reading a key or a value may run code of the function's."""
+    if not attributes:
+        return b""
+    return _fitting(
+        tag,
+        dropped_tag,
+        (_pair(key, value, MAX_ATTRIBUTE) for key, value in list(attributes.items()) if value is not None),
+        room,
+    )
+
+
+def _fitting(tag: bytes, dropped_tag: bytes, encoded: Iterator[bytes], room: int) -> bytes:
+    """Those that can be encoded and have room, and the count of the others."""
+    fitting = []
+    dropped = 0
+    for one in encoded:
+        room -= len(one) + 6
+        if one and room >= 0:
+            fitting.append(_bytes(tag, one))
+        else:
+            room += len(one) + 6
+            dropped += 1
+    if dropped:
+        fitting.append(dropped_tag + _varint(dropped))
+    return b"".join(fitting)
+
+
+def _pair(key: Any, value: Any, room: int) -> bytes:
+    """Empty where something of it cannot be read."""
+    try:
+        return _text(b"\x0a", str(key)) + _bytes(b"\x12", _any(value, room))
+    except Exception:  # whatever the function's own code raises
+        return b""
+
+
+def _any(value: Any, room: int, depth: int = 0) -> bytes:
+    """An ``AnyValue``. What has no counterpart becomes its text, and what a list has no room for is cut."""
     kind = type(value)
     if kind is str:
         return _text(b"\x0a", value)
@@ -54,42 +117,42 @@ def _any(value: Any, depth: int = 0) -> bytes:
         return _bytes(b"\x3a", value[:MAX_TEXT])
     if depth < MAX_DEPTH:
         if kind in (list, tuple):
-            return _bytes(b"\x2a", b"".join(_bytes(b"\x0a", _any(item, depth + 1)) for item in value))
+            return _bytes(b"\x2a", _items(b"\x0a", value, room, lambda item, left: _any(item, left, depth + 1)))
         if kind is dict:
-            return _bytes(b"\x32", _pairs(b"\x0a", value, depth + 1))
+            pairs = (pair for pair in list(value.items()) if pair[1] is not None)
+            return _bytes(b"\x32", _items(b"\x0a", pairs, room, lambda pair, left: _entry(pair, left, depth + 1)))
     return _text(b"\x0a", str(value))
 
 
-def _pairs(tag: bytes, attributes: dict[str, Any], depth: int = 0) -> bytes:
-    return b"".join(
-        _bytes(tag, _text(b"\x0a", str(key)) + _bytes(b"\x12", _any(value, depth)))
-        for key, value in attributes.items()
-        if value is not None
-    )
+def _entry(pair: tuple[Any, Any], room: int, depth: int) -> bytes:
+    return _text(b"\x0a", str(pair[0])) + _bytes(b"\x12", _any(pair[1], room, depth))
 
 
-def encode(span: Span) -> bytes:
-    """The span as ``opentelemetry.proto.trace.v1.Span``; without an end time while it is open."""
-    parts = [b"\x0a\x10", span.trace_id, b"\x12\x08", span.span_id]
-    if span.trace_state:
-        parts.append(_text(b"\x1a", span.trace_state))
-    if span.parent_id:
-        parts.append(b"\x22\x08" + span.parent_id)
-    parts.append(_text(b"\x2a", span.name))
-    parts.append(b"\x30" + _varint(span.kind))
-    parts.append(b"\x39" + _FIXED64(span.start_ns))
-    if span.end_ns:
-        parts.append(b"\x41" + _FIXED64(span.end_ns))
-    parts.append(_pairs(b"\x4a", span.attributes))
-    for name, time_ns, attributes in span.events or ():
-        event = b"\x09" + _FIXED64(time_ns) + _text(b"\x12", name) + _pairs(b"\x1a", attributes)
-        parts.append(_bytes(b"\x5a", event))
-    for trace_id, span_id, attributes in span.links or ():
-        link = _bytes(b"\x0a", trace_id) + _bytes(b"\x12", span_id) + _pairs(b"\x22", attributes)
-        parts.append(_bytes(b"\x6a", link))
-    if span.status:
-        status = (_text(b"\x12", span.status_message) if span.status_message else b"") + b"\x18" + _varint(span.status)
-        parts.append(_bytes(b"\x7a", status))
-    if span.flags:
-        parts.append(b"\x85\x01" + _FIXED32(span.flags))
+def _items(tag: bytes, items: Any, room: int, encoded: Callable[[Any, int], bytes]) -> bytes:
+    parts = []
+    for item in items:
+        part = _bytes(tag, encoded(item, room))
+        room -= len(part)
+        if room < 0:
+            break
+        parts.append(part)
     return b"".join(parts)
+
+
+def _text(tag: bytes, text: str) -> bytes:
+    return _bytes(tag, text[:MAX_TEXT].encode("utf-8", "replace"))
+
+
+def _bytes(tag: bytes, payload: bytes) -> bytes:
+    return tag + _varint(len(payload)) + payload
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -263,7 +263,8 @@ class Recorder:
         span = Span(name, kind, header.trace_id, header.parent_id, flags, now_ns())
         span.attributes = attributes
         span.links = links
-        if not self.wire.begin(wire.invoke_frame(request_id, raw_header, deadline_ms), encode(span)):
+        encoded = self._encoded(span)
+        if not encoded or not self.wire.begin(wire.invoke_frame(request_id, raw_header, deadline_ms), encoded):
             return False
         self.header = header
         self.root = span
@@ -284,7 +285,7 @@ class Recorder:
             if seen_by_callers:
                 span.status_message = seen_by_callers["exception.message"][:1024]
         span.end_ns = now_ns()
-        self.wire.end(encode(span), now=False)
+        self._write(span, now=False)
         self.wire.done(request_id, raised=error is not None)
 
     def loading_failed(self, name: str, begun_ns: int, error: BaseException, seen_by_callers: Attributes) -> None:
@@ -295,7 +296,7 @@ class Recorder:
         span.status = ERROR
         span.status_message = str(seen_by_callers.get("exception.message") or _message(error))[:1024]
         span.end_ns = now_ns()
-        self.wire.end(encode(span), now=True)
+        self._write(span, now=True)
 
     # Spans inside the handler
 
@@ -350,7 +351,9 @@ class Recorder:
                 self._current.set(None)
 
     def announce(self, span: Span) -> None:
-        self.wire.start(encode(span))
+        encoded = self._encoded(span)
+        if encoded:
+            self.wire.start(encoded)
 
     def set_aside(self, span: Span, status: int = 0) -> None:
         """Nobody waits for the call any more: it has been sent or, as the HTTP status says, answered.
@@ -378,10 +381,26 @@ class Recorder:
             since = 0
         span.end_ns = since or now_ns()
         self.disclose(span, token)
-        self.wire.end(encode(span), now=True)
+        self._write(span, now=True)
 
     def end_local(self, span: Span) -> None:
-        self.wire.end(encode(span), now=span.kind in (CLIENT, PRODUCER))
+        self._write(span, now=span.kind in (CLIENT, PRODUCER))
+
+    def _write(self, span: Span, *, now: bool) -> None:
+        """A complete span. One that cannot be written is counted."""
+        encoded = self._encoded(span)
+        if encoded:
+            self.wire.end(encoded, now=now)
+        else:
+            self.wire.spans_dropped += 1
+
+    def _encoded(self, span: Span) -> bytes:
+        """Empty where it cannot be encoded: a span holds what the function has handed over."""
+        try:
+            return encode(span)
+        except Exception as error:
+            wire.complain("encoder", f"a span could not be encoded and is lost: {wire.told(error)}")
+            return b""
 
     # Going out
 
