@@ -116,7 +116,27 @@ def _runtime_client() -> Any:
     return client
 
 
-def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
+def _header_of_thread(client: Any, environ: Any) -> Any:
+    """What gives the trace header of the invocation that this thread runs. None where a process runs one at a time.
+
+    With several in threads the variable is that of whichever came last.
+    """
+    if "AWS_LAMBDA_MAX_CONCURRENCY" not in environ or not hasattr(client, "update_xray_env_variable"):
+        return None
+    from _thread import _local
+
+    noted = _local()
+    original = client.update_xray_env_variable
+
+    def update_xray_env_variable(xray_trace_id: Any) -> None:
+        noted.header = xray_trace_id
+        original(xray_trace_id)
+
+    client.update_xray_env_variable = update_xray_env_variable
+    return lambda: getattr(noted, "header", None)
+
+
+def _wrap(function: Any, recorder: Recorder, name: str, environ: Any, header_of_thread: Any) -> Any:
     cold = True
 
     def handler(event: Any, context: Any) -> Any:
@@ -125,7 +145,8 @@ def _wrap(function: Any, recorder: Recorder, name: str, environ: Any) -> Any:
         trigger = None
         try:
             request_id = str(getattr(context, "aws_request_id", "") or "")
-            header = environ.get("_X_AMZN_TRACE_ID") or getattr(context, "xray_trace_id", None) or ""
+            header = header_of_thread() if header_of_thread is not None else None
+            header = header or environ.get("_X_AMZN_TRACE_ID") or getattr(context, "xray_trace_id", None) or ""
             deadline_ms = getattr(context, "_epoch_deadline_time_in_ms", 0)
             trigger = _trigger(event)
             recording = recorder.enter(
@@ -258,6 +279,6 @@ def __getattr__(attribute: str) -> Any:
             collector.freeze()
             collector.enable()
     if recorder is not None:
-        handler = _wrap(handler, recorder, name, environ)
+        handler = _wrap(handler, recorder, name, environ, _header_of_thread(client, environ))
     globals()["handler"] = handler
     return handler

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from _otel_xray_agent import bodies, hooks
 from _otel_xray_agent.patch_urllib3 import describe
 from _otel_xray_agent.raised import leave_unseen
@@ -22,6 +24,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
     connection = module.HTTPConnection
     original_request = connection.request
     original_getresponse = connection.getresponse
+    runtime_api = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     secure = getattr(module, "HTTPSConnection", ())
 
     def request(
@@ -30,7 +33,9 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         begun = None
         sent = {} if headers is None else headers
         try:
-            begun = recorder.call(str(method), "http.client")
+            # A runtime client's own are in no invocation, whatever runs beside them.
+            is_runtimes = f"{self.host}:{self.port}" == runtime_api
+            begun = None if is_runtimes else recorder.call(str(method), "http.client")
             if begun is not None:
                 from _otel_xray_agent.propagation import with_trace
 

@@ -135,7 +135,10 @@ class _Join:
             return False
         if root is not self._root:
             self._root = root
-            self._open.clear()
+            # Invocations in other threads go on.
+            for entity_id, span in list(self._open.items()):
+                if span.around.end_ns:
+                    self._open.pop(entity_id, None)
         root_id = root.span_id.hex()
         held = getattr(local, "segment", None)
         if held is None or held.id != root_id:

@@ -203,26 +203,55 @@ class Sampler:
         header.sampled = "1" if is_first or header.trace_id[12:] < self.FIVE_PERCENT else "0"
 
 
+class Invocation:
+    """One run of the handler. A runtime may have several at once, in threads."""
+
+    __slots__ = ("header", "root")
+
+    def __init__(self, root: Span, header: TraceHeader) -> None:
+        self.root: Span | None = root
+        """The handler's span while it runs."""
+        self.header = header
+
+
 class Recorder:
     """Keeps the current span of each context, and writes what happens to the wire."""
 
     def __init__(self, connection: wire.Wire, environ: Mapping[str, str]) -> None:
         self.wire = connection
         self._sampler = Sampler(environ)
-        self.root: Span | None = None
-        """The handler's span while it runs. Work in threads without a context of its own belongs to it."""
-        self.header: TraceHeader | None = None
+        self._running: list[Invocation] = []
+        self._here: ContextVar[Invocation | None] = ContextVar("otel_xray_invocation", default=None)
         self._current: ContextVar[Span | None] = ContextVar("otel_xray_span", default=None)
         self.otel_current: Any = None
         """Set by the OpenTelemetry bridge: gives the span that the API holds as current, and a mark of it."""
         self.follows_bodies = False
         """Whether the end of an answer's body is seen."""
-        self._aside: dict[Span, int] = {}
+        self._aside: dict[Span, tuple[int, Invocation | None]] = {}
         """Calls that nobody waits for, since when: sent, or answered and not read."""
         self.yielded: set[str] = set()
         """Libraries that an X-Ray SDK records, as far as it records anything (A-15)."""
 
     # The handler
+
+    def invocation(self) -> Invocation | None:
+        """The one that this context is in. Work without a context of its own belongs to the only one that runs."""
+        here = self._here.get()
+        if here is not None and here.root is not None:
+            return here
+        running = self._running[:2]
+        return running[0] if len(running) == 1 else None
+
+    @property
+    def root(self) -> Span | None:
+        """The handler's span while it runs."""
+        invocation = self.invocation()
+        return None if invocation is None else invocation.root
+
+    @property
+    def header(self) -> TraceHeader | None:
+        invocation = self.invocation()
+        return None if invocation is None else invocation.header
 
     def enter(
         self,
@@ -264,21 +293,27 @@ class Recorder:
         span.attributes = attributes
         span.links = links
         encoded = self._encoded(span)
-        if not encoded or not self.wire.begin(wire.invoke_frame(request_id, raw_header, deadline_ms), encoded):
+        invoke = wire.invoke_frame(request_id, raw_header, deadline_ms)
+        if not encoded or not self.wire.begin(request_id, invoke, encoded):
             return False
-        self.header = header
-        self.root = span
+        invocation = Invocation(span, header)
+        self._running.append(invocation)
+        self._here.set(invocation)
         self._current.set(span)
         return True
 
     def leave(self, request_id: str, error: BaseException | None, seen_by_callers: Attributes | None = None) -> None:
         """The handler has ended. Everything is written before the runtime hears of it."""
-        span, self.root = self.root, None
+        invocation = self._here.get()
+        self._here.set(None)
         self._current.set(None)
-        if span is None:
+        if invocation is None or invocation.root is None:
             return
-        for call in list(self._aside):
-            self.finish(call, None)
+        span, invocation.root = invocation.root, None
+        self._running.remove(invocation)
+        for call, (_, its) in list(self._aside.items()):
+            if its is invocation:
+                self.finish(call, None)
         if error is not None:
             record_exception(span, error, seen_by_callers)
             fail(span, error)
@@ -307,9 +342,8 @@ class Recorder:
             from_api, mark = self.otel_current()
             if from_api is not None and (span is None or span.outer is not mark):
                 return from_api
-        if span is not None and (span.end_ns or self.root is None):
-            span = None
-        return span if span is not None else self.root
+        root = self.root
+        return root if span is None or span.end_ns or root is None else span
 
     def child(self, name: str, kind: int, start_ns: int = 0) -> Span | None:
         """A new span below the current one; none outside of an invocation."""
@@ -360,7 +394,8 @@ class Recorder:
 
         Only an answer is told to the extension: for what has been sent, most callers wait at once.
         """
-        self._aside[span] = now = now_ns()
+        now = now_ns()
+        self._aside[span] = now, self.invocation()
         if status:
             self.wire.answered(span.trace_id, span.span_id, now, status)
 
@@ -371,7 +406,7 @@ class Recorder:
 
     def finish(self, span: Span, token: Any, error: BaseException | None = None) -> None:
         """The call is over. One that nobody waited for was over when it was set aside, and with the handler's end."""
-        since = self._aside.pop(span, 0)
+        since, _ = self._aside.pop(span, (0, None))
         if span.end_ns:
             return
         if error is not None:
@@ -406,11 +441,12 @@ class Recorder:
 
     def headers(self, span: Span) -> dict[str, str]:
         """What a call made by the span carries on."""
-        if self.header is None:
+        header = self.header
+        if header is None:
             return {}
         sampled = "01" if span.flags & SAMPLED else "00"
         return {
-            "X-Amzn-Trace-Id": self.header.outgoing(span.trace_id, span.span_id),
+            "X-Amzn-Trace-Id": header.outgoing(span.trace_id, span.span_id),
             "traceparent": f"00-{span.trace_id.hex()}-{span.span_id.hex()}-{sampled}",
         }
 

@@ -75,8 +75,8 @@ class Wire:
         self._waiting: deque[bytes] = deque()
         self._lock = allocate_lock()
         self.spans_dropped = 0
-        self.invocation = b""
-        """The invoke frame of the running invocation, said again on a new connection."""
+        self._invocations: dict[str, bytes] = {}
+        """The invoke frames of the running invocations, said again on a new connection."""
 
     def connect(self) -> bool:
         """Whether there is a connection, after trying to have one. Refused at once without an extension."""
@@ -87,7 +87,7 @@ class Wire:
         try:
             connection.settimeout(SEND_SECONDS)
             connection.connect(self._address)
-            connection.sendall(self._hello + self.invocation)
+            connection.sendall(self._hello + b"".join(self._invocations.values()))
         except OSError:
             connection.close()
             return False
@@ -95,13 +95,12 @@ class Wire:
         self._pid = os.getpid()
         return True
 
-    def begin(self, invocation: bytes, span: bytes) -> bool:
+    def begin(self, request_id: str, invocation: bytes, span: bytes) -> bool:
         """Announces an invocation and its open handler span. False when nobody listens."""
         with self._lock:
-            self.invocation = b""
             if not self.connect():
                 return False
-            self.invocation = invocation
+            self._invocations[request_id] = invocation
             return self._send(invocation + frame(START, span))
 
     def start(self, span: bytes) -> None:
@@ -133,7 +132,7 @@ class Wire:
         with self._lock:
             if self._send(done_frame(request_id, raised, self.spans_dropped)):
                 self.spans_dropped = 0
-            self.invocation = b""
+            self._invocations.pop(request_id, None)
 
     def _send(self, data: bytes) -> bool:
         """Writes the waiting spans, then ``data``. A failure costs the connection, and counts."""
