@@ -40,7 +40,7 @@ def encode(span: Span) -> bytes:
     parts.append(b"\x39" + _FIXED64(span.start_ns))
     if span.end_ns:
         parts.append(b"\x41" + _FIXED64(span.end_ns))
-    parts.append(_pairs(b"\x4a", b"\x50", span.attributes, ATTRIBUTES_TO))
+    parts.append(_pairs(b"\x4a", b"\x50", span.attributes, ATTRIBUTES_TO, span.attributes_dropped))
     used = sum(map(len, parts))
     if span.events:
         events = _fitting(b"\x5a", b"\x60", map(_event, span.events), EVENTS_TO - used)
@@ -66,22 +66,15 @@ def _link(link: tuple[bytes, bytes, dict[str, Any]]) -> bytes:
     return _bytes(b"\x0a", trace_id) + _bytes(b"\x12", span_id) + _pairs(b"\x22", b"\x28", attributes, LINKS_TO)
 
 
-def _pairs(tag: bytes, dropped_tag: bytes, attributes: dict[str, Any], room: int) -> bytes:
+def _pairs(tag: bytes, dropped_tag: bytes, attributes: dict[str, Any], room: int, dropped: int = 0) -> bytes:
     """Attributes, each with a guard of its own: reading a key or a value may run code of the function's."""
-    if not attributes:
-        return b""
-    return _fitting(
-        tag,
-        dropped_tag,
-        (_pair(key, value, MAX_ATTRIBUTE) for key, value in list(attributes.items()) if value is not None),
-        room,
-    )
+    pairs = (_pair(key, value, MAX_ATTRIBUTE) for key, value in list(attributes.items()) if value is not None)
+    return _fitting(tag, dropped_tag, pairs, room, dropped)
 
 
-def _fitting(tag: bytes, dropped_tag: bytes, encoded: Iterator[bytes], room: int) -> bytes:
+def _fitting(tag: bytes, dropped_tag: bytes, encoded: Iterator[bytes], room: int, dropped: int = 0) -> bytes:
     """Those that can be encoded and have room, and the count of the others."""
     fitting = []
-    dropped = 0
     for one in encoded:
         room -= len(one) + 6
         if one and room >= 0:

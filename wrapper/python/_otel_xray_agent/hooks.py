@@ -21,6 +21,7 @@ TABLE = {
     "urllib3.response": ("", "bodies", "follow_chunks"),
     "http.client": ("http.client", "patch_http_client", "patch"),
     "opentelemetry.trace": ("opentelemetry", "otel_bridge", "patch"),
+    "opentelemetry.sdk.trace.sampling": ("opentelemetry", "otel_bridge", "leave_sampling"),
     "aws_xray_sdk": ("", "patch_xray_sdk", "send_to_extension"),
     "aws_xray_sdk.core.lambda_launcher": ("", "patch_xray_sdk", "join"),
     "aws_xray_sdk.core.recorder": ("", "xray_kept", "patch"),

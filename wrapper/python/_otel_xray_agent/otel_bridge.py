@@ -1,4 +1,4 @@
-"""The OpenTelemetry API on top of the recorder: manual spans of the function join its trace.
+"""The OpenTelemetry API on top of the recorder: spans of the function and of the agent hang on one another.
 
 Whatever version the function bundles, it is the function's own API that runs. Only the tracer behind its proxy is
 replaced, so that a function which sets a tracer provider of its own gets exactly that one.
@@ -6,9 +6,11 @@ replaced, so that a function which sets a tracer provider of its own gets exactl
 
 from __future__ import annotations
 
-import contextlib
-
+from _otel_xray_agent import hooks
 from _otel_xray_agent import recorder as spans
+from _otel_xray_agent.otel_span import span_class
+from _otel_xray_agent.otel_tracer import current_class, tracer_class
+from _otel_xray_agent.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,162 +19,161 @@ if TYPE_CHECKING:
 
     from _otel_xray_agent.recorder import Recorder, Span
 
+_HTTP = ("http.client", "urllib3")
+
 
 def patch(trace: ModuleType, recorder: Recorder) -> None:
-    api_current = trace.get_current_span
-    bridge_span = _span_class(trace, recorder)
-
-    def otel_current() -> tuple[Span | None, object]:
-        held = api_current()
-        return (held._span, held) if isinstance(held, bridge_span) else (None, None)
-
-    def get_current_span(context: Any = None) -> Any:
-        held = api_current(context)
-        if held is not trace.INVALID_SPAN:
-            return held
-        current = recorder.current() if context is None else None
-        # Not a subsegment of the X-Ray SDK: what is set on that would be set on nothing.
-        return held if current is None else bridge_span(getattr(current, "around", current))
-
-    tracer_class = _tracer_class(trace, recorder, bridge_span, api_current)
+    bridge = Bridge(trace, recorder)
+    current = current_class(trace, bridge)
+    tracer = tracer_class(trace, recorder, bridge, current)
     original_init = trace.ProxyTracer.__init__
+    original_current, original_use = trace.get_current_span, trace.use_span
 
     def __init__(self: Any, *arguments: Any, **options: Any) -> None:
         original_init(self, *arguments, **options)
         names = ("instrumenting_module_name", "instrumenting_library_version")
         given = [*arguments, *(options.get(name) for name in names[len(arguments) :])]
-        self._noop_tracer = tracer_class(given[0], given[1])
+        self._noop_tracer = tracer(given[0], given[1])
 
-    trace.ProxyTracer.__init__ = __init__
-    trace.get_current_span = get_current_span
-    trace.propagation.get_current_span = get_current_span
-    recorder.otel_current = otel_current
+    def get_current_span(context: Any = None) -> Any:
+        held = original_current(context)
+        return bridge.shown_for(held) if context is None else held
 
+    def use_span(
+        span: Any, end_on_exit: bool = False, record_exception: bool = True, set_status_on_exception: bool = True
+    ) -> Any:
+        if bridge.is_own(span):
+            # The API's own writes out the exception, whose text may not be had.
+            return current(lambda: span, end_on_exit, record_exception, set_status_on_exception)
+        return original_use(span, end_on_exit, record_exception, set_status_on_exception)
 
-def _tracer_class(trace: ModuleType, recorder: Recorder, bridge_span: Any, api_current: Any) -> Any:
-    # Newer versions have one of their own, which also decorates coroutines.
-    context_manager = getattr(trace, "_agnosticcontextmanager", None) or contextlib.contextmanager
-
-    class BridgeTracer(trace.NoOpTracer):  # type: ignore[misc, name-defined]
-        """The no-op tracer, made to record."""
-
-        def __init__(self, name: str | None, version: str | None) -> None:
-            self._scope = {"otel.scope.name": name or None, "otel.scope.version": version or None}
-
-        def start_span(
-            self,
-            name: str,
-            context: Any = None,
-            kind: Any = trace.SpanKind.INTERNAL,
-            attributes: Any = None,
-            links: Any = None,
-            start_time: int | None = None,
-            *arguments: Any,
-            **options: Any,
-        ) -> Any:
-            span = recorder.child(str(name), kind.value + 1, start_time or 0)
-            if span is None:
-                return super().start_span(name, context)
-            if context is not None:
-                _set_parent(span, api_current(context), bridge_span)
-            span.attributes.update(self._scope)
-            made = bridge_span(span)
-            if attributes:
-                made.set_attributes(attributes)
-            for link in links or ():
-                made.add_link(link.context, link.attributes)
-            if span.kind in (spans.CLIENT, spans.PRODUCER):
-                recorder.announce(span)
-            return made
-
-        @context_manager
-        def start_as_current_span(self, *arguments: Any, **options: Any) -> Any:
-            end_on_exit = options.pop("end_on_exit", True)
-            on_error = {name: options.get(name, True) for name in ("record_exception", "set_status_on_exception")}
-            span = self.start_span(*arguments, **options)
-            with trace.use_span(span, end_on_exit=end_on_exit, **on_error) as current:
-                yield current
-
-    return BridgeTracer
+    hooks.replace(trace.ProxyTracer, __init__=__init__)
+    hooks.replace(trace, get_current_span=get_current_span, use_span=use_span)
+    trace.propagation.get_current_span = trace.get_current_span
+    recorder.otel = bridge
+    root = recorder.root
+    if root is not None:
+        bridge.entered(root)
 
 
-def _set_parent(span: Span, parent: Any, bridge_span: Any) -> None:
-    """The parent that the caller named, for example one that came with a message."""
-    if isinstance(parent, bridge_span):
-        span.trace_id, span.parent_id = parent._span.trace_id, parent._span.span_id
-        return
-    context = parent.get_span_context()
-    if context.is_valid:
-        span.trace_id = context.trace_id.to_bytes(16, "big")
-        span.parent_id = context.span_id.to_bytes(8, "big")
-        if context.is_remote:
-            span.flags |= spans.REMOTE if span.flags else 0
+def leave_sampling(sampling: ModuleType, recorder: Recorder) -> None:
+    """The SDK's samplers decide as if there were no parent where that is the agent's: whether the function's spans are
+    sampled is nothing that X-Ray decides."""
+    parent = sampling.get_current_span
+
+    def get_current_span(context: Any = None) -> Any:
+        found = parent(context)
+        bridge = recorder.otel
+        return bridge.nothing if bridge is not None and bridge.is_own(found) else found
+
+    sampling.get_current_span = get_current_span
 
 
-def _span_class(trace: ModuleType, recorder: Recorder) -> Any:
-    class BridgeSpan(trace.Span):  # type: ignore[misc, name-defined]
-        """A recorder's span, as the API knows spans."""
+class Stand(spans.Span):
+    """Stands for a span of the function's own SDK, or of another process, as the parent of what happens in it.
+    Never written."""
 
-        def __init__(self, span: Span) -> None:
-            self._span = span
+    __slots__ = ("is_remote",)
 
-        def get_span_context(self) -> Any:
-            sampled = trace.TraceFlags.SAMPLED if self._span.flags & spans.SAMPLED else trace.TraceFlags.DEFAULT
-            return trace.SpanContext(
-                trace_id=int.from_bytes(self._span.trace_id, "big"),
-                span_id=int.from_bytes(self._span.span_id, "big"),
-                is_remote=False,
-                trace_flags=trace.TraceFlags(sampled),
-            )
+    def __init__(self, context: Any, held: Any, flags: int) -> None:
+        self.trace_id = context.trace_id.to_bytes(16, "big")
+        self.span_id = context.span_id.to_bytes(8, "big")
+        self.is_remote = bool(context.is_remote)
+        self.flags = flags
+        kind = getattr(getattr(held, "kind", None), "value", None)
+        self.kind = kind + 1 if isinstance(kind, int) else spans.INTERNAL
+        attributes = getattr(held, "attributes", None)
+        self.attributes = attributes if hasattr(attributes, "keys") else {}
+        start_ns = getattr(held, "start_time", None)
+        self.start_ns = start_ns if isinstance(start_ns, int) else 0
+        self.end_ns = 0
+        self.outer = None
 
-        def is_recording(self) -> bool:
-            return not self._span.end_ns
 
-        def end(self, end_time: int | None = None) -> None:
-            # The handler's own span ends with the handler, and a library's with its call.
-            if self._span.end_ns or self._span is recorder.root or self._span.outer is not None:
-                return
-            self._span.end_ns = end_time or spans.now_ns()
-            recorder.end_local(self._span)
+class Bridge:
+    """What the API holds in its contexts, and how it meets what the recorder holds."""
 
-        def set_attribute(self, key: str, value: Any) -> None:
-            attributes = self._span.attributes
-            if self.is_recording() and (len(attributes) < spans.MAX_ATTRIBUTES or key in attributes):
-                attributes[key] = value
+    def __init__(self, trace: ModuleType, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._contexts = trace.context_api
+        self._api_current = trace.get_current_span
+        self._put = trace.set_span_in_context
+        self._span_key = trace.propagation._SPAN_KEY
+        self._class = span_class(trace, recorder)
+        self._silences: dict[Span, dict[str, Any]] = {}
+        """What was in the context that an invocation began with, of what keeps instrumentations silent."""
+        self.nothing = trace.INVALID_SPAN
 
-        def set_attributes(self, attributes: Any) -> None:
-            for key, value in attributes.items():
-                self.set_attribute(key, value)
+    def is_own(self, span: Any) -> bool:
+        return isinstance(span, self._class)
 
-        def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-            if self.is_recording():
-                spans.add_event(self._span, name, dict(attributes or {}), timestamp or 0)
+    def show(self, span: Span) -> Any:
+        return self._class(span)
 
-        def add_link(self, context: Any, attributes: Any = None) -> None:
-            if self.is_recording() and context.is_valid:
-                link = (
-                    context.trace_id.to_bytes(16, "big"),
-                    context.span_id.to_bytes(8, "big"),
-                    dict(attributes or {}),
-                )
-                self._span.links = [*(self._span.links or []), link]
+    def shown_for(self, held: Any) -> Any:
+        """What the function is shown as current where the API holds this: its own always, else the innermost."""
+        is_own = self.is_own(held)
+        if not is_own and held is not self.nothing:
+            return held
+        try:
+            current = self._recorder.current()
+            if current is None:
+                return self.nothing if is_own and held.is_left() else held
+            # Not a subsegment of the X-Ray SDK: what is set on that would be set on nothing.
+            current = getattr(current, "around", current)
+            return held if (is_own and held._span is current) or isinstance(current, Stand) else self.show(current)
+        except Exception as error:  # the function comes first
+            complain("opentelemetry", f"the current span could not be found: {told(error)}")
+            return held
 
-        def update_name(self, name: str) -> None:
-            if self.is_recording():
-                self._span.name = str(name)
+    def held(self) -> tuple[Span | None, object]:
+        """The span that the API holds as current, and a mark of it."""
+        span = self._api_current()
+        found = self._span_of(span)
+        return found, span if found is not None else None
 
-        def set_status(self, status: Any, description: str | None = None) -> None:
-            if not self.is_recording() or self._span.status == spans.OK:
-                return
-            code = getattr(status, "status_code", status)
-            self._span.status = {"OK": spans.OK, "ERROR": spans.ERROR}.get(code.name, 0)
-            text = getattr(status, "description", None) or description or ""
-            self._span.status_message = text if self._span.status == spans.ERROR else ""
+    def held_in(self, context: Any) -> Span | None:
+        """The span in the context that the function names as where its span belongs."""
+        return self._span_of(self._api_current(context))
 
-        def record_exception(
-            self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
-        ) -> None:
-            if self.is_recording():
-                spans.record_exception(self._span, exception, dict(attributes or {}), timestamp or 0)
+    def is_silent(self, library: str) -> bool:
+        """Whether OpenTelemetry says that calls are not to be recorded here, as an exporter does around its own."""
+        for key, value in _silences(self._contexts.get_current()).items():
+            if value and (key.startswith("suppress_instrumentation") or library in _HTTP):
+                return True
+        return False
 
-    return BridgeSpan
+    def entered(self, root: Span) -> None:
+        """The invocation begins: in all that looks into the API's context, the handler's span is current."""
+        held = self._contexts.get_current()
+        self._silences[root] = _silences(held)
+        self._contexts.attach(self._put(self.show(root), held))
+
+    def left(self, root: Span) -> None:
+        """What a library has left attached does not reach the next invocation."""
+        held = self._contexts.get_current()
+        silences = self._silences.pop(root, {})
+        left = {self._span_key, *_silences(held)} - silences.keys()
+        kept = {key: value for key, value in held.items() if key not in left}
+        self._contexts.attach(type(held)({**kept, **silences}))
+
+    def _span_of(self, held: Any) -> Span | None:
+        if held is self.nothing:
+            return None
+        if self.is_own(held):
+            return None if held.is_left() else held._span
+        root = self._recorder.root
+        if root is None:
+            return None
+        context = held.get_span_context()
+        if not context.is_valid:
+            return None
+        stand = Stand(context, held, root.flags & ~spans.REMOTE)
+        # One that was there before is what somebody has left attached.
+        return None if 0 < stand.start_ns < root.start_ns else stand
+
+
+def _silences(context: Any) -> dict[str, Any]:
+    """What keeps instrumentations silent. The names come with numbers that are others in each process, or without."""
+    names = ("suppress_instrumentation", "suppress_http_instrumentation")
+    return {key: value for key, value in context.items() if isinstance(key, str) and key.startswith(names)}

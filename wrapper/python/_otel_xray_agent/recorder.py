@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from _otel_xray_agent.otel_bridge import Bridge
     from _otel_xray_agent.triggers import Trigger
 
     Attributes = dict[str, Any]
@@ -24,6 +25,10 @@ OK, ERROR = 1, 2
 SAMPLED, REMOTE_KNOWN, REMOTE = 0x1, 0x100, 0x200
 MAX_ATTRIBUTES = 128
 MAX_EVENTS = 128
+MAX_LINKS = 128
+
+_PROTOCOLS = ("http.request.method", "http.method", "rpc.system", "rpc.system.name", "db.system", "db.system.name")
+"""One of these is on every span that OpenTelemetry's instrumentations make of a call."""
 
 
 class Clock:
@@ -57,6 +62,7 @@ class Span:
 
     __slots__ = (
         "attributes",
+        "attributes_dropped",
         "end_ns",
         "events",
         "flags",
@@ -73,6 +79,9 @@ class Span:
         "trace_state",
     )
 
+    is_remote = False
+    """Whether it is of another process, and only stands here as a parent."""
+
     def __init__(self, name: str, kind: int, trace_id: bytes, parent_id: bytes, flags: int, start_ns: int) -> None:
         self.name = name
         self.kind = kind
@@ -83,6 +92,7 @@ class Span:
         self.start_ns = start_ns
         self.end_ns = 0
         self.attributes: Attributes = {}
+        self.attributes_dropped = 0
         self.events: list[tuple[str, int, Attributes]] | None = None
         self.links: list[tuple[bytes, bytes, Attributes]] | None = None
         self.status = 0
@@ -223,8 +233,8 @@ class Recorder:
         self._running: list[Invocation] = []
         self._here: ContextVar[Invocation | None] = ContextVar("otel_xray_invocation", default=None)
         self._current: ContextVar[Span | None] = ContextVar("otel_xray_span", default=None)
-        self.otel_current: Any = None
-        """Set by the OpenTelemetry bridge: gives the span that the API holds as current, and a mark of it."""
+        self.otel: Bridge | None = None
+        """Where the function has loaded the OpenTelemetry API."""
         self.follows_bodies = False
         """Whether the end of an answer's body is seen."""
         self._aside: dict[Span, tuple[int, Invocation | None]] = {}
@@ -300,6 +310,7 @@ class Recorder:
         self._running.append(invocation)
         self._here.set(invocation)
         self._current.set(span)
+        self._tell_otel("entered", span)
         return True
 
     def leave(self, request_id: str, error: BaseException | None, seen_by_callers: Attributes | None = None) -> None:
@@ -311,6 +322,7 @@ class Recorder:
             return
         span, invocation.root = invocation.root, None
         self._running.remove(invocation)
+        self._tell_otel("left", span)
         for call, (_, its) in list(self._aside.items()):
             if its is invocation:
                 self.finish(call, None)
@@ -329,7 +341,7 @@ class Recorder:
         span.attributes = {"faas.coldstart": True}
         record_exception(span, error, seen_by_callers)
         span.status = ERROR
-        span.status_message = str(seen_by_callers.get("exception.message") or _message(error))[:1024]
+        span.status_message = str(seen_by_callers.get("exception.message") or message_of(error))[:1024]
         span.end_ns = now_ns()
         self._write(span, now=True)
 
@@ -338,40 +350,45 @@ class Recorder:
     def current(self) -> Span | None:
         """The innermost span of this context; the handler's where the context has none."""
         span = self._current.get()
-        if self.otel_current is not None:
-            from_api, mark = self.otel_current()
-            if from_api is not None and (span is None or span.outer is not mark):
-                return from_api
         root = self.root
-        return root if span is None or span.end_ns or root is None else span
+        if span is not None and (span.end_ns or root is None):
+            span = None
+        from_api, mark = self._held_by_otel()
+        if from_api is not None and (span is None or span.outer is not mark):
+            return from_api
+        return root if span is None else span
 
-    def child(self, name: str, kind: int, start_ns: int = 0) -> Span | None:
-        """A new span below the current one; none outside of an invocation."""
-        parent = self.current()
+    def child(self, name: str, kind: int, start_ns: int = 0, parent: Span | None = None) -> Span | None:
+        """A new span below the current one, or the one that is named; none outside of an invocation."""
+        parent = parent or self.current()
         if parent is None:
             return None
         flags = parent.flags & ~REMOTE
+        if flags and parent.is_remote:
+            flags |= REMOTE_KNOWN | REMOTE
         return Span(name, kind, parent.trace_id, parent.span_id, flags, start_ns or now_ns())
 
     def call(self, name: str, library: str = "") -> tuple[Span, Any] | None:
         """A call to something outside begins: it becomes current, and is announced because it may hang.
 
         None outside of an invocation, inside of another call, as the outermost library speaks for all, and where an
-        X-Ray SDK records the library.
+        X-Ray SDK records the library, or OpenTelemetry is told to record nothing.
         """
         parent = self.current()
-        if parent is None or (parent.kind == CLIENT and parent.outer is not None):
+        if parent is None or is_call(parent):
             return None
         if library in self.yielded and parent.flags & SAMPLED:
             return None
-        span = self.child(name, CLIENT)
+        if self.otel is not None and self.otel.is_silent(library):
+            return None
+        span = self.child(name, CLIENT, 0, parent)
         if span is None:
             return None
         return span, self.enclose(span)
 
     def enclose(self, span: Span) -> Any:
         """The span becomes current; what this gives makes the one before current again."""
-        mark = self.otel_current()[1] if self.otel_current is not None else None
+        mark = self._held_by_otel()[1]
         span.outer = False if mark is None else mark
         return self._current.set(span)
 
@@ -421,6 +438,21 @@ class Recorder:
     def end_local(self, span: Span) -> None:
         self._write(span, now=span.kind in (CLIENT, PRODUCER))
 
+    def _held_by_otel(self) -> tuple[Span | None, object]:
+        if self.otel is not None:
+            try:
+                return self.otel.held()
+            except Exception as error:  # a span of the function's own
+                wire.complain("opentelemetry", f"the current span could not be found: {wire.told(error)}")
+        return None, None
+
+    def _tell_otel(self, what: str, root: Span) -> None:
+        if self.otel is not None:
+            try:
+                getattr(self.otel, what)(root)
+            except Exception as error:  # the invocation is recorded all the same
+                wire.complain("opentelemetry", f"the current span could not be set: {wire.told(error)}")
+
     def _write(self, span: Span, *, now: bool) -> None:
         """A complete span. One that cannot be written is counted."""
         encoded = self._encoded(span)
@@ -451,6 +483,13 @@ class Recorder:
         }
 
 
+def is_call(span: Span) -> bool:
+    """Whether the span is a library's call, and so nothing inside is another: the agent's, or an instrumentation's."""
+    if span.kind not in (CLIENT, PRODUCER):
+        return False
+    return span.outer is not None or any(name in span.attributes for name in _PROTOCOLS)
+
+
 def type_name(error: BaseException) -> str:
     kind = type(error)
     module = kind.__module__
@@ -459,10 +498,10 @@ def type_name(error: BaseException) -> str:
 
 def fail(span: Span, error: BaseException) -> None:
     span.status = ERROR
-    span.status_message = _message(error)
+    span.status_message = message_of(error)
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     try:
         return str(error)[:1024]
     except Exception:  # a broken __str__ of the user's
@@ -483,7 +522,7 @@ def record_exception(span: Span, error: BaseException, attributes: Attributes | 
         stack = f"{stack[:half]}\n  ...\n{stack[-half:]}"
     event = {
         "exception.type": type_name(error),
-        "exception.message": _message(error),
+        "exception.message": message_of(error),
         "exception.stacktrace": stack,
     }
     if attributes:
