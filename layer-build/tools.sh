@@ -12,6 +12,7 @@
 #   layer-build/tools.sh node-bench    folder whose node_modules has what the Node.js agent is measured beside (needs npm)
 #   layer-build/tools.sh node-demo     folder whose node_modules has what the Node.js demo imports (needs npm)
 #   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 24 and what the agent's tests use (needs npm)
+#   layer-build/tools.sh node-beside   folder whose node_modules has the OpenTelemetry API's versions, and tools that functions use beside the agent (needs npm)
 #   layer-build/tools.sh bench-runtime bin folder of the Python in which agents are measured: nothing of OpenTelemetry
 #   layer-build/tools.sh bench-upstream, bench-adot  bin folder beside the packages of the Python layers that ours is measured beside
 #   layer-build/tools.sh otlp-python   bin folder of the Python that has OpenTelemetry's exporters
@@ -243,6 +244,7 @@ deny) cargo_deny ;;
 node-bench) npm_folder node-bench "$root/bench/nodejs" ;;
 node-build) npm_folder node-build "$root/layer-build/nodejs" ;;
 node-demo) npm_folder node-demo "$root/tests/demo/nodejs" ;;
+node-beside) npm_folder node-beside "$root/tests/nodejs/beside" ;;
 node-test) npm_folder node-test "$root/tests/nodejs" ;;
 otlp-python) venv otlp-venv "$root/tests/requirements/otlp.txt" ;;
 otlp-node) npm_folder otlp-node "$root/tests/otlp/nodejs" ;;

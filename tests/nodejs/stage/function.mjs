@@ -15,6 +15,8 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 /** Folder with node_modules, that `layer-build/tools.sh node-test` prints. */
 export const tools = process.env.OTEL_XRAY_NODE_TEST;
 export const modules = path.join(tools, "node_modules");
+/** The same of `layer-build/tools.sh node-beside`: published versions of the OpenTelemetry API, and what runs beside the agent. */
+export const beside = path.join(process.env.OTEL_XRAY_NODE_BESIDE ?? "", "node_modules");
 const agent = process.env.OTEL_XRAY_NODE_AGENT;
 
 /** The Node.js that functions run on. The tests themselves run on one that can listen on abstract sockets. */
@@ -116,10 +118,10 @@ export async function listen(handle) {
 /**
  * Starts a function from its sources, gives it to `use`, and ends it.
  *
- * `layer: false` runs it as without the layer, `runtime` is a key of RUNTIMES.
+ * `layer: false` runs it as without the layer, `runtime` is a key of RUNTIMES, `packages` a folder of packages, or false for none.
  */
 export async function withFunction(sources, options, use) {
-  const { layer = true, listening = true, runtime = "native", handler = "app.handler", variables = {}, packages = true } = options;
+  const { layer = true, listening = true, runtime = "native", handler = "app.handler", variables = {}, packages = modules } = options;
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "otel-xray-node-"));
   const task = path.join(folder, "task");
   const opt = path.join(folder, "opt");
@@ -127,7 +129,7 @@ export async function withFunction(sources, options, use) {
     fs.mkdirSync(path.dirname(path.join(task, name)), { recursive: true });
     fs.writeFileSync(path.join(task, name), content);
   }
-  if (packages) fs.symlinkSync(modules, path.join(task, "node_modules"));
+  if (packages) fs.symlinkSync(packages === true ? modules : packages, path.join(task, "node_modules"));
   fs.mkdirSync(path.join(opt, "otel-xray"), { recursive: true });
   fs.cpSync(agent, path.join(opt, "otel-xray", "nodejs"), { recursive: true });
   fs.copyFileSync(process.env.OTEL_XRAY_LAUNCHER, path.join(opt, "otel-instrument"));

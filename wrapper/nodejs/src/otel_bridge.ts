@@ -3,92 +3,106 @@
  * also inside of a bundle. A function that registers an SDK of its own gets exactly that one.
  */
 
-import fs = require("node:fs");
 import type { Agent } from "./agent";
-import { BridgeContext, activeContext, holding } from "./otel_context";
+import { contextManager } from "./otel_context";
+import { Joined } from "./otel_joined";
 import { propagator } from "./otel_propagation";
 import { tracerProvider } from "./otel_tracer";
+import { mayUse, versionOfLoaded } from "./otel_versions";
 
-/** At least the minor version of whoever asks; the parts of the API that are implemented here have not changed since 1.0. */
+export { versionOfLoading } from "./otel_versions";
+
+/** To a copy whose version nobody knows: at least its minor version. What is implemented here has not changed since 1.0. */
 const OFFERED = "1.999.0";
 
-type Part = "trace" | "context" | "propagation";
-const PARTS: readonly Part[] = ["trace", "context", "propagation"];
+/** What copies of the API have registered, and the version of the first that did. */
+type Registered = Record<PropertyKey, unknown>;
+
+/** What a copy of the API finds in its place. */
+export type View = object;
 
 export interface Offer {
-  /** The next look is that of somebody who registers. */
-  registering: boolean;
+  (version: string): View;
+  /** The next look into the view is that of somebody who registers. */
+  registering: (view: View) => void;
 }
 
-export function offer(agent: Agent): Offer {
-  const registered: Partial<Record<Part, unknown>> = {};
-  const own: Record<Part, unknown> = {
-    trace: tracerProvider(agent, () => registered.trace),
-    context: contextManager(agent),
+/** `before`: what has been registered before the agent was loaded. */
+export function offer(agent: Agent, before: unknown): Offer {
+  const registered = Object.assign(Object.create(null) as object, before) as Registered;
+  const joined = new Joined(agent, registered);
+  const own: Registered = {
+    __proto__: null,
+    trace: tracerProvider(agent, joined),
+    context: contextManager(agent, joined),
     propagation: propagator(agent),
   };
-  const made: Offer = { registering: false };
-  // Not for others to see: what copies of the API put here is what they find.
-  Object.defineProperty(made, "registering", { enumerable: false });
-  Object.defineProperty(made, "version", {
-    enumerable: true,
-    get: () => {
-      // Who registers wants its own version, to the letter.
-      const version = made.registering ? (versionOfCaller() ?? OFFERED) : OFFERED;
-      made.registering = false;
-      return version;
+  const states = new WeakMap<View, Copy>();
+  const make = (version: string): View => {
+    const state = new Copy(version, own, joined);
+    const view = new Proxy(registered, state);
+    states.set(view, state);
+    return view;
+  };
+  return Object.assign(make, {
+    registering: (view: View) => {
+      const state = states.get(view);
+      if (state !== undefined) state.isRegistering = true;
     },
   });
-  for (const part of PARTS) {
-    Object.defineProperty(made, part, {
-      configurable: true,
-      enumerable: true,
-      // To somebody who registers the place is free unless the function has taken it.
-      get: () => registered[part] ?? (made.registering ? undefined : own[part]),
-      set: (value: unknown) => {
-        registered[part] = value;
-      },
-    });
-  }
-  return made;
 }
 
-function contextManager(agent: Agent): object {
-  const { recorder } = agent;
-  return {
-    active: () => activeContext(agent),
-    with: (context: BridgeContext, run: (...given: unknown[]) => unknown, self?: unknown, ...given: unknown[]) =>
-      recorder.run(holding(context), () => run.apply(self, given)),
-    bind: (context: BridgeContext, target: unknown) =>
-      typeof target === "function"
-        ? function (this: unknown, ...given: unknown[]) {
-            return recorder.run(holding(context), () => target.apply(this, given) as unknown);
-          }
-        : target,
-    enable() {
-      return this;
-    },
-    disable() {
-      return this;
-    },
-  };
-}
+/** How one copy of the API sees what is registered. */
+class Copy implements ProxyHandler<Registered> {
+  isRegistering = false;
+  /** The version is about to be quoted to who has been refused. */
+  private isRefusing = false;
 
-/** The version of the copy of the API that is asking, from its source. */
-function versionOfCaller(): string | undefined {
-  for (const line of (new Error("where").stack ?? "").split("\n").slice(1)) {
-    const file = /(?:file:\/\/)?(\/[^:)]+):\d+:\d+\)?$/.exec(line)?.[1];
-    if (file === undefined || file.startsWith(__dirname)) continue;
-    try {
-      if (file.endsWith("/internal/global-utils.js"))
-        return /VERSION = ['"]([^'"]+)/.exec(fs.readFileSync(file.replace("internal/global-utils.js", "version.js"), "utf8"))?.[1];
-      // In a bundle it stands in front of the name of the place.
-      const source = fs.readFileSync(file, "utf8");
-      const before = source.slice(0, source.indexOf("opentelemetry.js.api."));
-      return [...before.matchAll(/["'`](1\.\d+\.\d+)["'`]/g)].pop()?.[1];
-    } catch {
-      return undefined;
+  constructor(
+    private readonly version: string,
+    private readonly own: Registered,
+    private readonly joined: Joined,
+  ) {}
+
+  get(registered: Registered, name: PropertyKey): unknown {
+    const first = registered.version as string | undefined;
+    if (this.isRegistering) {
+      // To somebody who registers, the place is free unless the function has taken it.
+      if (name === "version") return this.versionToRegister(first);
+      this.isRegistering = registered[name] === undefined;
+      return registered[name];
     }
+    if (name === "version") {
+      const told = this.isRefusing ? first : undefined;
+      this.isRefusing = false;
+      return told ?? (this.version || OFFERED);
+    }
+    const isTheirs = first === undefined || this.version === "" || mayUse(this.version, first);
+    return (isTheirs ? registered[name] : undefined) ?? this.own[name];
   }
-  return undefined;
+
+  /** As without the agent: the first who registers decides which version everybody else has to be of. */
+  private versionToRegister(first: string | undefined): string {
+    this.isRegistering = false;
+    const own = this.version || versionOfLoaded() || OFFERED;
+    this.isRefusing = first !== undefined && first !== own;
+    return first ?? own;
+  }
+
+  set(registered: Registered, name: PropertyKey, value: unknown): boolean {
+    registered[name] = value;
+    registered.version ??= this.version || versionOfLoaded();
+    this.joined.changed();
+    return true;
+  }
+
+  deleteProperty(registered: Registered, name: PropertyKey): boolean {
+    delete registered[name];
+    this.joined.changed();
+    return true;
+  }
+
+  has(registered: Registered, name: PropertyKey): boolean {
+    return name in registered || name in this.own;
+  }
 }

@@ -1,10 +1,10 @@
 /** Propagation for the OpenTelemetry API: X-Ray's header, W3C trace context and W3C baggage. */
 
-import type { Agent } from "./agent";
-import { BAGGAGE, type BridgeContext, SPAN } from "./otel_context";
+import { type Agent, guarded } from "./agent";
+import { type ApiContext, BAGGAGE, SPAN } from "./otel_context";
 import { BridgeSpan, type SpanContext } from "./otel_span";
 import { Flag } from "./span";
-import { ofTraceparent, parseTraceHeader, type TraceHeader } from "./trace_header";
+import { hexId, ofTraceparent, parseTraceHeader, type TraceHeader } from "./trace_header";
 
 interface BaggageEntry {
   value: string;
@@ -51,41 +51,56 @@ interface Getter {
 /** Characters of baggage that are read and written (W3C Baggage, 3.3.1). */
 const MAX_BAGGAGE = 8192;
 
+/** Carriers, setters and getters are the function's: what they raise is not the caller's, who has a propagator that does nothing without the agent. */
 export function propagator(agent: Agent): object {
   return {
     fields: () => ["X-Amzn-Trace-Id", "traceparent", "baggage"],
-    inject: (context: BridgeContext, carrier: unknown, setter: Setter) => {
-      const span = context.getValue(SPAN);
-      if (span instanceof BridgeSpan) {
-        for (const [name, value] of agent.recorder.headers(span.span)) setter.set(carrier, name, value);
-      } else {
-        const found = (span as { spanContext?: () => SpanContext } | undefined)?.spanContext?.();
-        if (found !== undefined)
-          setter.set(carrier, "traceparent", `00-${found.traceId}-${found.spanId}-0${found.traceFlags & Flag.Sampled}`);
-      }
-      const baggage = (context.getValue(BAGGAGE) as Baggage | undefined)?.getAllEntries() ?? [];
-      const listed = baggage.map(([key, { value, metadata }]) => {
-        const properties = metadata === undefined ? "" : metadata.toString();
-        return `${encodeURIComponent(key)}=${encodeURIComponent(value)}${properties === "" ? "" : `;${properties}`}`;
+    inject: (context: ApiContext, carrier: unknown, setter: Setter) => {
+      guarded(agent, "a carrier", () => {
+        for (const [name, value] of headersOf(agent, context.getValue(SPAN))) setter.set(carrier, name, value);
       });
-      const text = listed.join(",");
-      if (text !== "" && text.length <= MAX_BAGGAGE) setter.set(carrier, "baggage", text);
+      guarded(agent, "baggage", () => {
+        const text = baggageText(context.getValue(BAGGAGE));
+        if (text !== "" && text.length <= MAX_BAGGAGE) setter.set(carrier, "baggage", text);
+      });
     },
-    extract: (context: BridgeContext, carrier: unknown, getter: Getter) => {
+    extract: (context: ApiContext, carrier: unknown, getter: Getter) => {
       const get = (name: string): string => {
         const value = getter.get(carrier, name) ?? getter.get(carrier, name.toLowerCase());
-        return (Array.isArray(value) ? value[0] : value) ?? "";
+        const first: unknown = Array.isArray(value) ? value[0] : value;
+        return typeof first === "string" ? first : "";
       };
-      const remote = remoteContext(ofTraceparent(get("traceparent"))) ?? remoteContext(parseTraceHeader(get("X-Amzn-Trace-Id")));
-      let extracted = context;
-      if (remote !== undefined) {
-        const span = { spanContext: () => remote, isRecording: () => false, end: () => undefined };
-        extracted = extracted.setValue(SPAN, span);
-      }
-      const baggage = parseBaggage(get("baggage"));
-      return baggage === undefined ? extracted : extracted.setValue(BAGGAGE, baggage);
+      const withSpan = guarded(agent, "a carrier", () => {
+        const remote = remoteContext(ofTraceparent(get("traceparent"))) ?? remoteContext(parseTraceHeader(get("X-Amzn-Trace-Id")));
+        return remote && context.setValue(SPAN, { spanContext: () => remote, isRecording: () => false, end: () => undefined });
+      });
+      const extracted = withSpan ?? context;
+      return (
+        guarded(agent, "baggage", () => {
+          const baggage = parseBaggage(get("baggage"));
+          return baggage && extracted.setValue(BAGGAGE, baggage);
+        }) ?? extracted
+      );
     },
   };
+}
+
+function headersOf(agent: Agent, span: unknown): [string, string][] {
+  if (span instanceof BridgeSpan) return agent.recorder.headers(span.span);
+  const found = (span as { spanContext?: () => SpanContext } | undefined)?.spanContext?.();
+  const traceId = hexId(String(found?.traceId), 32);
+  const spanId = hexId(String(found?.spanId), 16);
+  if (found === undefined || traceId === "" || spanId === "") return [];
+  return [["traceparent", `00-${traceId}-${spanId}-0${found.traceFlags & Flag.Sampled}`]];
+}
+
+function baggageText(baggage: unknown): string {
+  const entries = (baggage as Baggage | undefined)?.getAllEntries() ?? [];
+  const listed = entries.map(([key, { value, metadata }]) => {
+    const properties = metadata === undefined ? "" : metadata.toString();
+    return `${encodeURIComponent(key)}=${encodeURIComponent(value)}${properties === "" ? "" : `;${properties}`}`;
+  });
+  return listed.join(",");
 }
 
 function remoteContext({ traceId, parentId, sampled }: TraceHeader): SpanContext | undefined {

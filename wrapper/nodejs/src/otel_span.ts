@@ -1,7 +1,8 @@
-/** A recorder's span, as the OpenTelemetry API knows spans. */
+/** A recorder's span, as the OpenTelemetry API knows spans. Nothing that a caller hands over can raise. */
 
-import type { Agent } from "./agent";
+import { type Agent, guarded } from "./agent";
 import { type Attributes, Flag, MAX_ATTRIBUTES, type Span, Status } from "./span";
+import { hexId } from "./trace_header";
 
 export interface SpanContext {
   traceId: string;
@@ -19,6 +20,7 @@ export interface Link {
 export type TimeInput = number | Date | [number, number];
 
 const known = new WeakMap<Span, BridgeSpan>();
+const knownLent = new WeakMap<Span, LentSpan>();
 
 export function bridged(agent: Agent, span: Span): BridgeSpan {
   let made = known.get(span);
@@ -26,11 +28,24 @@ export function bridged(agent: Agent, span: Span): BridgeSpan {
   return made;
 }
 
-export function microseconds(time: TimeInput | undefined): number {
-  if (time === undefined) return 0;
-  if (Array.isArray(time)) return time[0] * 1e6 + time[1] / 1e3;
-  if (time instanceof Date) return time.getTime() * 1e3;
-  return (time < performance.timeOrigin ? performance.timeOrigin + time : time) * 1e3;
+/** The same for the function's own SDK. */
+export function lent(agent: Agent, span: Span): LentSpan {
+  let made = knownLent.get(span);
+  if (made === undefined) knownLent.set(span, (made = new LentSpan(agent, span)));
+  return made;
+}
+
+/** Zero where it tells no time. */
+export function microseconds(time: unknown): number {
+  let us = 0;
+  try {
+    if (Array.isArray(time)) us = Number(time[0]) * 1e6 + Number(time[1]) / 1e3;
+    else if (time instanceof Date) us = time.getTime() * 1e3;
+    else if (typeof time === "number") us = (time < performance.timeOrigin ? performance.timeOrigin + time : time) * 1e3;
+  } catch {
+    // A number or date that is none.
+  }
+  return us > 0 && us <= Number.MAX_SAFE_INTEGER ? us : 0;
 }
 
 function isTime(value: unknown): value is TimeInput {
@@ -39,7 +54,7 @@ function isTime(value: unknown): value is TimeInput {
 
 export class BridgeSpan {
   constructor(
-    private readonly agent: Agent,
+    protected readonly agent: Agent,
     readonly span: Span,
   ) {}
 
@@ -51,58 +66,90 @@ export class BridgeSpan {
     return this.span.endUs === 0;
   }
 
-  setAttribute(key: string, value: unknown): this {
-    const { attributes } = this.span;
-    if (this.isRecording() && (key in attributes || Object.keys(attributes).length < MAX_ATTRIBUTES)) attributes[key] = value;
-    return this;
+  /** Whether it belongs to the invocation of that handler's span. */
+  isOf(root: Span | undefined): boolean {
+    return this.span === root || (root !== undefined && this.span.invocation === root);
+  }
+
+  setAttribute(key: unknown, value: unknown): this {
+    return this.change(() => this.set(String(key), value));
   }
 
   setAttributes(attributes: Attributes): this {
-    for (const [key, value] of Object.entries(attributes)) this.setAttribute(key, value);
-    return this;
+    return this.change(() => {
+      // One that refuses to be read is left out.
+      for (const key of Object.keys(attributes)) guarded(this.agent, "an attribute", () => this.set(key, attributes[key]));
+    });
   }
 
-  addEvent(name: string, attributesOrTime?: Attributes | TimeInput, time?: TimeInput): this {
-    if (!this.isRecording()) return this;
-    const attributes = isTime(attributesOrTime) ? {} : { ...attributesOrTime };
-    const when = isTime(attributesOrTime) ? attributesOrTime : time;
-    this.agent.recorder.addEvent(this.span, name, attributes, microseconds(when));
-    return this;
+  addEvent(name: unknown, attributesOrTime?: Attributes | TimeInput, time?: TimeInput): this {
+    return this.change(() => {
+      const attributes = isTime(attributesOrTime) ? {} : { ...attributesOrTime };
+      const when = isTime(attributesOrTime) ? attributesOrTime : time;
+      this.agent.recorder.addEvent(this.span, String(name), attributes, microseconds(when));
+    });
   }
 
   addLink(link: Link): this {
-    if (!this.isRecording() || !/[^0]/.test(link.context.traceId)) return this;
-    const { traceId, spanId } = link.context;
-    (this.span.links ??= []).push({ traceId, spanId, attributes: { ...link.attributes } });
-    return this;
+    return this.change(() => {
+      const traceId = hexId(link.context.traceId, 32);
+      const spanId = hexId(link.context.spanId, 16);
+      if (traceId !== "" && spanId !== "") (this.span.links ??= []).push({ traceId, spanId, attributes: { ...link.attributes } });
+    });
   }
 
   addLinks(links: Link[]): this {
-    for (const link of links) this.addLink(link);
-    return this;
+    return this.change(() => {
+      for (const link of links) this.addLink(link);
+    });
   }
 
-  setStatus(status: { code: number; message?: string }): this {
-    if (!this.isRecording() || this.span.status === Status.Ok) return this;
-    this.span.status = status.code === Status.Ok || status.code === Status.Error ? status.code : Status.Unset;
-    this.span.statusMessage = this.span.status === Status.Error ? (status.message ?? "") : "";
-    return this;
+  setStatus(status: { code: number; message?: unknown }): this {
+    return this.change(() => {
+      if (this.span.status === Status.Ok) return;
+      const { code, message } = status;
+      this.span.status = code === Status.Ok || code === Status.Error ? code : Status.Unset;
+      this.span.statusMessage = code === Status.Error ? String(message ?? "") : "";
+    });
   }
 
-  updateName(name: string): this {
-    if (this.isRecording()) this.span.name = String(name);
-    return this;
+  updateName(name: unknown): this {
+    return this.change(() => {
+      this.span.name = String(name);
+    });
   }
 
   recordException(exception: unknown, time?: TimeInput): void {
-    if (this.isRecording()) this.agent.recorder.recordException(this.span, exception, microseconds(time));
+    this.change(() => this.agent.recorder.recordException(this.span, exception, microseconds(time)));
   }
 
   end(time?: TimeInput): void {
     const { agent, span } = this;
     // The handler's own span ends with the handler, and a library's with its call.
     if (!this.isRecording() || span === agent.root || span.isCall) return;
-    span.endUs = microseconds(time) || agent.now();
-    agent.recorder.endLocal(span);
+    guarded(agent, "a span", () => {
+      span.endUs = microseconds(time) || agent.now();
+      agent.recorder.endLocal(span);
+    });
+  }
+
+  private set(key: string, value: unknown): void {
+    const { attributes } = this.span;
+    if (key in attributes || Object.keys(attributes).length < MAX_ATTRIBUTES) attributes[key] = value;
+  }
+
+  private change(run: () => void): this {
+    if (this.isRecording()) guarded(this.agent, "a span", run);
+    return this;
+  }
+}
+
+/**
+ * A span of the agent's as a parent of what the function's own SDK records: from somewhere else, as far as that is concerned, which would
+ * else wait for its end.
+ */
+export class LentSpan extends BridgeSpan {
+  override spanContext(): SpanContext {
+    return { ...super.spanContext(), isRemote: true };
   }
 }

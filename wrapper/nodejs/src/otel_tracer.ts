@@ -1,19 +1,22 @@
 /** Tracers of the OpenTelemetry API whose spans go to the recorder. */
 
 import { type Agent, guarded } from "./agent";
-import { activeContext, type BridgeContext, holding, SPAN } from "./otel_context";
+import { activeContext, type ApiContext, holding, isSuppressed, SPAN } from "./otel_context";
+import type { Joined } from "./otel_joined";
 import { BridgeSpan, bridged, type Link, microseconds, type SpanContext, type TimeInput } from "./otel_span";
 import { type Attributes, Flag, Kind, makeSpan, type Span } from "./span";
+import { hexId } from "./trace_header";
 
 interface SpanOptions {
-  kind?: number;
+  root?: boolean;
+  kind?: unknown;
   attributes?: Attributes;
   links?: Link[];
   startTime?: TimeInput;
 }
 
 interface Tracer {
-  startSpan: (name: string, options?: SpanOptions, context?: BridgeContext) => unknown;
+  startSpan: (name: string, options?: SpanOptions, context?: ApiContext) => unknown;
   startActiveSpan: (name: string, ...given: unknown[]) => unknown;
 }
 
@@ -24,47 +27,61 @@ interface TracerProvider {
 const NO_TRACE = "0".repeat(32);
 const NO_SPAN = "0".repeat(16);
 
-/** `registered` gives the provider that the function has set in the meantime. */
-export function tracerProvider(agent: Agent, registered: () => unknown): TracerProvider {
+export function tracerProvider(agent: Agent, joined: Joined): TracerProvider {
   return {
     getTracer: (name, version, options) => {
       const scope: Attributes = { "otel.scope.name": name || undefined, "otel.scope.version": version || undefined };
-      const theirs = (): Tracer | undefined =>
-        (registered() as TracerProvider | undefined)?.getTracer(name, version, options);
+      // The function may have registered one in the meantime, which the tracer then stays with, as the API's own would.
+      let delegate: Tracer | undefined;
+      const theirs = (): Tracer | undefined => (delegate ??= (joined.provider as TracerProvider | undefined)?.getTracer(name, version, options));
       return {
         startSpan: (spanName, spanOptions, context) =>
-          theirs()?.startSpan(spanName, spanOptions, context) ?? start(agent, scope, spanName, spanOptions, context),
+          theirs()?.startSpan(spanName, spanOptions, context) ?? start(agent, joined, scope, spanName, spanOptions, context),
         startActiveSpan: (spanName, ...given) => {
           const other = theirs();
-          return other === undefined
-            ? startActive(agent, scope, spanName, given)
-            : other.startActiveSpan(spanName, ...given);
+          return other === undefined ? startActive(agent, joined, scope, spanName, given) : other.startActiveSpan(spanName, ...given);
         },
       };
     },
   };
 }
 
-function start(agent: Agent, scope: Attributes, name: string, options: SpanOptions = {}, given?: BridgeContext): BridgeSpan {
+function start(agent: Agent, joined: Joined, scope: Attributes, name: unknown, given: unknown, context?: unknown): BridgeSpan {
   const { recorder } = agent;
-  const span = guarded(agent, "a span", () => {
-    const kind = ((options.kind ?? 0) + 1) as Kind;
-    const made = recorder.child(String(name), kind, microseconds(options.startTime));
-    if (made !== undefined) setParent(made, (given ?? activeContext(agent)).getValue(SPAN), recorder.own());
-    return made;
+  const made = guarded(agent, "a span", () => {
+    const options = (given ?? {}) as SpanOptions;
+    const within = contextFrom(context) ?? activeContext(agent, joined);
+    const span = isSuppressed(within) ? undefined : recorder.child(String(name), kindOf(options.kind), microseconds(options.startTime));
+    if (span === undefined) return undefined;
+    if (options.root === true) setParent(span, agent.root && bridged(agent, agent.root), undefined);
+    else setParent(span, within.getValue(SPAN), recorder.own());
+    span.attributes = { ...scope };
+    return { span, options };
   });
   // Outside of an invocation there is nothing to join.
-  if (span === undefined) return endedSpan(agent, name);
-  span.attributes = { ...scope };
+  if (made === undefined) return endedSpan(agent);
+  const { span, options } = made;
   const bridge = bridged(agent, span);
-  if (options.attributes !== undefined) bridge.setAttributes(options.attributes);
-  if (options.links !== undefined) bridge.addLinks(options.links);
+  guarded(agent, "a span", () => {
+    if (options.attributes !== undefined) bridge.setAttributes(options.attributes);
+    if (options.links !== undefined) bridge.addLinks(options.links);
+  });
   if (span.kind === Kind.Client || span.kind === Kind.Producer) recorder.announce(span);
   return bridge;
 }
 
-function endedSpan(agent: Agent, name: string): BridgeSpan {
-  const span = makeSpan(name, Kind.Internal, NO_TRACE, NO_SPAN, "", 0, 0);
+function contextFrom(given: unknown): ApiContext | undefined {
+  return typeof (given as ApiContext | undefined)?.getValue === "function" ? (given as ApiContext) : undefined;
+}
+
+/** The API counts from 0. */
+function kindOf(kind: unknown): Kind {
+  const known = Object.values(Kind).find((one) => one - 1 === kind);
+  return known ?? Kind.Internal;
+}
+
+function endedSpan(agent: Agent): BridgeSpan {
+  const span = makeSpan("", Kind.Internal, NO_TRACE, NO_SPAN, "", 0, 0);
   span.endUs = 1;
   return bridged(agent, span);
 }
@@ -79,18 +96,21 @@ function setParent(span: Span, parent: unknown, active: Span | undefined): void 
     return;
   }
   const context = (parent as { spanContext?: () => SpanContext } | undefined)?.spanContext?.();
-  if (context === undefined || !/[^0]/.test(context.traceId) || !/[^0]/.test(context.spanId)) return;
-  span.traceId = context.traceId;
-  span.parentId = context.spanId;
+  const traceId = hexId(String(context?.traceId), 32);
+  const parentId = hexId(String(context?.spanId), 16);
+  if (context === undefined || traceId === "" || parentId === "") return;
+  span.traceId = traceId;
+  span.parentId = parentId;
   if (context.isRemote && span.flags !== 0) span.flags |= Flag.Remote;
 }
 
 /** Called as (name, fn), (name, options, fn) or (name, options, context, fn). */
-function startActive(agent: Agent, scope: Attributes, name: string, given: unknown[]): unknown {
+function startActive(agent: Agent, joined: Joined, scope: Attributes, name: unknown, given: unknown[]): unknown {
   const run = given[given.length - 1];
   if (typeof run !== "function") return undefined;
-  const options = given.length > 1 ? (given[0] as SpanOptions) : undefined;
-  const context = given.length > 2 ? (given[1] as BridgeContext) : activeContext(agent);
-  const span = start(agent, scope, name, options, context);
-  return agent.recorder.run(holding(context.setValue(SPAN, span)), () => run(span) as unknown);
+  const options = given.length > 1 ? given[0] : undefined;
+  const context = given.length > 2 ? contextFrom(given[1]) : undefined;
+  const span = start(agent, joined, scope, name, options, context);
+  const inner = guarded(agent, "a context", () => (context ?? activeContext(agent, joined)).setValue(SPAN, span));
+  return agent.recorder.run(holding(inner, joined), () => run(span) as unknown);
 }

@@ -9,7 +9,19 @@ import { type Attributes, Flag, Kind, MAX_EVENTS, makeSpan, type Span, Status } 
 import { outgoing, parseTraceHeader, X_RAY } from "./trace_header";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
-export type Held = Span | { readonly spanOf: () => Span | undefined };
+export type Held = Span | HeldContext;
+
+interface HeldContext {
+  readonly spanOf: () => Span | undefined;
+  /** Whether what happens in it is not to be recorded. */
+  readonly isSilent: () => boolean;
+}
+
+/** An OpenTelemetry SDK that the function has registered. */
+export interface Foreign {
+  /** The inner one of that span of ours, or the handler's, and of its own; none where nothing is to be recorded. */
+  inner: (own: Span | undefined) => Span | undefined;
+}
 
 /** The X-Ray SDK that the function has loaded. */
 export interface XraySdk {
@@ -26,6 +38,7 @@ const EVERYBODY: Destinations = { none: false, has: () => true };
 
 export class Recorder {
   xraySdk: XraySdk | undefined;
+  foreign: Foreign | undefined;
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
   private flushesAtExit = false;
   private destinations: Destinations | undefined;
@@ -51,13 +64,25 @@ export class Recorder {
   own(): Span | undefined {
     if (this.agent.root === undefined) return undefined;
     const held = this.contexts?.getStore();
+    if (held !== undefined && "isSilent" in held && held.isSilent()) return undefined;
+    const span = this.openIn(held);
+    return this.foreign === undefined ? (span ?? this.agent.root) : this.foreign.inner(span);
+  }
+
+  /** The innermost open span of the agent's own. */
+  innermost(): Span | undefined {
+    return this.openIn(this.contexts?.getStore()) ?? this.agent.root;
+  }
+
+  /** The span that the context holds, if it is open, and of this invocation: a context may be left by an earlier one. */
+  private openIn(held: Held | undefined): Span | undefined {
     const span = held !== undefined && "spanOf" in held ? held.spanOf() : held;
-    return span !== undefined && span.endUs === 0 ? span : this.agent.root;
+    return span !== undefined && span.endUs === 0 && span.invocation === this.agent.root ? span : undefined;
   }
 
   /** Whether something else in the function looks for its context. */
   get needsContexts(): boolean {
-    return this.contexts !== undefined || this.xraySdk !== undefined;
+    return this.contexts !== undefined || this.xraySdk !== undefined || this.foreign !== undefined;
   }
 
   /** The requests of this call will carry its headers: they are known by them, and are no calls of their own. */
@@ -81,12 +106,21 @@ export class Recorder {
 
   /** Runs the function with what is held as its context. */
   run<T>(held: Held | undefined, run: () => T): T {
+    return this.storage().run(held, run);
+  }
+
+  /** Makes it the context of what follows. */
+  enter(held: Held | undefined): void {
+    this.storage().enterWith(held);
+  }
+
+  private storage(): AsyncLocalStorage<Held | undefined> {
     if (this.contexts === undefined) {
       // Not before it is needed: on some versions its hooks cost every promise something.
       const hooks = require("node:async_hooks") as typeof import("node:async_hooks");
       this.contexts = new hooks.AsyncLocalStorage<Held | undefined>();
     }
-    return this.contexts.run(held, run);
+    return this.contexts;
   }
 
   /** A new span below the current one; none outside of an invocation. */
@@ -103,6 +137,7 @@ export class Recorder {
       startUs || this.agent.now(),
     );
     span.outer = this.held();
+    span.invocation = this.agent.root;
     return span;
   }
 

@@ -48,6 +48,8 @@ export interface Span {
   isCall: boolean;
   /** The context of the OpenTelemetry API that was active when the span began. */
   outer: unknown;
+  /** The handler's span of the invocation that it was begun in. */
+  invocation: Span | undefined;
 }
 
 export function makeSpan(
@@ -76,5 +78,6 @@ export function makeSpan(
     traceState: "",
     isCall: false,
     outer: undefined,
+    invocation: undefined,
   };
 }

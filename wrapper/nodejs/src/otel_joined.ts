@@ -1,0 +1,137 @@
+/** What the function has registered with the OpenTelemetry API, and how its spans and the agent's hang on one another. */
+
+import { type Agent, guarded } from "./agent";
+import { type ApiContext, isSuppressed, SPAN } from "./otel_context";
+import { lent, LentSpan, type SpanContext } from "./otel_span";
+import type { Foreign } from "./recorder";
+import { Flag, Kind, makeSpan, type Span } from "./span";
+import { hexId } from "./trace_header";
+
+/** The API's own numbers for spans of calls to something outside. */
+const CALLS: readonly unknown[] = [Kind.Client - 1, Kind.Producer - 1];
+
+interface ContextManager {
+  active: () => ApiContext;
+}
+
+/** A span of the function's SDK. What is not the API's, an SDK has or has not. */
+interface TheirSpan {
+  spanContext: () => SpanContext;
+  isRecording: () => boolean;
+  kind?: unknown;
+  startTime?: unknown;
+}
+
+export class Joined implements Foreign {
+  private manager: ContextManager | undefined;
+  /** The manager's own method. */
+  private active: (() => ApiContext) | undefined;
+  private readonly stands = new WeakMap<object, Span>();
+  private readonly shown = new WeakMap<ApiContext, ApiContext>();
+
+  constructor(
+    private readonly agent: Agent,
+    private readonly registered: Record<PropertyKey, unknown>,
+  ) {
+    this.changed();
+  }
+
+  /** The provider that the function has registered. */
+  get provider(): unknown {
+    return this.registered.trace;
+  }
+
+  /** Something has been registered, or taken back. */
+  changed(): void {
+    guarded(this.agent, "the function's OpenTelemetry SDK", () => {
+      const { context, trace } = this.registered;
+      if (context !== this.manager) {
+        if (this.manager !== undefined && this.active !== undefined) delete (this.manager as Partial<ContextManager>).active;
+        this.manager = context as ContextManager | undefined;
+        this.active = this.manager === undefined ? undefined : this.showIn(this.manager);
+      }
+      this.agent.recorder.foreign = context === undefined && trace === undefined ? undefined : this;
+    });
+  }
+
+  /**
+   * Where the function's own SDK looks for a parent and finds none, it finds the agent's span: one tree. Not in a trace that is not sampled,
+   * of which its sampler would keep nothing, and not where an error tracker makes the first span of a trace to what it sends.
+   */
+  lends(): boolean {
+    const { root } = this.agent;
+    return root !== undefined && (root.flags & Flag.Sampled) !== 0 && !("__SENTRY__" in globalThis);
+  }
+
+  /** The context with the agent's span in it, where it has no span of its own. */
+  show(context: ApiContext): ApiContext {
+    const held = context.getValue(SPAN);
+    const isStale = held instanceof LentSpan && !held.isOf(this.agent.root);
+    if ((held !== undefined && !isStale) || !this.lends()) return isStale ? context.deleteValue(SPAN) : context;
+    const span = this.agent.recorder.innermost();
+    if (span === undefined) return context;
+    const known = this.shown.get(context);
+    const lentSpan = lent(this.agent, span);
+    if (known?.getValue(SPAN) === lentSpan) return known;
+    const made = context.setValue(SPAN, lentSpan);
+    this.shown.set(context, made);
+    return made;
+  }
+
+  /** The inner one of the agent's span and the SDK's current one, in whose place something stands. None where nothing may be recorded. */
+  inner(own: Span | undefined): Span | undefined {
+    const { root } = this.agent;
+    const context = this.theirs();
+    if (context === undefined) return own ?? root;
+    if (isSuppressed(context)) return undefined;
+    const stand = this.standFor(context.getValue(SPAN));
+    if (stand === undefined) return own ?? root;
+    return own === undefined || stand.startUs >= own.startUs ? stand : own;
+  }
+
+  /** Stands for an open span of the function's SDK in this invocation's trace as the parent of what happens in it. Never written. */
+  standFor(held: unknown): Span | undefined {
+    const { root } = this.agent;
+    if (typeof held !== "object" || held === null || held instanceof LentSpan || root === undefined) return undefined;
+    return guarded(this.agent, "the function's OpenTelemetry SDK", () => {
+      const span = held as TheirSpan;
+      if (!span.isRecording()) return undefined;
+      let stand = this.stands.get(span);
+      if (stand === undefined) {
+        const { traceId, spanId, isRemote } = span.spanContext();
+        const id = hexId(spanId, 16);
+        if (isRemote === true || traceId !== root.traceId || id === "") return undefined;
+        stand = makeSpan("", Kind.Internal, traceId, id, "", root.flags & ~Flag.Remote, startOf(span) || this.agent.now());
+        stand.isCall = CALLS.includes(span.kind);
+        stand.invocation = root;
+        this.stands.set(span, stand);
+      }
+      return stand.invocation === root ? stand : undefined;
+    });
+  }
+
+  private theirs(): ApiContext | undefined {
+    const { manager, active } = this;
+    if (manager === undefined || active === undefined) return undefined;
+    return guarded(this.agent, "the function's OpenTelemetry SDK", () => active.call(manager));
+  }
+
+  private showIn(manager: ContextManager): () => ApiContext {
+    const { active } = manager;
+    const { agent } = this;
+    const shown = (): ApiContext => {
+      const context = active.call(manager);
+      return guarded(agent, "the function's OpenTelemetry SDK", () => this.show(context)) ?? context;
+    };
+    // Only the method, so that who asks for the manager gets the one that was registered.
+    Object.defineProperty(manager, "active", { configurable: true, writable: true, value: shown });
+    return active;
+  }
+}
+
+/** Seconds and nanoseconds in all of OpenTelemetry's own SDKs. */
+function startOf({ startTime }: TheirSpan): number {
+  if (!Array.isArray(startTime)) return 0;
+  const us = Number(startTime[0]) * 1e6 + Number(startTime[1]) / 1e3;
+  return Number.isFinite(us) ? us : 0;
+}
