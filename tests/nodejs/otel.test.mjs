@@ -92,14 +92,14 @@ test("spans outside of an invocation do nothing", () =>
     },
   ));
 
-test("a value that cannot be read costs its span, and nothing else", () =>
+test("a value that cannot be read costs its attribute, and nothing else", () =>
   withFunction(
     `const { trace } = require("@opentelemetry/api");
      const refusing = { get inner() { throw new Error("refused"); } };
      class Refusing { toString() { throw new Error("refused"); } }
      exports.handler = async () => {
        for (const [name, value] of Object.entries({ first: 1, plain: { deep: [refusing] }, object: new Refusing(), early: new Refusing(), last: "a" })) {
-         const attributes = name === "early" ? { value } : {};
+         const attributes = name === "early" ? { value, beside: 1 } : { beside: 1 };
          const span = trace.getTracer("t").startSpan(name, { kind: value instanceof Refusing ? 2 : 0, attributes });
          span.setAttribute("value", value);
          span.end();
@@ -108,15 +108,94 @@ test("a value that cannot be read costs its span, and nothing else", () =>
      };`,
     {},
     async (run) => {
-      for (const count of [1, 2]) {
-        assert.equal((await run.invoke()).body, '"ran"');
-        await run.frames.done(count);
-        // Counted, behind the outcome.
-        assert.equal(run.frames.all.filter(({ kind }) => kind === Frame.done).at(-1).payload.readUInt32LE(1), 3);
-      }
-      assert.deepEqual(run.frames.ended.map((span) => span.name), ["first", "last", "app.handler", "first", "last", "app.handler"]);
-      assert.equal(run.output().match(/\[otel-xray\].*a span could not be recorded: Error at /g).length, 1);
+      assert.equal((await run.invoke()).body, '"ran"');
+      await run.frames.done(1);
+      const told = run.frames.ended.slice(0, -1).map(({ name, attributes: { value, beside }, droppedAttributes }) => [name, value, beside, droppedAttributes]);
+      assert.deepEqual(told, [["first", 1, 1, undefined], ["plain", undefined, 1, 1], ["object", undefined, 1, 1], ["early", undefined, 1, 1], ["last", "a", 1, undefined]]);
       assert.doesNotMatch(run.output(), /refused/, "a message may quote anything");
+    },
+  ));
+
+test("nothing that a caller hands over raises, and what can be read of it is recorded", () =>
+  withFunction(
+    `const api = require("@opentelemetry/api"); const { trace, context, propagation, ROOT_CONTEXT } = api;
+     const raise = () => { throw new Error("refused"); };
+     const stubborn = new Proxy({}, { get: raise, ownKeys: raise, has: raise, getPrototypeOf: raise });
+     const broken = Object.assign(new Error("x"), { toString: raise }); for (const name of ["name", "message", "stack", "code", "cause"]) Object.defineProperty(broken, name, { get: raise });
+     const ODD = { nothing: undefined, null: null, NaN: NaN, infinite: Infinity, negative: -1, big: 10n, text: "soon", symbol: Symbol("s"), list: [], deep: [[1]], date: new Date(NaN), string: { toString: raise }, function: raise, stubborn, bare: Object.create(null), symbols: [Symbol("a"), Symbol("b")] };
+     const steps = (tracer, odd) => ({
+       "startSpan by name": () => tracer.startSpan(odd).end(),
+       "startSpan by options": () => tracer.startSpan("a", odd).end(),
+       "startSpan in a context": () => tracer.startSpan("a", {}, odd).end(),
+       ...Object.fromEntries(["kind", "attributes", "links", "startTime", "root"].map((key) => ["startSpan with " + key, () => tracer.startSpan("a", { [key]: odd }).end()])),
+       "a link to": () => tracer.startSpan("a", { links: [odd, { context: odd }, { context: { traceId: odd, spanId: odd } }] }).end(),
+       "a parent of": () => tracer.startSpan("a", {}, ROOT_CONTEXT.setValue(Symbol.for("OpenTelemetry Context Key SPAN"), odd)).end(),
+       "a parent with ids": () => tracer.startSpan("a", {}, trace.setSpan(ROOT_CONTEXT, { spanContext: () => ({ traceId: odd, spanId: odd }) })).end(),
+       ...Object.fromEntries([["setAttribute", odd, 1], ["setAttribute", "k", odd], ["setAttributes", odd], ["addEvent", odd], ["addEvent", "e", odd], ["addEvent", "e", {}, odd], ["addLink", odd], ["addLinks", odd], ["setStatus", odd], ["setStatus", { code: 2, message: odd }], ["updateName", odd], ["recordException", odd], ["recordException", broken], ["end", odd]].map(([method, ...given], index) => [method + index, () => { const span = tracer.startSpan("m"); span[method](...given); span.end(); }])),
+       "startActiveSpan by options": () => tracer.startActiveSpan("a", odd, (span) => span.end()),
+       "startActiveSpan in a context": () => tracer.startActiveSpan("a", {}, odd, (span) => span.end()),
+       "with": () => context.with(odd, () => trace.getSpan(context.active())),
+       "bind": () => context.bind(odd, () => 1)(),
+       "inject": () => propagation.inject(ROOT_CONTEXT.setValue(Symbol.for("OpenTelemetry Context Key SPAN"), odd).setValue(Symbol.for("OpenTelemetry Baggage Key"), odd), {}),
+       "inject by": () => propagation.inject(context.active(), {}, { set: raise }),
+       "inject into": () => propagation.inject(context.active(), stubborn, { set: (carrier, key, value) => { carrier[key].x = value; } }),
+       "inject baggage": () => propagation.inject(propagation.setBaggage(ROOT_CONTEXT, propagation.createBaggage({ ["\\ud800"]: { value: "\\ud800" } })), {}),
+       "extract": () => propagation.extract(ROOT_CONTEXT, { traceparent: odd, "x-amzn-trace-id": odd, baggage: odd }),
+       "extract by": () => propagation.extract(ROOT_CONTEXT, {}, { get: raise, keys: raise }),
+       "getTracer": () => trace.getTracer(odd, odd, odd).startSpan("a").end(),
+     });
+     exports.handler = async () => {
+       const raised = [];
+       let ran = 0;
+       for (const [what, odd] of Object.entries(ODD))
+         for (const [step, run] of Object.entries(steps(trace.getTracer("t"), odd)))
+           try { ran++; run(); } catch (error) { raised.push([what, step, error.stack.split("\\n").slice(0, 3)]); }
+       const whole = trace.getTracer("t").startSpan("whole");
+       whole.setAttributes({ good: 1, get bad() { throw new Error("refused"); }, also: 2 });
+       whole.end([Symbol("a")]);
+       return { raised, ran };
+     };`,
+    { },
+    async (run) => {
+      const { kind, body } = await run.invoke();
+      assert.equal(kind, "response", body);
+      const { raised, ran } = JSON.parse(body);
+      assert.deepEqual(raised, []);
+      assert.ok(ran > 300);
+      await run.frames.done(1);
+      const { attributes, end } = run.frames.named("whole");
+      assert.deepEqual([attributes.good, attributes.also], [1, 2]);
+      assert.ok(end > 0n);
+      for (const span of run.frames.ended) assert.match(`${span.traceId} ${span.spanId} ${span.parentId}`, /^[0-9a-f]{32} [0-9a-f]{16} [0-9a-f]{16}$/);
+      assert.equal(run.frames.of(Frame.done)[0].readUInt32LE(1), 0, "no span is lost");
+    },
+  ));
+
+test("what is too large is cut where it is, and what has no room is counted", () =>
+  withFunction(
+    `const { trace } = require("@opentelemetry/api");
+     exports.handler = async () => {
+       const list = trace.getTracer("t").startSpan("list", { attributes: { before: 1 } });
+       list.setAttribute("rows", Array.from({ length: 100_000 }, (_, index) => "row " + index)); list.setAttribute("after", 2); list.end();
+       const texts = trace.getTracer("t").startSpan("texts");
+       for (let index = 0; index < 120; index++) texts.setAttribute("t" + index, "\u4e00".repeat(16_384)); texts.setAttribute("small", 3); texts.end();
+       const events = trace.getTracer("t").startSpan("events", { attributes: { first: 1 }, links: [{ context: { traceId: "1".repeat(32), spanId: "2".repeat(16) } }] });
+       for (let index = 0; index < 100; index++) events.addEvent("e" + index, { text: "\u4e00".repeat(16_384) }); events.end();
+     };`,
+    {},
+    async (run) => {
+      assert.equal((await run.invoke()).kind, "response");
+      await run.frames.done(1);
+      const [list, texts, events] = ["list", "texts", "events"].map((name) => run.frames.named(name));
+      assert.deepEqual([list.attributes.before, list.attributes.after, list.attributes.rows[0], list.droppedAttributes], [1, 2, "row 0", undefined]);
+      assert.ok(list.attributes.rows.length > 1000 && list.attributes.rows.length < 100_000);
+      assert.equal(texts.attributes.small, 3, "what is small has room behind what had none");
+      assert.equal(Object.keys(texts.attributes).length + texts.droppedAttributes, 122);
+      assert.equal(events.attributes.first, 1);
+      assert.ok(events.events.length > 5);
+      assert.equal(events.events.length + (events.droppedEvents ?? 0), 100);
+      assert.equal(events.links.length, 1);
+      assert.equal(run.frames.of(Frame.done)[0].readUInt32LE(1), 0);
     },
   ));
 

@@ -64,6 +64,9 @@ export function span(bytes) {
     else if (field === 7) found.start = fixed64(value);
     else if (field === 8) found.end = fixed64(value);
     else if (field === 9) attributes.push(value);
+    else if (field === 10) found.droppedAttributes = Number(value);
+    else if (field === 12) found.droppedEvents = Number(value);
+    else if (field === 14) found.droppedLinks = Number(value);
     else if (field === 11) found.events.push(event(value));
     else if (field === 13) found.links.push(link(value));
     else if (field === 15) {

@@ -10,6 +10,13 @@ const BUFFER_BYTES = 8192;
 /** A buffer that has grown past this is not kept. */
 const MAX_BUFFER_BYTES = 262_144;
 
+/** Where a span has no more room for attributes, events and links: all of it is to fit into a frame. Those that come later are left out. */
+const ATTRIBUTES_TO = 640 * 1024;
+const EVENTS_TO = 832 * 1024;
+const LINKS_TO = 896 * 1024;
+/** What one attribute may take up; a list or an object is cut there. X-Ray shows no document that is longer. */
+const MAX_ATTRIBUTE_BYTES = 65_536;
+
 type Write = (this: Uint8Array, text: string, at: number) => number;
 /** What `buffer.write` ends up with. A cold start would have to compile the way there. */
 const { utf8Write, hexWrite } = Buffer.prototype as unknown as Record<"utf8Write" | "hexWrite", Write>;
@@ -134,6 +141,9 @@ function close(start: number): void {
   buffer[start - 1] = (length >>> 21) & 0x7f;
 }
 
+/** Nothing that does not end before is written any more. */
+let limit = Number.POSITIVE_INFINITY;
+
 function text(tag: number, value: string): void {
   const cut = value.length > MAX_TEXT ? value.slice(0, MAX_TEXT) : value;
   reserve(1 + LENGTH_BYTES + cut.length * 3);
@@ -219,6 +229,7 @@ const compound = (value: object, depth: number): boolean => {
   const start = open(array ? 0x2a : 0x32);
   if (array) {
     for (const item of value as unknown[]) {
+      if (position >= limit) break;
       const entry = open(0x0a);
       any(item, depth + 1);
       close(entry);
@@ -230,17 +241,59 @@ const compound = (value: object, depth: number): boolean => {
   return true;
 };
 
-function pairs(tag: number, attributes: Attributes, depth: number): void {
+const pairs = (tag: number, attributes: Attributes, depth: number): void => {
   for (const key in attributes) {
+    if (position >= limit) break;
     const value = attributes[key];
-    if (value === undefined || value === null) continue;
-    const entry = open(tag);
-    text(0x0a, key);
-    const start = open(0x12);
-    any(value, depth);
-    close(start);
-    close(entry);
+    if (value !== undefined && value !== null) pair(tag, key, value, depth);
   }
+};
+
+function pair(tag: number, key: string, value: unknown, depth: number): void {
+  const entry = open(tag);
+  text(0x0a, key);
+  const start = open(0x12);
+  any(value, depth);
+  close(start);
+  close(entry);
+}
+
+/** Writes attributes of the span, an event or a link, and how many of them had no room or refused to be read. */
+function attributesOf(tag: number, droppedTag: number, attributes: Attributes, end: number): void {
+  let dropped = 0;
+  for (const key in attributes) {
+    const before = position;
+    if (!isWritten(tag, key, attributes, end)) {
+      position = before;
+      dropped++;
+    }
+  }
+  if (dropped > 0) count(droppedTag, dropped);
+}
+
+/** False where it has to be taken back. */
+function isWritten(tag: number, key: string, attributes: Attributes, end: number): boolean {
+  try {
+    const value = attributes[key];
+    if (value === undefined || value === null) return true;
+    limit = position + MAX_ATTRIBUTE_BYTES;
+    pair(tag, key, value, 0);
+    return position - frameStart() <= end;
+  } catch {
+    return false;
+  } finally {
+    limit = Number.POSITIVE_INFINITY;
+  }
+}
+
+const count = (tag: number, value: number): void => {
+  reserve(1 + LENGTH_BYTES + 1);
+  byte(tag);
+  varint(value);
+};
+
+function frameStart(): number {
+  return Math.max(unfinished, 0);
 }
 
 /** Writes `opentelemetry.proto.trace.v1.Span`, without an end time while it is open. */
@@ -254,7 +307,7 @@ export function encode(span: Span): void {
   byte(span.kind);
   time(0x39, span.startUs);
   if (span.endUs !== 0) time(0x41, span.endUs);
-  pairs(0x4a, span.attributes, 0);
+  attributesOf(0x4a, 0x50, span.attributes, ATTRIBUTES_TO);
   if (span.events !== undefined) encodeEvents(span.events);
   if (span.links !== undefined) encodeLinks(span.links);
   if (span.status !== 0) encodeStatus(span);
@@ -265,24 +318,39 @@ export function encode(span: Span): void {
   uint32(span.flags);
 }
 
+/** Gives how many of them had no room. */
+function fitting<T>(droppedTag: number, all: T[], end: number, write: (one: T) => void): void {
+  let written = 0;
+  for (const one of all) {
+    const before = position;
+    write(one);
+    if (position - frameStart() > end) {
+      position = before;
+      break;
+    }
+    written++;
+  }
+  if (written < all.length) count(droppedTag, all.length - written);
+}
+
 const encodeEvents = (events: SpanEvent[]): void => {
-  for (const event of events) {
+  fitting(0x60, events, EVENTS_TO, (event) => {
     const start = open(0x5a);
     time(0x09, event.timeUs);
     text(0x12, event.name);
-    pairs(0x1a, event.attributes, 0);
+    attributesOf(0x1a, 0x20, event.attributes, EVENTS_TO);
     close(start);
-  }
+  });
 };
 
 const encodeLinks = (links: SpanLink[]): void => {
-  for (const link of links) {
+  fitting(0x70, links, LINKS_TO, (link) => {
     const start = open(0x6a);
     id(0x0a, link.traceId);
     id(0x12, link.spanId);
-    pairs(0x22, link.attributes, 0);
+    attributesOf(0x22, 0x28, link.attributes, LINKS_TO);
     close(start);
-  }
+  });
 };
 
 const encodeStatus = ({ status, statusMessage }: Span): void => {

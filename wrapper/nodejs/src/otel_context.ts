@@ -64,8 +64,16 @@ class HeldContext {
 
 /** What the recorder holds while the context is active. Whatever is none counts as an empty one. */
 export function holding(context: unknown, joined: Joined, attachedIn?: Span): Held {
-  const isContext = typeof (context as ApiContext | undefined)?.getValue === "function";
-  return new HeldContext(isContext ? (context as ApiContext) : EMPTY, joined, attachedIn);
+  return new HeldContext(asContext(context) ?? EMPTY, joined, attachedIn);
+}
+
+/** What a caller has handed over, if it is a context. */
+export function asContext(given: unknown): ApiContext | undefined {
+  try {
+    return typeof (given as ApiContext | undefined)?.getValue === "function" ? (given as ApiContext) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What is active: what the function has set, a library's call inside of it, or the handler's span. */

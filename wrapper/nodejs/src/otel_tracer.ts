@@ -1,7 +1,7 @@
 /** Tracers of the OpenTelemetry API whose spans go to the recorder. */
 
 import { type Agent, guarded } from "./agent";
-import { activeContext, type ApiContext, holding, isSuppressed, SPAN } from "./otel_context";
+import { activeContext, type ApiContext, asContext, holding, isSuppressed, SPAN } from "./otel_context";
 import type { Joined } from "./otel_joined";
 import { BridgeSpan, bridged, type Link, microseconds, type SpanContext, type TimeInput } from "./otel_span";
 import { type Attributes, Flag, Kind, makeSpan, type Span } from "./span";
@@ -50,7 +50,7 @@ function start(agent: Agent, joined: Joined, scope: Attributes, name: unknown, g
   const { recorder } = agent;
   const made = guarded(agent, "a span", () => {
     const options = (given ?? {}) as SpanOptions;
-    const within = contextFrom(context) ?? activeContext(agent, joined);
+    const within = asContext(context) ?? activeContext(agent, joined);
     const span = isSuppressed(within) ? undefined : recorder.child(String(name), kindOf(options.kind), microseconds(options.startTime));
     if (span === undefined) return undefined;
     if (options.root === true) setParent(span, agent.root && bridged(agent, agent.root), undefined);
@@ -68,10 +68,6 @@ function start(agent: Agent, joined: Joined, scope: Attributes, name: unknown, g
   });
   if (span.kind === Kind.Client || span.kind === Kind.Producer) recorder.announce(span);
   return bridge;
-}
-
-function contextFrom(given: unknown): ApiContext | undefined {
-  return typeof (given as ApiContext | undefined)?.getValue === "function" ? (given as ApiContext) : undefined;
 }
 
 /** The API counts from 0. */
@@ -109,7 +105,7 @@ function startActive(agent: Agent, joined: Joined, scope: Attributes, name: unkn
   const run = given[given.length - 1];
   if (typeof run !== "function") return undefined;
   const options = given.length > 1 ? given[0] : undefined;
-  const context = given.length > 2 ? contextFrom(given[1]) : undefined;
+  const context = given.length > 2 ? asContext(given[1]) : undefined;
   const span = start(agent, joined, scope, name, options, context);
   const inner = guarded(agent, "a context", () => (context ?? activeContext(agent, joined)).setValue(SPAN, span));
   return agent.recorder.run(holding(inner, joined), () => run(span) as unknown);

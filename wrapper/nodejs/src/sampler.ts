@@ -1,5 +1,6 @@
 /** Decides where neither Lambda nor a caller has, so that what the function calls is told. */
 
+import { wallMs } from "./clock";
 import { newId } from "./ids";
 import { word } from "./settings";
 import type { TraceHeader } from "./trace_header";
@@ -18,7 +19,7 @@ export function isOurs(header: TraceHeader, environ: NodeJS.ProcessEnv, othersDe
 
 /** X-Ray's default rule: one a second, and 5 % of the others (SMP-15). */
 export function decide(header: TraceHeader): void {
-  const second = Math.floor(Date.now() / 1000);
+  const second = Math.floor(wallMs() / 1000);
   const isFirst = second !== lastSecond;
   lastSecond = second;
   header.sampled = isFirst || header.traceId.slice(24) < FIVE_PERCENT ? "1" : "0";
@@ -26,7 +27,7 @@ export function decide(header: TraceHeader): void {
 
 /** Makes the header that of a trace of its own, with the time in front where old tools look for it. */
 export function beginTrace(header: TraceHeader): void {
-  const seconds = Math.floor(Date.now() / 1000);
+  const seconds = Math.floor(wallMs() / 1000);
   header.traceId = seconds.toString(16).padStart(8, "0") + newId(12);
   header.parentId = "";
   header.sampled = "1";
