@@ -5,6 +5,7 @@ import { chunk } from "./chunks";
 
 export interface Channel {
   subscribe: (listener: (message: unknown) => void) => void;
+  unsubscribe: (listener: (message: unknown) => void) => boolean;
 }
 
 interface Diagnostics {

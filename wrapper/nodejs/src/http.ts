@@ -21,6 +21,8 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   const elsewhere = recorder.xraySdk?.records(get("x-amzn-trace-id"));
   if (current.isCall) return withTrace(agent, request, headers, current, false);
   if (elsewhere === true) return headers;
+  const theirs = recorder.foreign?.callOf(get("traceparent"), current);
+  if (theirs !== undefined) return withTrace(agent, request, headers, theirs, false);
   if (isExport(request, get("host"))) return headers;
   const span = recorder.call(request.method);
   if (span === undefined) return headers;

@@ -63,11 +63,28 @@ type Channels = (name: string) => Channel;
 /** Listens to the channel and, from its first event on, to those that follow it. */
 function subscribe(agent: Agent, channels: Channels, name: string, { followed, on }: Omit<Wanted, "library">): void {
   const channel = channels(name);
-  channel.subscribe((message) => {
+  const isFirst = followed.length > 0;
+  const listener = (message: unknown): void => {
     for (const later of followed.splice(0)) subscribe(agent, channels, later, { followed: [], on });
     on(agent, name.slice(name.lastIndexOf(":") + 1), message);
-  });
+  };
+  channel.subscribe(listener);
+  if (isFirst) stayLast(channel, listener);
   held.push(channel);
+}
+
+/** Others who listen may record the call themselves, and say so in its headers: the last one sees it. */
+function stayLast(channel: Channel, listener: (message: unknown) => void): void {
+  const { subscribe: add } = channel;
+  Object.defineProperty(channel, "subscribe", {
+    configurable: true,
+    writable: true,
+    value: function (this: Channel, other: (message: unknown) => void) {
+      add.call(this, other);
+      this.unsubscribe(listener);
+      add.call(this, listener);
+    },
+  });
 }
 
 /** A library has made the channel. */

@@ -5,7 +5,7 @@ import { type ApiContext, isSuppressed, SPAN } from "./otel_context";
 import { lent, LentSpan, type SpanContext } from "./otel_span";
 import type { Foreign } from "./recorder";
 import { Flag, Kind, makeSpan, type Span } from "./span";
-import { hexId } from "./trace_header";
+import { hexId, ofTraceparent } from "./trace_header";
 
 /** The API's own numbers for spans of calls to something outside. */
 const CALLS: readonly unknown[] = [Kind.Client - 1, Kind.Producer - 1];
@@ -108,6 +108,14 @@ export class Joined implements Foreign {
       }
       return stand.invocation === root ? stand : undefined;
     });
+  }
+
+  /** Its instrumentations make a span that is current nowhere, and name it in the header. Whoever injects by hand names the current one. */
+  callOf(traceparent: string, current: Span): Span | undefined {
+    const { root } = this.agent;
+    const { traceId, parentId } = ofTraceparent(traceparent);
+    if (root === undefined || traceId !== root.traceId || [current.spanId, root.spanId].includes(parentId)) return undefined;
+    return makeSpan("", Kind.Client, traceId, parentId, "", root.flags & ~Flag.Remote, this.agent.now());
   }
 
   private theirs(): ApiContext | undefined {

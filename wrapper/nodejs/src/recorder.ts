@@ -21,6 +21,8 @@ interface HeldContext {
 export interface Foreign {
   /** The inner one of that span of ours, or the handler's, and of its own; none where nothing is to be recorded. */
   inner: (own: Span | undefined) => Span | undefined;
+  /** What stands for its own span of the call that carries this `traceparent`, if it records that call. */
+  callOf: (traceparent: string, current: Span) => Span | undefined;
 }
 
 /** The X-Ray SDK that the function has loaded. */

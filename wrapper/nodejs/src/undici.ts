@@ -48,10 +48,11 @@ function begin(agent: Agent, request: Request): void {
   const inner = current.isCall;
   if (!inner && recorder.xraySdk?.records(get("x-amzn-trace-id")) === true) return;
   const url = new URL(request.path, request.origin);
-  const span = inner ? current : recorder.call(request.method);
+  const theirs = inner ? undefined : recorder.foreign?.callOf(get("traceparent"), current);
+  const span = inner ? current : (theirs ?? recorder.call(request.method));
   if (span === undefined) return;
   const port = Number(url.port) || defaultPort(url.protocol);
-  if (!inner) {
+  if (!inner && theirs === undefined) {
     const { attributes } = span;
     attributes["http.request.method"] = request.method;
     attributes["server.address"] = url.hostname;
@@ -63,7 +64,7 @@ function begin(agent: Agent, request: Request): void {
   if (recorder.mayTell(url.hostname, port) && !isSignedAnyhow(request.path, get)) {
     for (const [name, value] of recorder.headers(span)) if (!headers.has(name.toLowerCase())) request.addHeader(name, value);
   }
-  if (inner) return;
+  if (inner || theirs !== undefined) return;
   calls.set(request, span);
   recorder.announce(span);
 }
