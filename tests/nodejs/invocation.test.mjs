@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Frame } from "./stage/frames.mjs";
-import { ARN, PARENT, RUNTIMES, TRACE, listen, withFunction } from "./stage/function.mjs";
+import { ARN, beside, PARENT, RUNTIMES, TRACE, listen, withFunction } from "./stage/function.mjs";
 
 for (const runtime of Object.keys(RUNTIMES)) {
   test(`${runtime}: one span for each invocation, with the parent of the trace header`, () =>
@@ -265,3 +265,27 @@ test("a runtime client whose native module has another name is known by what it 
     await run.frames.done(1);
     assert.equal(run.frames.named("app.handler").parentId, PARENT);
   }));
+
+test("times that the function freezes or replaces do not date its spans", () =>
+  withFunction(
+    `const fake = require("@sinonjs/fake-timers"); const http = require("node:http"); const { trace } = require("@opentelemetry/api");
+     const clock = fake.install({ now: 86_400_000, toFake: ["Date", "hrtime", "performance"] });
+     Date.now = () => 1; process.hrtime = Object.assign(() => [1, 1], { bigint: () => 1n });
+     exports.handler = async ({ url }) => { await new Promise((resolve) => http.get(url, (answer) => answer.resume().on("end", resolve))); trace.getTracer("t").startSpan("own").end(); return Date.now(); };`,
+    { packages: beside },
+    async (run) => {
+      const { address, close } = await listen((request, response) => response.end("ok"));
+      const before = BigInt(Date.now() - 1000) * 1_000_000n;
+      try {
+        assert.equal((await run.invoke({ url: `http://${address}/` })).body, "1");
+        await run.frames.done(1);
+      } finally {
+        close();
+      }
+      for (const name of ["app.handler", "GET", "own"]) {
+        const { start, end } = run.frames.named(name);
+        assert.ok(start > before && start < end, `${name}: ${start} to ${end}`);
+        assert.ok(end < BigInt(Date.now() + 1000) * 1_000_000n);
+      }
+    },
+  ));

@@ -3,7 +3,7 @@
 import { type Agent, guarded } from "./agent";
 import { type ApiContext, BAGGAGE, SPAN } from "./otel_context";
 import { BridgeSpan, type SpanContext } from "./otel_span";
-import { Flag } from "./span";
+import { Flag, Kind } from "./span";
 import { hexId, ofTraceparent, parseTraceHeader, type TraceHeader } from "./trace_header";
 
 interface BaggageEntry {
@@ -86,7 +86,11 @@ export function propagator(agent: Agent): object {
 }
 
 function headersOf(agent: Agent, span: unknown): [string, string][] {
-  if (span instanceof BridgeSpan) return agent.recorder.headers(span.span);
+  if (span instanceof BridgeSpan) {
+    // Whoever tells the other side of its span of a call has recorded that call.
+    if (span.span.kind === Kind.Client && span.isRecording()) agent.recorder.name(span.span);
+    return agent.recorder.headers(span.span);
+  }
   const found = (span as { spanContext?: () => SpanContext } | undefined)?.spanContext?.();
   const traceId = hexId(String(found?.traceId), 32);
   const spanId = hexId(String(found?.spanId), 16);

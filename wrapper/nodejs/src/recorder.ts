@@ -176,6 +176,7 @@ export class Recorder {
 
   /** A span of the function's own is over. */
   endLocal(span: Span): void {
+    this.named.delete(span.spanId);
     const now = span.kind === Kind.Client || span.kind === Kind.Producer;
     if (!now && !this.flushesAtExit) {
       this.flushesAtExit = true;
