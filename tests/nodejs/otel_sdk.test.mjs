@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { beside, HEADER, listen, major, TRACE, withFunction } from "./stage/function.mjs";
+import { beside, HEADER, listen, major, modules, TRACE, withFunction } from "./stage/function.mjs";
 
 const UNSAMPLED = HEADER.replace("Sampled=1", "Sampled=0");
 const skip = major < 20 && "the SDK wants Node.js 20";
@@ -138,4 +138,19 @@ test("isolation scopes of concurrent requests stay apart", { skip }, () =>
     `register(); const SCOPES = Symbol.for("sentry_scopes");
      exports.handler = async () => Promise.all([1, 2, 3].map((request) => context.with(context.active().setValue(SCOPES, { request }), async () => { await new Promise((go) => setTimeout(go, 4 - request)); return context.active().getValue(SCOPES).request; })));`,
     ({ answer }) => assert.deepEqual(answer, [1, 2, 3]),
+  ));
+
+test("a call of AWS SDK 3 that its instrumentation records is there once", { skip }, () =>
+  withSdk(
+    `const { registerInstrumentations } = require("@opentelemetry/instrumentation"); const { AwsInstrumentation } = require("@opentelemetry/instrumentation-aws-sdk"); const { HttpInstrumentation } = require("@opentelemetry/instrumentation-http");
+     const instrumentations = [new AwsInstrumentation({ suppressInternalInstrumentation: true }), new HttpInstrumentation()]; register(); registerInstrumentations({ instrumentations });
+     const { S3Client, GetObjectCommand } = require("@aws-sdk/client-s3");
+     exports.handler = async ({ url }) => { const s3 = new S3Client({ region: "eu-west-1", endpoint: new URL(url).origin, forcePathStyle: true, credentials: { accessKeyId: "a", secretAccessKey: "b" } });
+       await (await s3.send(new GetObjectCommand({ Bucket: "b", Key: "k" }))).Body.transformToString(); return told(); };`,
+    ({ run, answer }) => {
+      const root = run.frames.named("app.handler");
+      assert.deepEqual(answer.map(({ kind, parent }) => [kind, parent]), [[2, root.spanId]]);
+      assert.deepEqual(run.frames.ended.map(({ name }) => name), ["app.handler"]);
+    },
+    { packages: modules },
   ));

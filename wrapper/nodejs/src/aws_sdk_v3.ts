@@ -92,6 +92,7 @@ function addHeader(agent: Agent, span: Span, command: Command): void {
 const regions = new WeakMap<Client, unknown>();
 
 function begin(agent: Agent, client: Client, command: Command): Span | undefined {
+  if (agent.recorder.foreign?.instruments("aws-sdk") === true) return undefined;
   const span = agent.recorder.call("");
   if (span === undefined) return undefined;
   const operation = command.constructor.name.replace(/Command$/, "");

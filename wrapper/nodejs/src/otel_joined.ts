@@ -23,6 +23,8 @@ interface TheirSpan {
 }
 
 export class Joined implements Foreign {
+  /** Names of the tracers that have been asked for. */
+  readonly tracers = new Set<string>();
   private manager: ContextManager | undefined;
   /** The manager's own method. */
   private active: (() => ApiContext) | undefined;
@@ -116,6 +118,10 @@ export class Joined implements Foreign {
     const { traceId, parentId } = ofTraceparent(traceparent);
     if (root === undefined || traceId !== root.traceId || [current.spanId, root.spanId].includes(parentId)) return undefined;
     return makeSpan("", Kind.Client, traceId, parentId, "", root.flags & ~Flag.Remote, this.agent.now());
+  }
+
+  instruments(library: string): boolean {
+    return this.lends() && this.tracers.has(`@opentelemetry/instrumentation-${library}`);
   }
 
   private theirs(): ApiContext | undefined {

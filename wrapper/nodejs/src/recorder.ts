@@ -23,6 +23,8 @@ export interface Foreign {
   inner: (own: Span | undefined) => Span | undefined;
   /** What stands for its own span of the call that carries this `traceparent`, if it records that call. */
   callOf: (traceparent: string, current: Span) => Span | undefined;
+  /** Whether an instrumentation of its own records a library's calls in this trace, in spans that begin inside of the agent's. */
+  instruments: (library: string) => boolean;
 }
 
 /** The X-Ray SDK that the function has loaded. */
