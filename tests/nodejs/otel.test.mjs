@@ -121,7 +121,7 @@ test("nothing that a caller hands over raises, and what can be read of it is rec
     `const api = require("@opentelemetry/api"); const { trace, context, propagation, ROOT_CONTEXT } = api;
      const raise = () => { throw new Error("refused"); };
      const stubborn = new Proxy({}, { get: raise, ownKeys: raise, has: raise, getPrototypeOf: raise });
-     const broken = Object.assign(new Error("x"), { toString: raise }); for (const name of ["name", "message", "stack", "code", "cause"]) Object.defineProperty(broken, name, { get: raise });
+     const broken = Object.create(Error.prototype, { toString: { value: raise } }); for (const name of ["name", "message", "stack", "code", "cause"]) Object.defineProperty(broken, name, { get: raise });
      const ODD = { nothing: undefined, null: null, NaN: NaN, infinite: Infinity, negative: -1, big: 10n, text: "soon", symbol: Symbol("s"), list: [], deep: [[1]], date: new Date(NaN), string: { toString: raise }, function: raise, stubborn, bare: Object.create(null), symbols: [Symbol("a"), Symbol("b")] };
      const steps = (tracer, odd) => ({
        "startSpan by name": () => tracer.startSpan(odd).end(),
