@@ -26,6 +26,11 @@ async function withAws(use) {
         response
           .writeHead(400, { ...headers, "x-amzn-errortype": "ValidationException" })
           .end('{"__type":"com.amazonaws.dynamodb.v20120810#ValidationException","message":"wrong"}');
+      else if (/(?:Put|Write)Item$/.test(target)) response.writeHead(200, headers).end("{}");
+      else if (request.method === "DELETE") response.writeHead(204).end();
+      else if (request.url.endsWith("?uploads")) response.writeHead(200).end("<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>");
+      else if (request.url.includes("partNumber=")) response.writeHead(200, { etag: '"part"' }).end();
+      else if (request.url.endsWith("?uploadId=u")) response.writeHead(200).end("<CompleteMultipartUploadResult/>");
       else if (target.endsWith("SendMessage")) response.writeHead(200, headers).end('{"MessageId":"m","MD5OfMessageBody":""}');
       else response.writeHead(200, { "x-amz-request-id": "S3REQUEST", "x-amz-id-2": "S3ID" }).end("content");
     });
@@ -130,6 +135,65 @@ test("SDK 3: every attempt names its call, over whatever it is sent, and none is
   ),
 );
 
+test("SDK 3 that keeps its first call's middleware: one span for each command, and each names itself", { skip }, () =>
+  withAws((url, seen) =>
+    withFunction(
+      `${REQUIRES}
+       const options = { region: "eu-west-1", endpoint: process.env.AWS_URL, forcePathStyle: true, cacheMiddleware: true };
+       const [early, s3] = [new S3Client(options), new S3Client(options)];
+       const get = async (client) => void (await (await client.send(new GetObjectCommand({ Bucket: "orders", Key: "a" }))).Body.transformToString());
+       const loaded = get(early);
+       exports.handler = async () => {
+         await loaded;
+         for (let round = 0; round < 3; round++) await get(s3);
+         await Promise.all([get(s3), get(s3)]);
+         await new Promise((go) => s3.send(new GetObjectCommand({ Bucket: "orders", Key: "a" }), go));
+         await get(early);
+       };`,
+      { variables: { AWS_URL: url } },
+      async (run) => {
+        assert.equal((await run.invoke()).kind, "response");
+        await run.frames.done(1);
+        const calls = run.frames.ended.filter(({ name }) => name !== "app.handler");
+        assert.deepEqual(calls.map(({ name }) => name), Array(7).fill("S3.GetObject"));
+        assert.ok(calls.every(({ parentId }) => parentId === run.frames.named("app.handler").spanId));
+        const parents = seen.slice(1).map(({ headers }) => headers["x-amzn-trace-id"]?.match(/Parent=(\w+)/)?.[1]);
+        // The middleware of the last client's first call is from before the first invocation: its request is known by its context.
+        assert.deepEqual(parents.slice(0, 6).sort(), calls.slice(0, 6).map(({ spanId }) => spanId).sort());
+      },
+    ),
+  ),
+);
+
+test("SDK 3's DocumentClient: the operations are the service's", { skip }, () =>
+  withAws((url) =>
+    withFunction(
+      `const { DynamoDBClient, GetItemCommand } = require("@aws-sdk/client-dynamodb");
+       const { DynamoDBDocumentClient, PutCommand, GetCommand, BatchWriteCommand, QueryCommand } = require("@aws-sdk/lib-dynamodb");
+       const doc = DynamoDBDocumentClient.from(new DynamoDBClient({ region: "eu-west-1", endpoint: process.env.AWS_URL }));
+       exports.handler = async () => {
+         await doc.send(new PutCommand({ TableName: "stock", Item: { id: "1" } }));
+         const { Item } = await doc.send(new GetCommand({ TableName: "stock", Key: { id: "1" } }));
+         await doc.send(new BatchWriteCommand({ RequestItems: { stock: [{ PutRequest: { Item: { id: "2" } } }] } }));
+         await doc.send(new QueryCommand({ TableName: "stock" })).catch(() => undefined);
+         await doc.send(new GetItemCommand({ TableName: "stock", Key: { id: { S: "1" } } }));
+         return Item.id;
+       };`,
+      { variables: { AWS_URL: url } },
+      async (run) => {
+        assert.equal((await run.invoke()).body, '"1"');
+        await run.frames.done(1);
+        const calls = run.frames.ended.slice(0, -1);
+        assert.deepEqual(
+          calls.map(({ attributes }) => attributes["rpc.method"]),
+          ["PutItem", "GetItem", "BatchWriteItem", "Query", "GetItem"],
+        );
+        assert.ok(calls.every(({ attributes }) => attributes["aws.dynamodb.table_names"][0] === "stock"));
+      },
+    ),
+  ),
+);
+
 for (const minify of [false, true]) {
   for (const format of ["cjs", "esm"]) {
     test(`SDK 3 inside of a ${minify ? "minified " : ""}bundle (${format}) is recognised by its requests`, { skip }, () =>
@@ -189,6 +253,29 @@ test("SDK 2: promises, callbacks and errors", () =>
         assert.equal(query.attributes["aws.error.code"], "ValidationException");
         assert.equal(query.status, 2);
         assert.match(seen[0].headers["x-amzn-trace-id"], new RegExp(`Parent=${get.spanId}`));
+      },
+    ),
+  ));
+
+test("SDK 2: every part of an upload is a call of its own, with its own id", () =>
+  withAws((url, seen) =>
+    withFunction(
+      `process.env.AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE = "1"; const AWS = require("aws-sdk");
+       const s3 = new AWS.S3({ endpoint: process.env.AWS_URL, s3ForcePathStyle: true, region: "eu-west-1" });
+       exports.handler = async () => {
+         await s3.upload({ Bucket: "orders", Key: "big", Body: Buffer.alloc(11_000_000) }).promise();
+         await new Promise((go) => s3.deleteObject({ Bucket: "orders", Key: "old" }).on("success", () => s3.headBucket({ Bucket: "orders" }, go)).send());
+       };`,
+      { variables: { AWS_URL: url } },
+      async (run) => {
+        assert.equal((await run.invoke()).kind, "response");
+        await run.frames.done(1);
+        const calls = run.frames.ended.filter(({ name }) => name !== "app.handler");
+        const names = ["S3.CompleteMultipartUpload", "S3.CreateMultipartUpload", "S3.DeleteObject", "S3.HeadBucket", "S3.UploadPart", "S3.UploadPart", "S3.UploadPart"];
+        assert.deepEqual(calls.map(({ name }) => name).sort(), names);
+        assert.ok(calls.every(({ parentId, status }) => parentId === run.frames.named("app.handler").spanId && status !== 2));
+        const parents = seen.map(({ headers }) => headers["x-amzn-trace-id"].match(/Parent=(\w+)/)[1]);
+        assert.deepEqual(parents.sort(), calls.map(({ spanId }) => spanId).sort());
       },
     ),
   ));

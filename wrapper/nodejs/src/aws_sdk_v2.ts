@@ -18,7 +18,7 @@ interface Request {
   operation: string;
   params: unknown;
   httpRequest: { headers: Record<string, string>; endpoint: { hostname: string; port?: number; protocol?: string } };
-  on: (event: string, listener: (response: Response) => void, prepend?: boolean) => unknown;
+  on: (event: string, listener: (...told: unknown[]) => void, prepend?: boolean) => unknown;
 }
 
 type RunTo = (this: Request, state?: unknown, done?: unknown) => unknown;
@@ -56,19 +56,18 @@ function begin(agent: Agent, request: Request): Span | undefined {
     },
     true,
   );
-  // First among the listeners: those of the function run when the span is over.
-  request.on(
-    "complete",
-    (response) => {
-      guarded(agent, "an AWS call", () => {
-        const attempts = (response.retryCount ?? 0) + 1;
-        const { requestId, extendedRequestId } = response;
-        describeOutcome(span, { requestId, extendedRequestId, statusCode: response.httpResponse?.statusCode, attempts }, response.error);
-        agent.recorder.finish(span, response.error);
-      });
-    },
-    true,
-  );
+  // First among the listeners: those of the function run when the span is over. An upload sends its parts before its own first
+  // request is complete.
+  for (const event of ["success", "error", "complete"]) request.on(event, (...told) => end(agent, span, event === "error" ? told[1] : told[0]), true);
   agent.recorder.announce(span);
   return span;
+}
+
+function end(agent: Agent, span: Span, response: unknown): void {
+  if (span.endUs !== 0) return;
+  guarded(agent, "an AWS call", () => {
+    const { requestId, extendedRequestId, httpResponse, retryCount = 0, error } = response as Response;
+    describeOutcome(span, { requestId, extendedRequestId, statusCode: httpResponse?.statusCode, attempts: retryCount + 1 }, error);
+    agent.recorder.finish(span, error);
+  });
 }

@@ -6,7 +6,7 @@ import { defaultPort } from "./aws_request";
 import type { Span } from "./span";
 
 interface Client {
-  config: { serviceId?: unknown; region?: unknown };
+  config: { serviceId?: unknown; region?: unknown; cacheMiddleware?: unknown };
 }
 
 /** What a middleware is given, whatever protocol the client speaks. */
@@ -18,6 +18,8 @@ type Next = (args: Arguments) => unknown;
 
 interface Command {
   input?: unknown;
+  /** The service's own command, which one of the DocumentClient stands for. */
+  clientCommand?: object;
   middlewareStack?: { add: (middleware: (next: Next) => Next, options: object) => void };
 }
 
@@ -42,8 +44,10 @@ export function patch(agent: Agent, exports: unknown): void {
   client.prototype.send = function (command, ...rest) {
     const span = guarded(agent, "an AWS call", () => begin(agent, this, command));
     if (span === undefined) return original.call(this, command, ...rest);
-    guarded(agent, "a trace header", () => addHeader(agent, span, command));
     const { recorder } = agent;
+    const isCached = this.config.cacheMiddleware === true;
+    guarded(agent, "a trace header", () => addHeader(agent, span, command, isCached));
+    const send = (): Promise<unknown> | undefined => original.call(this, command, ...rest);
     const last = rest.length - 1;
     const callback = rest[last];
     if (typeof callback === "function") {
@@ -53,9 +57,9 @@ export function patch(agent: Agent, exports: unknown): void {
         if (recorder.needsContexts) recorder.run(outer, () => (callback as Callback)(error, data));
         else (callback as Callback)(error, data);
       };
-      return recorder.within(span, () => original.call(this, command, ...rest));
+      return isCached ? recorder.run(span, send) : recorder.within(span, send);
     }
-    const sent = recorder.within(span, () => original.call(this, command, ...rest));
+    const sent = isCached ? recorder.run(span, send) : recorder.within(span, send);
     if (typeof sent?.then !== "function") return sent;
     return sent.then(
       (data) => {
@@ -72,20 +76,22 @@ export function patch(agent: Agent, exports: unknown): void {
 
 /**
  * Names the call in its requests, in front of the signature: that alone makes them known as this call's, and spares a function that
- * calls nothing else the cost of contexts, which some versions of Node.js put on every promise. Where it may not be named, its context tells.
+ * calls nothing else the cost of contexts, which some versions of Node.js put on every promise. Where it may not be named, its context tells;
+ * so it does where the client keeps the middleware of the first call for those that follow.
  */
-function addHeader(agent: Agent, span: Span, command: Command): void {
+function addHeader(agent: Agent, called: Span, command: Command, isCached: boolean): void {
   const { recorder } = agent;
   if (command.middlewareStack === undefined) return;
   const middleware = (next: Next): Next => (args) => {
     const { headers, hostname = "", port, protocol } = args.request ?? {};
-    if (headers === undefined || span.endUs !== 0) return next(args);
+    const span = isCached ? recorder.own() : called;
+    if (headers === undefined || span === undefined || !span.isCall || span.endUs !== 0) return next(args);
     const named = guarded(agent, "a trace header", () => recorder.putHeader(span, headers, hostname, port ?? defaultPort(protocol)));
     return named === true ? next(args) : recorder.run(span, () => next(args));
   };
   // Behind the SDK's own header, which it puts there for the whole call as well.
   command.middlewareStack.add(middleware, { step: "build", priority: "low", name: "otelXrayTraceHeader", override: true });
-  recorder.name(span);
+  recorder.name(called);
 }
 
 /** Asked for once: it is a promise, and a client keeps its region. */
@@ -95,7 +101,7 @@ function begin(agent: Agent, client: Client, command: Command): Span | undefined
   if (agent.recorder.foreign?.instruments("aws-sdk") === true) return undefined;
   const span = agent.recorder.call("");
   if (span === undefined) return undefined;
-  const operation = command.constructor.name.replace(/Command$/, "");
+  const operation = (command.clientCommand ?? command).constructor.name.replace(/Command$/, "");
   const service = typeof client.config.serviceId === "string" ? client.config.serviceId : "AWS";
   describeCall(span, service, operation, command.input);
   const { region } = client.config;
