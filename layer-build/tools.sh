@@ -11,8 +11,9 @@
 #   layer-build/tools.sh node-build    folder whose node_modules has esbuild and tsc (needs npm)
 #   layer-build/tools.sh node-bench    folder whose node_modules has what the Node.js agent is measured beside (needs npm)
 #   layer-build/tools.sh node-demo     folder whose node_modules has what the Node.js demo imports (needs npm)
-#   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 24 and what the agent's tests use (needs npm)
 #   layer-build/tools.sh node-beside   folder whose node_modules has the OpenTelemetry API's versions, and tools that functions use beside the agent (needs npm)
+#   layer-build/tools.sh node-fresh    folder whose node_modules has AWS SDKs with the dependencies that npm gives them this week (needs npm)
+#   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 26 and what the agent's tests use (needs npm)
 #   layer-build/tools.sh bench-runtime bin folder of the Python in which agents are measured: nothing of OpenTelemetry
 #   layer-build/tools.sh bench-upstream, bench-adot  bin folder beside the packages of the Python layers that ours is measured beside
 #   layer-build/tools.sh otlp-python   bin folder of the Python that has OpenTelemetry's exporters
@@ -71,6 +72,21 @@ npm_folder() {
         cp "$2/package.json" "$2/package-lock.json" "$2/.npmrc" "$dir"
         npm ci --prefix "$dir" --no-audit --no-fund --ignore-scripts --loglevel=error >&2
         cp "$2/package-lock.json" "$dir/stamp"
+    fi
+    echo "$dir"
+}
+
+# npm_fresh NAME SOURCE: ranges are resolved as npm resolves them today, and again in a week, because that is what a function gets.
+npm_fresh() {
+    dir=$tools/$1
+    if ! cmp -s "$2/package.json" "$dir/stamp" || { [ -z "$only_installed" ] && [ -z "$(find "$dir/stamp" -mtime -7)" ]; }; then
+        command -v npm >/dev/null || die "$1 is installed by npm, which is not on PATH: install Node.js 18 or later"
+        installing "$1 ($2/package.json)"
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        cp "$2/package.json" "$2/.npmrc" "$dir"
+        npm install --prefix "$dir" --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error >&2
+        cp "$2/package.json" "$dir/stamp"
     fi
     echo "$dir"
 }
@@ -245,6 +261,7 @@ node-bench) npm_folder node-bench "$root/bench/nodejs" ;;
 node-build) npm_folder node-build "$root/layer-build/nodejs" ;;
 node-demo) npm_folder node-demo "$root/tests/demo/nodejs" ;;
 node-beside) npm_folder node-beside "$root/tests/nodejs/beside" ;;
+node-fresh) npm_fresh node-fresh "$root/tests/nodejs/fresh" ;;
 node-test) npm_folder node-test "$root/tests/nodejs" ;;
 otlp-python) venv otlp-venv "$root/tests/requirements/otlp.txt" ;;
 otlp-node) npm_folder otlp-node "$root/tests/otlp/nodejs" ;;

@@ -5,9 +5,10 @@ set -eu
 cd "$(dirname "$0")/../.."
 OTEL_XRAY_NODE_TEST=$(layer-build/tools.sh node-test)
 OTEL_XRAY_NODE_BESIDE=$(layer-build/tools.sh node-beside)
+OTEL_XRAY_NODE_FRESH=$(layer-build/tools.sh node-fresh)
 OTEL_XRAY_NODE_AGENT=${CARGO_TARGET_DIR:-$PWD/target}/nodejs-agent-test
 OTEL_XRAY_LAUNCHER=$(layer-build/launcher.sh)
-export OTEL_XRAY_LAUNCHER OTEL_XRAY_NODE_BESIDE OTEL_XRAY_NODE_TEST OTEL_XRAY_NODE_AGENT
+export OTEL_XRAY_LAUNCHER OTEL_XRAY_NODE_TEST OTEL_XRAY_NODE_BESIDE OTEL_XRAY_NODE_FRESH OTEL_XRAY_NODE_AGENT
 layer-build/bundle_nodejs.sh "$OTEL_XRAY_NODE_AGENT"
 tests/nodejs/runtime_client.sh "$OTEL_XRAY_NODE_TEST" >/dev/null
 # The tests run on one that can listen where the extension does: on an abstract socket.
