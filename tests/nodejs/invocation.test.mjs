@@ -198,6 +198,50 @@ for (const [runtime, inPieces] of [["fetch", false], ["socket", false], ["fetch"
     ));
 }
 
+/** What the function does, and what the error says of itself. */
+const UNCAUGHT = {
+  "an error in a timer": ["setTimeout(() => { throw new RangeError('later'); }, 1);", "RangeError", "later", /app\.js:1:/],
+  "a rejection": ["Promise.reject(new TypeError('lost'));", "TypeError", "lost", /app\.js:1:/],
+  "no error at all": ["setTimeout(() => { throw 'text'; }, 1);", "string", "text", /^$/],
+  "an error whose own handler exits": [
+    "process.on('uncaughtException', () => process.exit(1)); setTimeout(() => { throw new RangeError('later'); }, 1);",
+    "RangeError",
+    "later",
+    /app\.js:1:/,
+  ],
+};
+for (const [what, [body, type, message, frame]] of Object.entries(UNCAUGHT))
+  test(`${what} that nobody catches is the handler's, with the newest runtime client, and ends the process as without the layer`, async () => {
+    const outcome = (layer) =>
+      withFunction(`exports.handler = async () => { ${body} await new Promise(() => setTimeout(() => {}, 1e5)); };`, { layer }, async (run) => {
+        run.put({});
+        const { code } = await run.exited;
+        if (!layer) return [code, run.output().replaceAll(run.task, "")];
+        await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
+        const span = run.frames.named("app.handler");
+        assert.equal(span.status, 2);
+        const [{ attributes }] = span.events;
+        assert.deepEqual([attributes["exception.type"], attributes["exception.message"]], [type, message]);
+        assert.match(attributes["exception.stacktrace"] ?? "", frame);
+        assert.equal(run.frames.of(Frame.done).length, 0, "what else is open ends with the process");
+        return [code, run.output().replaceAll(run.task, "")];
+      });
+    assert.deepEqual(await outcome(true), await outcome(false));
+  });
+
+test("an error that a listener of the function's survives is no failure", () =>
+  withFunction(
+    `process.on("uncaughtException", () => { process.emit("survived"); });
+     exports.handler = () => new Promise((go) => { process.once("survived", () => go(1)); setTimeout(() => { throw new Error("later"); }, 1); });`,
+    {},
+    async (run) => {
+      assert.equal((await run.invoke()).body, "1");
+      await run.frames.done(1);
+      assert.equal(run.frames.named("app.handler").status, 0);
+      run.child.kill("SIGTERM");
+    },
+  ));
+
 test("process.exit in the handler ends the connection with the span still open", () =>
   withFunction("exports.handler = () => { process.exit(3); };", {}, async (run) => {
     run.put({});
@@ -231,18 +275,20 @@ test("the function sees no sign of the agent, and its processes do not get it", 
      exports.handler = async () => {
        const child = fork("./child.js", { silent: true });
        const forked = await new Promise((go) => child.on("message", go));
-       const worker = new Worker("require('worker_threads').parentPort.postMessage(process.execArgv)", { eval: true });
-       const inWorker = await new Promise((go) => worker.on("message", go));
-       return { own: process.execArgv, options: process.env.NODE_OPTIONS, forked, inWorker, exit: process.listenerCount("exit") };
+       const told = (script, options) => new Promise((go, no) => new Worker(script, { eval: true, ...options }).on("message", go).on("error", no));
+       const inWorker = await told("require('worker_threads').parentPort.postMessage(process.execArgv)");
+       const without = await told("require('worker_threads').parentPort.postMessage(process.execArgv)", { env: {} });
+       const forkedThere = await told("require('child_process').fork('./child.js', { silent: true }).on('message', (told) => require('worker_threads').parentPort.postMessage(told))");
+       return { own: process.execArgv, options: process.env.NODE_OPTIONS, forked, inWorker, without, forkedThere, exit: process.listenerCount("exit") };
      };`,
     { variables: { NODE_OPTIONS: "--no-warnings" }, packages: false },
     async (run) => {
       const fs = await import("node:fs");
-      fs.writeFileSync(`${run.task}/child.js`, "process.send(process.execArgv); process.disconnect();");
+      fs.writeFileSync(`${run.task}/child.js`, "process.send([...process.execArgv, ...Object.keys(require.cache).filter((file) => file.includes('otel'))].filter((file) => file !== __filename)); process.disconnect();");
       const seen = JSON.parse((await run.invoke()).body);
       assert.deepEqual(seen.own, []);
       assert.equal(seen.options, "--no-warnings");
-      assert.deepEqual(seen.forked, []);
+      assert.deepEqual([seen.forked, seen.inWorker, seen.without, seen.forkedThere], [[], [], [], []]);
       assert.equal(seen.exit, 0);
       await run.frames.done(1);
       assert.equal(run.frames.connections, 1, "the worker has none");
@@ -289,3 +335,16 @@ test("times that the function freezes or replaces do not date its spans", () =>
       }
     },
   ));
+
+for (const change of ["other.handler", "", undefined])
+  test(`the handler is called what Lambda was told, whatever the function makes of the variable: ${change}`, () =>
+    withFunction(
+      `${change === undefined ? "delete process.env._HANDLER" : `process.env._HANDLER = ${JSON.stringify(change)}`};
+       exports.handler = async () => 1;`,
+      {},
+      async (run) => {
+        await run.invoke();
+        await run.frames.done(1);
+        assert.deepEqual(run.frames.ended.map(({ name }) => name), ["app.handler"]);
+      },
+    ));

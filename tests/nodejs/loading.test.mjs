@@ -64,3 +64,21 @@ for (const runtime of [...RUNTIMES, "http", "fetch", "socket"])
       assert.deepEqual(traced, bare);
     });
   }
+
+test("the newest runtime client: one that throws while it waits at its top level says so", async () => {
+  const source = `setTimeout(() => { throw new RangeError("in a while"); }, 1);
+    await new Promise(() => setInterval(() => {}, 1e5));
+    export const handler = () => 1;`;
+  const ended = (layer) =>
+    withFunction({ "app.mjs": source }, { layer }, async (run) => {
+      const { code } = await run.exited;
+      if (layer) {
+        await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
+        const [{ attributes }] = run.frames.named("load app.handler").events;
+        assert.deepEqual([attributes["exception.type"], attributes["exception.message"]], ["RangeError", "in a while"]);
+        assert.match(attributes["exception.stacktrace"], /app\.mjs:1:/);
+      }
+      return [code, run.output().replaceAll(run.task, "")];
+    });
+  assert.deepEqual(await ended(true), await ended(false));
+});

@@ -27,6 +27,7 @@ import type * as socketsMysql from "./sockets_mysql";
 import type * as socketsPostgres from "./sockets_postgres";
 import type * as socketsRedis from "./sockets_redis";
 import type * as trigger from "./trigger";
+import type * as uncaught from "./uncaught";
 import type * as undici from "./undici";
 import type * as web from "./web";
 import type * as xraySdk from "./xray_sdk";
@@ -60,6 +61,7 @@ export interface Chunks {
   sockets_postgres: typeof socketsPostgres;
   sockets_redis: typeof socketsRedis;
   trigger: typeof trigger;
+  uncaught: typeof uncaught;
   undici: typeof undici;
   web: typeof web;
   xray_sdk: typeof xraySdk;

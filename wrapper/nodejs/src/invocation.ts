@@ -24,11 +24,15 @@ export type Scope = object | undefined;
 export interface Invocation {
   readonly agent: Agent;
   readonly environ: NodeJS.ProcessEnv;
+  /** What Lambda was told to call. The function may change the variable. */
+  readonly handler: string;
   trigger: Trigger | undefined;
   requestId: string;
   /** The error report of a response that failed after it had begun. */
   failure: string | undefined;
   isCold: boolean;
+  /** The function could not be loaded, and that has been told. */
+  isLost: boolean;
   /** Without active tracing Lambda makes up `Sampled=0` (LAM-6). Whoever decides says yes now and then. */
   othersDecide: boolean;
   /** The runtime client asks for the next event. The scope is that of the invocation that will come. */
@@ -48,10 +52,12 @@ export function makeInvocation(agent: Agent, environ: NodeJS.ProcessEnv): Invoca
   const invocation: Invocation = {
     agent,
     environ,
+    handler: environ._HANDLER ?? "",
     trigger: undefined,
     requestId: "",
     failure: undefined,
     isCold: true,
+    isLost: false,
     othersDecide: false,
     asks,
     answers: () => undefined,
@@ -82,7 +88,7 @@ function begin(this: Invocation, _scope: Scope, headers: InvocationHeaders, even
     const rawHeader = textOf(headers["lambda-runtime-trace-id"]);
     const header = decided(this, parseTraceHeader(rawHeader), trigger);
     const flags = header.sampled === "1" ? Flag.Sampled | Flag.RemoteKnown | Flag.Remote : 0;
-    const span = makeSpan(environ._HANDLER ?? "", Kind.Server, header.traceId, newId(8), header.parentId, flags, agent.now());
+    const span = makeSpan(this.handler, Kind.Server, header.traceId, newId(8), header.parentId, flags, agent.now());
     const arn = textOf(headers["lambda-runtime-invoked-function-arn"]);
     span.attributes = {
       "faas.invocation_id": requestId,

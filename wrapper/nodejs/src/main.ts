@@ -1,6 +1,6 @@
 /** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
 
-import type { Agent } from "./agent";
+import { type Agent, guarded } from "./agent";
 import { watchChannels } from "./channels";
 import { chunk } from "./chunks";
 import { nowUs } from "./clock";
@@ -30,7 +30,7 @@ const HELLO_VARIABLES = [
 /** Without one of these the instrumentations are those by default. */
 const CHOICES = ["OTEL_NODE_ENABLED_INSTRUMENTATIONS", "OTEL_NODE_DISABLED_INSTRUMENTATIONS", "OTEL_XRAY_LOG_TRACE_IDS"];
 
-/** Processes that the function forks inherit these arguments, and are not the function. */
+/** Processes that the function forks inherit these arguments, also those of its worker threads, and are not the function. */
 function leaveArguments(): void {
   const index = process.execArgv.indexOf(__filename);
   if (index > 0 && process.execArgv[index - 1] === "--require") process.execArgv.splice(index - 1, 2);
@@ -73,6 +73,8 @@ function start(environ: NodeJS.ProcessEnv): void {
   const found = watchConnections(agent, isManaged ? undefined : invocation);
   watchNativeClient(agent, invocation, found);
   watchHttp(agent, invocation, found);
+  // Only looks: whoever catches them, or nobody, does so as without it.
+  process.on("uncaughtExceptionMonitor", (error) => guarded(agent, "an uncaught error", () => chunk("uncaught").thrown(invocation, error)));
   watchChannels(agent, environ.NODE_OPTIONS !== undefined);
   watchModules(agent);
   if (!agent.disabled("opentelemetry")) offerOtelApi(agent);
@@ -93,4 +95,6 @@ if (process.env.AWS_LAMBDA_RUNTIME_API && (isMainThread || isManaged)) {
   } catch (error) {
     complain("start", `the Node.js agent could not start, the function is not traced: ${told(error)}`);
   }
+} else if (!isMainThread) {
+  leaveArguments();
 }

@@ -6,7 +6,7 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
 import type { Invocation, Scope } from "./invocation";
-import { loadingFailed } from "./loading";
+import { loadingReported } from "./loading";
 
 /** Characters of an error report that are kept. */
 const MAX_REPORT = 1_048_576;
@@ -38,7 +38,7 @@ function watchInitError(invocation: Invocation, request: ClientRequest): void {
   keepReport(request, (report) => {
     if (isTold || !isWhole(report)) return;
     isTold = true;
-    guarded(invocation.agent, "the failure to load the function", () => loadingFailed(invocation, report));
+    guarded(invocation.agent, "the failure to load the function", () => loadingReported(invocation, report));
   });
 }
 

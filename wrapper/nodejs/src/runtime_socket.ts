@@ -3,7 +3,7 @@
 import type { Socket } from "node:net";
 import { type Agent, guarded } from "./agent";
 import type { Invocation, InvocationHeaders, Scope } from "./invocation";
-import { loadingFailed } from "./loading";
+import { loadingReported } from "./loading";
 
 /** Bytes of a body that are kept: a whole event, and the most of an answer that is looked at. */
 const MAX_BODY = 6_400_000;
@@ -183,7 +183,7 @@ function conversation(agent: Agent, invocation: Invocation): [Messages, Messages
       waiting.push(({ headers, body }) => invocation.begin(scope, headers as InvocationHeaders, body));
     },
     (request) => {
-      if (/^POST \S+\/runtime\/init\/error /.test(request.first)) loadingFailed(invocation, request.body);
+      if (/^POST \S+\/runtime\/init\/error /.test(request.first)) loadingReported(invocation, request.body);
       const [, requestId, kind] = /^POST \S+\/runtime\/invocation\/([^/ ]+)\/(response|error) /.exec(request.first) ?? [];
       if (requestId === undefined) {
         if (!request.first.startsWith("GET ")) waiting.push(() => undefined);
