@@ -11,13 +11,24 @@ export function errorType(error: unknown): string {
   return error.constructor?.name || "Error";
 }
 
-export function messageOf(error: unknown): string {
+export function messageOf(error: unknown, depth = 0): string {
   try {
     const message = typeof error === "object" && error !== null ? (error as { message?: unknown }).message : error;
-    return String(message ?? "").slice(0, 1024);
+    // That of a connection which several addresses have refused is empty: they say it.
+    const said = String(message ?? "") || (depth > 3 ? "" : innerErrors(error).map((inner) => messageOf(inner, depth + 1)).join("; "));
+    return said.slice(0, 1024);
   } catch {
     return "";
   }
+}
+
+/** Errors that are told of by their stacks. */
+const MAX_STACKS = 10;
+
+/** What an AggregateError is made of. */
+function innerErrors(error: unknown): unknown[] {
+  const { errors } = (error ?? {}) as { errors?: unknown };
+  return error instanceof Error && Array.isArray(errors) ? (errors as unknown[]).slice(0, MAX_STACKS) : [];
 }
 
 /** The stack as it would be without the agent. */
@@ -26,13 +37,14 @@ export function withoutOwnFrames(stack: string): string {
   return stack.includes(own) ? stack.split("\n").filter((line) => !line.includes(own)).join("\n") : stack;
 }
 
-/** The stack, and those of the errors it came from. */
+/** The stack, and those of the errors it came from, each marked as Node.js marks a cause. */
 function stackOf(error: unknown): string | undefined {
   let text = "";
-  let current = error;
-  for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
-    if (typeof current.stack === "string") text += (text === "" ? "" : "\nCaused by: ") + withoutOwnFrames(current.stack);
-    current = current.cause;
+  const chain: unknown[] = [error];
+  for (const current of chain) {
+    if (!(current instanceof Error)) continue;
+    if (typeof current.stack === "string") text += (text === "" ? "" : "\n  [cause]: ") + withoutOwnFrames(current.stack);
+    for (const inner of [...innerErrors(current), current.cause]) if (chain.length < MAX_STACKS) chain.push(inner);
   }
   if (text.length <= MAX_TEXT) return text === "" ? undefined : text;
   // Both ends matter: what it was, and where it began.
