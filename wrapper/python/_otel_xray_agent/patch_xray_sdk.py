@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from _otel_xray_agent import settings
+from _otel_xray_agent import hooks, settings
+from _otel_xray_agent.raised import unseen
 from _otel_xray_agent.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
 from _otel_xray_agent.wire import complain, told
 from _otel_xray_agent.xray_kept import is_kept, span_of
@@ -59,13 +60,18 @@ def _is_listening(host: str, port: int) -> bool:
 
 def yield_http(module: ModuleType, recorder: Recorder) -> None:
     """Here the SDK records below the agent: one of the two has to leave the call to the other (A-27)."""
-    libraries = {"http.client", "urllib3"}
+    import urllib3
+
+    # From its version 2 on urllib3 sends past what the SDK patches.
+    libraries = {"http.client", "urllib3"} if urllib3.__version__.startswith("1.") else {"http.client"}
     original_patch, original_unpatch = module.patch, module.unpatch
 
+    @unseen
     def patch(*arguments: Any, **options: Any) -> Any:
         recorder.yielded |= libraries
         return original_patch(*arguments, **options)
 
+    @unseen
     def unpatch(*arguments: Any, **options: Any) -> Any:
         recorder.yielded -= libraries
         return original_unpatch(*arguments, **options)
@@ -83,6 +89,7 @@ def join(module: ModuleType, recorder: Recorder) -> None:
     original_end = context.end_subsegment
     original_set = context.set_trace_entity
 
+    @unseen
     def _refresh_context(self: Any) -> None:
         try:
             if join.has_facade(self._local):
@@ -91,6 +98,7 @@ def join(module: ModuleType, recorder: Recorder) -> None:
             complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {told(error)}")
         original_refresh(self)
 
+    @unseen
     def put_subsegment(self: Any, subsegment: Any) -> None:
         original_put(self, subsegment)
         try:
@@ -98,6 +106,7 @@ def join(module: ModuleType, recorder: Recorder) -> None:
         except Exception as error:  # the function comes first
             complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {told(error)}")
 
+    @unseen
     def end_subsegment(self: Any, end_time: Any = None) -> Any:
         entities = getattr(self._local, "entities", None)
         entity = entities[-1] if entities else None
@@ -109,14 +118,18 @@ def join(module: ModuleType, recorder: Recorder) -> None:
                 complain("aws_xray_sdk", f"subsegments of the X-Ray SDK are not joined: {told(error)}")
         return ended
 
+    @unseen
     def set_trace_entity(self: Any, trace_entity: Any) -> None:
         original_set(self, trace_entity)
         join.handed_over(trace_entity)
 
-    context._refresh_context = _refresh_context
-    context.put_subsegment = put_subsegment
-    context.end_subsegment = end_subsegment
-    context.set_trace_entity = set_trace_entity
+    hooks.replace(
+        context,
+        _refresh_context=_refresh_context,
+        put_subsegment=put_subsegment,
+        end_subsegment=end_subsegment,
+        set_trace_entity=set_trace_entity,
+    )
 
 
 class _Join:
@@ -163,7 +176,10 @@ class _Join:
         if len(entities) == 1 or parent is not recorder.root:
             subsegment.parent_id = parent.span_id.hex()
             subsegment.trace_id = _trace_id(parent)
-        kind = CLIENT if subsegment.namespace in ("aws", "remote") else INTERNAL
+        # What a library of the SDK's opens is the call itself; what the function opens has calls in it.
+        is_call = subsegment.namespace in ("aws", "remote") and recorder.sdk_calls.get()
+        recorder.sdk_calls.set(False)
+        kind = CLIENT if is_call else INTERNAL
         span = OpenSubsegment(
             subsegment.name, kind, parent.trace_id, parent.span_id, parent.flags & ~REMOTE, parent.start_ns
         )

@@ -241,6 +241,8 @@ class Recorder:
         """Calls that nobody waits for, since when: sent, or answered and not read."""
         self.yielded: set[str] = set()
         """Libraries that an X-Ray SDK records, as far as it records anything (A-15)."""
+        self.sdk_calls: ContextVar[bool] = ContextVar("otel_xray_sdk_calls", default=False)
+        """Whether the subsegment that the SDK opens next is a library's call."""
 
     # The handler
 

@@ -6,7 +6,9 @@ because the invocation fails. Only what the function opens itself is taken over;
 
 from __future__ import annotations
 
+from _otel_xray_agent import hooks
 from _otel_xray_agent import recorder as spans
+from _otel_xray_agent.raised import unseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
 
     sdk = module.AWSXRayRecorder
     original_begin = sdk.begin_subsegment
+    original_record = sdk.record_subsegment
     original_annotation = sdk.put_annotation
     original_metadata = sdk.put_metadata
 
@@ -34,6 +37,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             super().__init__(name, namespace, segment)
             self.sampled = False
 
+    @unseen
     def begin_subsegment(self: Any, name: Any, namespace: str = "local") -> Any:
         root = recorder.root
         is_unsampled = root is not None and not root.flags & spans.SAMPLED
@@ -45,11 +49,22 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
                 return subsegment
         return original_begin(self, name, namespace)
 
+    @unseen
+    def record_subsegment(
+        self: Any, wrapped: Any, instance: Any, args: Any, kwargs: Any, name: Any, namespace: Any, meta_processor: Any
+    ) -> Any:
+        token = recorder.sdk_calls.set(meta_processor is not None)
+        try:
+            return original_record(self, wrapped, instance, args, kwargs, name, namespace, meta_processor)
+        finally:
+            recorder.sdk_calls.reset(token)
+
     def kept_in(context: Any) -> Any:
         # Another context than Lambda's may complain that there is no segment, once for each time that it is asked.
         entity = context.get_trace_entity() if isinstance(context, LambdaContext) else None
         return entity if is_kept(entity) else None
 
+    @unseen
     def put_annotation(self: Any, key: Any, value: Any) -> None:
         entity = kept_in(self.context)
         if entity is not None:
@@ -57,6 +72,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         else:
             original_annotation(self, key, value)
 
+    @unseen
     def put_metadata(self: Any, key: Any, value: Any, namespace: str = "default") -> None:
         entity = kept_in(self.context)
         if entity is not None:
@@ -64,9 +80,13 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         else:
             original_metadata(self, key, value, namespace)
 
-    sdk.begin_subsegment = begin_subsegment
-    sdk.put_annotation = put_annotation
-    sdk.put_metadata = put_metadata
+    hooks.replace(
+        sdk,
+        begin_subsegment=begin_subsegment,
+        record_subsegment=record_subsegment,
+        put_annotation=put_annotation,
+        put_metadata=put_metadata,
+    )
 
 
 def is_kept(entity: Any) -> bool:
