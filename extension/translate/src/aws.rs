@@ -46,10 +46,11 @@ pub(super) fn fill<'a>(subject: &Subject<'a>, name: &str, block: &mut Block<'a>)
             block.push(*field, Field::Text(cut_250(text)));
         }
     }
-    // For a queue, the URL that an SDK for Node.js calls is the queue's.
+    // With the query protocol, the URL that an SDK for Node.js calls is the queue's.
     if name == "SQS"
         && block.get("queue_url").is_none()
         && let Some(url) = attributes.text(key::URL)
+        && is_queue(&url)
     {
         block.push("queue_url", Field::Text(cut_250(url)));
     }
@@ -59,6 +60,12 @@ pub(super) fn fill<'a>(subject: &Subject<'a>, name: &str, block: &mut Block<'a>)
     if let Some(retries) = attributes.integer(key::AWS_RETRIES).filter(|retries| *retries > 0) {
         block.push("retries", Field::Integer(retries));
     }
+}
+
+/// Whether the URL has an account and a name. With the JSON protocol it is that of the service.
+fn is_queue(url: &str) -> bool {
+    let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    path.split('?').next().is_some_and(|path| path.split('/').filter(|part| !part.is_empty()).count() >= 2)
 }
 
 fn after_slash(text: Cow<'_, str>) -> Cow<'_, str> {

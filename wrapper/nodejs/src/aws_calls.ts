@@ -2,6 +2,8 @@
 
 import type { Span } from "./span";
 
+export const BEDROCK = "Bedrock Runtime";
+
 /** Service id -> parameter -> attribute. */
 const PARAMETERS: Record<string, [string, string][]> = {
   S3: [["Bucket", "aws.s3.bucket"], ["Key", "aws.s3.key"]],
@@ -11,8 +13,9 @@ const PARAMETERS: Record<string, [string, string][]> = {
   Lambda: [["FunctionName", "aws.lambda.function.name"]],
   SFN: [["stateMachineArn", "aws.stepfunctions.state_machine.arn"]],
   "Secrets Manager": [["SecretId", "aws.secretsmanager.secret.arn"]],
-  Kinesis: [["StreamARN", "aws.kinesis.stream.arn"], ["StreamName", "aws.kinesis.stream.name"]],
+  Kinesis: [["StreamARN", "aws.kinesis.stream.arn"], ["StreamName", "aws.kinesis.stream_name"]],
   EventBridge: [["EventBusName", "messaging.destination.name"]],
+  [BEDROCK]: [["modelId", "gen_ai.request.model"]],
 };
 
 export function describeCall(span: Span, service: string, operation: string, input: unknown): void {
@@ -21,8 +24,17 @@ export function describeCall(span: Span, service: string, operation: string, inp
   attributes["rpc.system"] = "aws-api";
   attributes["rpc.service"] = service;
   attributes["rpc.method"] = operation;
-  if (typeof input !== "object" || input === null) return;
-  const parameters = input as Record<string, unknown>;
+  if (typeof input === "object" && input !== null) describeParameters(span, service, input as Record<string, unknown>);
+}
+
+/** The parameters of the service's operations that say what is called. */
+export function parametersOf(service: string): string[] {
+  const names = (PARAMETERS[service] ?? []).map(([parameter]) => parameter);
+  return service === "DynamoDB" ? [...names, "RequestItems"] : names;
+}
+
+export function describeParameters(span: Span, service: string, parameters: Record<string, unknown>): void {
+  const { attributes } = span;
   for (const [parameter, attribute] of PARAMETERS[service] ?? []) {
     const value = parameters[parameter];
     if (typeof value === "string") attributes[attribute] ??= attribute === "aws.dynamodb.table_names" ? [value] : value;
@@ -30,6 +42,14 @@ export function describeCall(span: Span, service: string, operation: string, inp
   const items = parameters.RequestItems;
   if (service === "DynamoDB" && typeof items === "object" && items !== null)
     attributes["aws.dynamodb.table_names"] = Object.keys(items);
+}
+
+/** Tokens that a model has read and written, by the response of Bedrock's own API or by the headers of a model's. */
+export function describeTokens({ attributes }: Span, usage: unknown, headers: Record<string, unknown> = {}): void {
+  const { inputTokens, outputTokens } = (usage ?? {}) as { inputTokens?: unknown; outputTokens?: unknown };
+  const count = (said: unknown, header: string): unknown => said ?? (headers[header] === undefined ? undefined : Number(headers[header]));
+  attributes["gen_ai.usage.input_tokens"] ??= count(inputTokens, "x-amzn-bedrock-input-token-count");
+  attributes["gen_ai.usage.output_tokens"] ??= count(outputTokens, "x-amzn-bedrock-output-token-count");
 }
 
 export interface Outcome {

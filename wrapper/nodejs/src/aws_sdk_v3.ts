@@ -1,7 +1,7 @@
 /** The AWS SDK for JavaScript 3: one span for each command that a client sends. */
 
 import { type Agent, guarded } from "./agent";
-import { describeCall, describeOutcome } from "./aws_calls";
+import { BEDROCK, describeCall, describeOutcome, describeTokens } from "./aws_calls";
 import { defaultPort } from "./aws_request";
 import type { Span } from "./span";
 
@@ -87,11 +87,22 @@ function addHeader(agent: Agent, called: Span, command: Command, isCached: boole
     const span = isCached ? recorder.own() : called;
     if (headers === undefined || span === undefined || !span.isCall || span.endUs !== 0) return next(args);
     const named = guarded(agent, "a trace header", () => recorder.putHeader(span, headers, hostname, port ?? defaultPort(protocol)));
-    return named === true ? next(args) : recorder.run(span, () => next(args));
+    const sent = named === true ? next(args) : recorder.run(span, () => next(args));
+    return span.attributes["rpc.service"] === BEDROCK ? withTokens(agent, span, sent) : sent;
   };
   // Behind the SDK's own header, which it puts there for the whole call as well.
   command.middlewareStack.add(middleware, { step: "build", priority: "low", name: "otelXrayTraceHeader", override: true });
   recorder.name(called);
+}
+
+/** The response is there, but for what streams in it. */
+async function withTokens(agent: Agent, span: Span, sent: unknown): Promise<unknown> {
+  const answer = await sent;
+  guarded(agent, "an AWS call", () => {
+    const { response, output } = answer as { response?: { headers?: Record<string, unknown> }; output?: { usage?: unknown } };
+    describeTokens(span, output?.usage, response?.headers);
+  });
+  return answer;
 }
 
 /** Asked for once: it is a promise, and a client keeps its region. */

@@ -2,10 +2,12 @@
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
-import { covers, defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "./aws_request";
+import { MAX_BODY } from "./aws_body";
+import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
 import { type Span, Status } from "./span";
 import { X_RAY } from "./trace_header";
 
+type Send = (data: unknown, ...rest: unknown[]) => boolean;
 type Emit = (event: string | symbol, ...args: unknown[]) => boolean;
 
 /** Headers as `_storeHeader` gets them: flat or paired where the caller gave a list, else what `setHeader` collected. */
@@ -27,11 +29,33 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   const span = recorder.call(request.method);
   if (span === undefined) return headers;
   describe(span, request, get("host"));
-  if (signed) describeAwsRequest(span, request.path, get);
+  if (signed) {
+    describeAwsRequest(span, request.method, request.path, get);
+    const length = Number(get("content-length"));
+    if (length > 0 && wantsBody(span)) readBody(agent, span, request, get("content-type"), Math.min(length, MAX_BODY + 1));
+  }
   const sent = guarded(agent, "a trace header", () => withTrace(agent, request, headers, span, elsewhere === false)) ?? headers;
   follow(agent, span, request, signed);
   recorder.announce(span);
   return sent;
+}
+
+/** Looks at what is sent behind the header block, which is made inside of the call that brings the first of it. */
+function readBody(agent: Agent, span: Span, request: ClientRequest, type: string, bytes: number): void {
+  const pieces: Uint8Array[] = [];
+  let left = bytes;
+  const sender = request as unknown as { _send: Send };
+  const send = sender._send;
+  sender._send = function (data, ...rest) {
+    guarded(agent, "an AWS call", () => {
+      if (left <= 0 || !(typeof data === "string" || data instanceof Uint8Array)) return;
+      const piece = (typeof data === "string" ? Buffer.from(data) : data).subarray(0, left);
+      pieces.push(piece);
+      left -= piece.length;
+      if (left === 0 && span.endUs === 0) describeAwsBody(span, type, Buffer.concat(pieces));
+    });
+    return send.call(this, data, ...rest);
+  };
 }
 
 function reader(request: ClientRequest, headers: Headers): (name: string) => string {

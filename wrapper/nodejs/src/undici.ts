@@ -1,7 +1,7 @@
 /** Calls through `fetch` and undici, by their diagnostics channels. */
 
 import type { Agent } from "./agent";
-import { defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "./aws_request";
+import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
 import { type Span, Status } from "./span";
 
 /** undici's request, of version 5 or later. */
@@ -9,6 +9,7 @@ interface Request {
   method: string;
   origin: string | URL;
   path: string;
+  body?: unknown;
   headers: string | (string | Buffer | string[])[];
   addHeader: (name: string, value: string) => void;
 }
@@ -59,7 +60,12 @@ function begin(agent: Agent, request: Request): void {
     attributes["server.port"] = port;
     attributes["url.full"] = url.href;
     attributes["user_agent.original"] = headers.get("user-agent");
-    if (signed) describeAwsRequest(span, request.path, get);
+    if (signed) {
+      describeAwsRequest(span, request.method, request.path, get);
+      const { body } = request;
+      if ((typeof body === "string" || body instanceof Uint8Array) && wantsBody(span))
+        describeAwsBody(span, get("content-type"), Buffer.from(body as string));
+    }
   }
   if (recorder.mayTell(url.hostname, port) && !isSignedAnyhow(request.path, get)) {
     for (const [name, value] of recorder.headers(span)) if (!headers.has(name.toLowerCase())) request.addHeader(name, value);

@@ -26,7 +26,7 @@ _PARAMETERS = {
     "Lambda": (("FunctionName", "aws.lambda.function.name"),),
     "SFN": (("stateMachineArn", "aws.stepfunctions.state_machine.arn"),),
     "Secrets Manager": (("SecretId", "aws.secretsmanager.secret.arn"),),
-    "Kinesis": (("StreamARN", "aws.kinesis.stream.arn"), ("StreamName", "aws.kinesis.stream.name")),
+    "Kinesis": (("StreamARN", "aws.kinesis.stream.arn"), ("StreamName", "aws.kinesis.stream_name")),
     "EventBridge": (("EventBusName", "messaging.destination.name"),),
 }
 
