@@ -153,6 +153,52 @@ for (const [header, sampled] of [[HEADER, true], [UNSAMPLED, false]]) {
     ));
 }
 
+for (const [header, sampled] of [[HEADER, true], [UNSAMPLED, false]])
+  test(`a subsegment that is added to one in hand is below that, sampled: ${sampled}`, () =>
+    withSdk(
+      `exports.handler = async () => {
+         const a = AWSXRay.getSegment().addNewSubsegment("A");
+         const b = a.addNewSubsegment("B");
+         const c = b.addNewSubsegment("C");
+         const beside = AWSXRay.getSegment().addNewSubsegment("beside");
+         await get(http);
+         for (const one of [c, b, beside]) one.close();
+         a.close(new Error("bad"));
+         AWSXRay.captureFunc("sync", (sync) => sync.addNewSubsegment("inner").close());
+       };`,
+      header,
+      async ({ run, until, documents }) => {
+        if (sampled) await until(6);
+        const root = run.frames.named("app.handler").spanId;
+        const found = sampled
+          ? documents.map(({ name, id, parent_id: parent }) => [name, id, parent])
+          : run.frames.ended.map(({ name, spanId, parentId }) => [name, spanId, parentId]);
+        const ids = new Map(found.map(([name, id]) => [name, id]));
+        const parents = Object.fromEntries(found.map(([name, , parent]) => [name, parent]));
+        const wanted = { A: root, B: ids.get("A"), C: ids.get("B"), beside: root, sync: root, inner: ids.get("sync") };
+        for (const [name, parent] of Object.entries(wanted)) assert.equal(parents[name], parent, name);
+        assert.equal(run.frames.named("GET").parentId, root);
+      },
+    ));
+
+test("calls inside of a subsegment of another service are below it, and carry the trace", () =>
+  withSdk(
+    `exports.handler = () => AWSXRay.captureAsyncFunc("shop", async (shop) => {
+       shop.namespace = "remote";
+       await get(http);
+       await fetch(URL_).then((answer) => answer.text());
+       shop.close();
+     });`,
+    HEADER,
+    async ({ run, until, documents, seen }) => {
+      await until(1);
+      const calls = run.frames.ended.filter((span) => span.name === "GET");
+      assert.deepEqual(calls.map((span) => span.parentId), [documents[0].id, documents[0].id]);
+      assert.deepEqual(seen, calls.map((span) => `Root=${ROOT};Parent=${span.spanId};Sampled=1`));
+      assert.equal(documents[0].namespace, "remote");
+    },
+  ));
+
 test("documents of a warm invocation belong to it", () =>
   withSdk(NESTED, HEADER, async ({ run, until, documents }) => {
     await run.invoke({}, HEADER.replace("Root=1-5", "Root=1-6"));

@@ -36,7 +36,7 @@ export function patch(agent: Agent, exports: unknown): void {
     const { addSubsegment } = prototype;
     prototype.addSubsegment = function (subsegment) {
       addSubsegment.call(this, subsegment);
-      guarded(agent, "a subsegment", () => join.opened(subsegment));
+      guarded(agent, "a subsegment", () => join.opened(this, subsegment));
     };
   }
   const { prototype } = sdk.Subsegment;
@@ -85,7 +85,8 @@ class Join {
     return entity === undefined ? undefined : entity.notTraced !== true;
   }
 
-  opened(subsegment: Entity): void {
+  /** `outer` is what the function adds it to: what it has in hand, or what is current for the SDK. */
+  opened(outer: Entity, subsegment: Entity): void {
     const { recorder } = this.agent;
     const parent = recorder.current();
     if (parent === undefined || subsegment.end_time !== undefined) return;
@@ -97,6 +98,9 @@ class Join {
     }
     const span = recorder.child(subsegment.name, Kind.Internal);
     if (span === undefined) return;
+    // What is current for the SDK may have a span of the agent's inside of it; what the function has in hand is meant.
+    const explicit = this.sdk.getNamespace().get("segment") === outer ? undefined : this.stands.get(outer);
+    if (explicit !== undefined && explicit.traceId === span.traceId) span.parentId = explicit.spanId;
     span.spanId = subsegment.id;
     this.stands.set(subsegment, span);
     this.open.set(subsegment.id, subsegment);
