@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { HEADER, major, withFunction } from "./stage/function.mjs";
+import { HEADER, listen, major, withFunction } from "./stage/function.mjs";
 
 
 /** A request as an HTTP API sends it (payload 2.0); `routeKey` is the route that the API knows. */
@@ -148,3 +148,38 @@ test("turned off, a framework is left alone", () =>
     assert.deepEqual(run.frames.ended.map((span) => span.name), ["app.handler"]);
     assert.equal(run.frames.named("app.handler").attributes["http.route"], undefined);
   }));
+
+test("the request of an adapter to its own server is no remote call, whether over a path or a port; others are", async () => {
+  const server = await listen((request, response) => response.end("there"));
+  try {
+    await withFunction(
+      `const express = require("express");
+       const adapter = require("aws-serverless-express");
+       const app = express();
+       app.get("/items/:id", async (request, response) => response.json({ id: request.params.id, there: await fetch("http://${server.address}/").then((it) => it.text()) }));
+       const own = adapter.createServer(app);
+       const beside = app.listen(0, "127.0.0.1");
+       exports.handler = async (event, context) => {
+         const answer = await adapter.proxy(own, event, context, "PROMISE").promise;
+         const { port } = beside.address();
+         for (const url of ["http://127.0.0.1:" + port + "/items/8", "http://localhost:" + port + "/none"]) {
+           await new Promise((go) => require("http").get(url, { family: 4 }, (response) => response.resume().on("end", go)));
+           await fetch(url.replace("localhost", "127.0.0.1")).then((response) => response.text());
+         }
+         return answer.body;
+       };`,
+      {},
+      async (run) => {
+        const event = { httpMethod: "GET", path: "/items/7", headers: { host: "x.execute-api.eu-west-1.amazonaws.com" }, requestContext: {}, resource: "/{proxy+}" };
+        assert.equal(JSON.parse((await run.invoke(event)).body), JSON.stringify({ id: "7", there: "there" }));
+        await run.frames.done(1);
+        const calls = run.frames.ended.filter(({ kind }) => kind === 3).map(({ attributes }) => attributes["url.full"]);
+        assert.deepEqual(calls, Array(3).fill(`http://${server.address}/`));
+        const route = run.frames.ended.find(({ attributes, name }) => name !== "app.handler" && attributes["http.route"] === "/items/:id");
+        assert.equal(route.parentId, run.frames.named("app.handler").spanId);
+      },
+    );
+  } finally {
+    server.close();
+  }
+});

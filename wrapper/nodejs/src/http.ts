@@ -4,6 +4,7 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
 import { MAX_BODY } from "./aws_body";
 import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
+import { isOwnServer } from "./own_servers";
 import { type Span, Status } from "./span";
 import { X_RAY } from "./trace_header";
 
@@ -26,6 +27,8 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   const theirs = recorder.foreign?.callOf(get("traceparent"), current);
   if (theirs !== undefined) return withTrace(agent, request, headers, theirs, false);
   if (isExport(request, get("host"))) return headers;
+  const { socketPath } = request as { socketPath?: unknown };
+  if (isOwnServer(socketPath ?? undefined, request.host || "localhost", portOf(request, get("host")))) return headers;
   const span = recorder.call(request.method);
   if (span === undefined) return headers;
   describe(span, request, get("host"));

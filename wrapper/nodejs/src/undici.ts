@@ -2,6 +2,7 @@
 
 import type { Agent } from "./agent";
 import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
+import { isOwnServer } from "./own_servers";
 import { type Span, Status } from "./span";
 
 /** undici's request, of version 5 or later. */
@@ -49,10 +50,11 @@ function begin(agent: Agent, request: Request): void {
   const inner = current.isCall;
   if (!inner && recorder.xraySdk?.records(get("x-amzn-trace-id")) === true) return;
   const url = new URL(request.path, request.origin);
+  const port = Number(url.port) || defaultPort(url.protocol);
+  if (!inner && isOwnServer(undefined, url.hostname, port)) return;
   const theirs = inner ? undefined : recorder.foreign?.callOf(get("traceparent"), current);
   const span = inner ? current : (theirs ?? recorder.call(request.method));
   if (span === undefined) return;
-  const port = Number(url.port) || defaultPort(url.protocol);
   if (!inner && theirs === undefined) {
     const { attributes } = span;
     attributes["http.request.method"] = request.method;
