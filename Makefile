@@ -109,7 +109,7 @@ test-layer:
 test-python:
 	tests/python/every_version.sh
 
-test-node: ## the Node.js agent on Node.js 18 to 24
+test-node: ## the Node.js agent on Node.js 18 to 26
 	tests/nodejs/every_version.sh
 
 test-node-e2e: layer local

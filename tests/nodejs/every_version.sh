@@ -15,7 +15,7 @@ tests/nodejs/runtime_client.sh "$OTEL_XRAY_NODE_TEST" >/dev/null
 cpu=$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')
 failed=
 runner=$OTEL_XRAY_NODE_TEST/node_modules/node22-$cpu/bin/node
-for version in ${NODE_VERSIONS:-18 20 22 24}; do
+for version in ${NODE_VERSIONS:-18 20 22 24 26}; do
     export OTEL_XRAY_NODE="$OTEL_XRAY_NODE_TEST/node_modules/node$version-$cpu/bin/node"
     echo "Node.js $version"
     tests/sealed.sh "$runner" --test --test-reporter=spec tests/nodejs/*.test.mjs || failed="$failed $version"

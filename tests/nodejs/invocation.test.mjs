@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Frame } from "./stage/frames.mjs";
-import { ARN, beside, PARENT, RUNTIMES, TRACE, listen, withFunction } from "./stage/function.mjs";
+import { ARN, beside, PARENT, RUNTIMES, TRACE, listen, major, withFunction } from "./stage/function.mjs";
 
 for (const runtime of Object.keys(RUNTIMES)) {
   test(`${runtime}: one span for each invocation, with the parent of the trace header`, () =>
@@ -288,7 +288,9 @@ test("the function sees no sign of the agent, and its processes do not get it", 
       const seen = JSON.parse((await run.invoke()).body);
       assert.deepEqual(seen.own, []);
       assert.equal(seen.options, "--no-warnings");
-      assert.deepEqual([seen.forked, seen.inWorker, seen.without, seen.forkedThere], [[], [], [], []]);
+      assert.deepEqual([seen.forked, seen.inWorker, seen.forkedThere], [[], [], []]);
+      // There Node.js 18 reads nothing that is required, and says that it had been told to.
+      if (major >= 20) assert.deepEqual(seen.without, []);
       assert.equal(seen.exit, 0);
       await run.frames.done(1);
       assert.equal(run.frames.connections, 1, "the worker has none");

@@ -126,8 +126,10 @@ test("a worker thread that ends in an invocation is not taken for a lost connect
       run.put({ ends: true }, headerOf(traceOf(2)));
       await run.frames.until(() => run.frames.closed === 1, "the end of the connection");
       const kinds = run.frames.all.map((frame) => frame.kind);
-      const { hello, invoke, start } = Frame;
-      assert.deepEqual(kinds, [hello, invoke, start, invoke, start, hello, invoke, invoke]);
+      const { hello, invoke, start, end } = Frame;
+      assert.deepEqual(kinds, [hello, invoke, start, invoke, start, end, hello, invoke, invoke]);
+      const [gone] = run.frames.ended;
+      assert.deepEqual([gone.traceId, gone.status, gone.events[0].attributes["exception.message"]], [traceOf(2), 2, "gone"]);
       const [first, last] = run.frames.of(hello).map((payload) => JSON.parse(payload.toString()).pid);
       assert.equal(first, run.child.pid);
       assert.equal(last, 0, "no process whose life could be asked for");

@@ -30,6 +30,7 @@ import type * as trigger from "./trigger";
 import type * as uncaught from "./uncaught";
 import type * as undici from "./undici";
 import type * as web from "./web";
+import type * as webMore from "./web_more";
 import type * as xraySdk from "./xray_sdk";
 
 /** Each is a file of its own beside this one. */
@@ -64,6 +65,7 @@ export interface Chunks {
   uncaught: typeof uncaught;
   undici: typeof undici;
   web: typeof web;
+  web_more: typeof webMore;
   xray_sdk: typeof xraySdk;
 }
 

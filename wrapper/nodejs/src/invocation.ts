@@ -30,6 +30,8 @@ export interface Invocation {
   requestId: string;
   /** The error report of a response that failed after it had begun. */
   failure: string | undefined;
+  /** What a streamed response says in front of its body, in JSON: its status among others. */
+  prelude: string | undefined;
   isCold: boolean;
   /** The function could not be loaded, and that has been told. */
   isLost: boolean;
@@ -44,6 +46,8 @@ export interface Invocation {
   end: (scope: Scope, endUs: number, error?: string, answer?: string) => void;
   /** A streamed response says behind its body that it has failed (L-4.1). */
   failing: (scope: Scope, report: string) => void;
+  /** A streamed response begins. */
+  streaming: (scope: Scope, prelude: string) => void;
   /** A streamed response has been sent, or the runtime asks for the next event: what had not ended by then has now. */
   settle: (scope: Scope) => void;
 }
@@ -56,6 +60,7 @@ export function makeInvocation(agent: Agent, environ: NodeJS.ProcessEnv): Invoca
     trigger: undefined,
     requestId: "",
     failure: undefined,
+    prelude: undefined,
     isCold: true,
     isLost: false,
     othersDecide: false,
@@ -65,6 +70,9 @@ export function makeInvocation(agent: Agent, environ: NodeJS.ProcessEnv): Invoca
     end,
     failing: (_scope, report) => {
       invocation.failure = report;
+    },
+    streaming: (_scope, prelude) => {
+      invocation.prelude = prelude;
     },
     settle,
   };
@@ -155,9 +163,10 @@ const readAnswer = (agent: Agent, span: Span, answered: NonNullable<Trigger["ans
   void guarded(agent, "the answer", () => answered(span, JSON.parse(answer)));
 
 function settle(this: Invocation, scope: Scope): void {
-  const { agent, failure } = this;
+  const { agent, failure, prelude } = this;
   this.failure = undefined;
-  if (agent.root !== undefined) this.end(scope, agent.now(), failure);
+  this.prelude = undefined;
+  if (agent.root !== undefined) this.end(scope, agent.now(), failure, prelude);
 }
 
 const complain = (agent: Agent, error: unknown): void =>

@@ -33,7 +33,7 @@ export function mayInvoke(environ: NodeJS.ProcessEnv): boolean {
 
 /** What belongs to one invocation, by the name of the field that it is in where there is one invocation at a time. */
 type Scope = Partial<
-  Pick<Invocation, "requestId" | "trigger" | "failure"> & Pick<Agent, "root" | "header"> & Pick<Wire, "invocation">
+  Pick<Invocation, "requestId" | "trigger" | "failure" | "prelude"> & Pick<Agent, "root" | "header"> & Pick<Wire, "invocation">
 >;
 
 const scopes = new async_hooks.AsyncLocalStorage<Scope>();
@@ -62,7 +62,7 @@ function separate<T extends object, N extends keyof T & keyof Scope>(owner: T, n
 export function share(agent: Agent, invocation: Invocation, environ: NodeJS.ProcessEnv): void {
   const { recorder } = agent;
   separate(agent, ["root", "header"]);
-  separate(invocation, ["requestId", "trigger", "failure"]);
+  separate(invocation, ["requestId", "trigger", "failure", "prelude"]);
   const { child } = recorder;
   recorder.child = (...of) => {
     const span = child.apply(recorder, of);
@@ -80,14 +80,14 @@ export function share(agent: Agent, invocation: Invocation, environ: NodeJS.Proc
     for (const scope of open) if (encodeURIComponent(scope.requestId ?? "") === requestId) return scope;
     return {};
   };
-  inItsScope(invocation, ["begin", "end", "failing", "settle"]);
+  inItsScope(invocation, ["begin", "end", "failing", "streaming", "settle"]);
   shareWire(agent.wire);
   connectByItself(agent.wire, agentSocket(environ));
   if (!worker_threads.isMainThread) takeWorker(agent);
 }
 
 /** Runs methods in the scope that is their first argument. */
-function inItsScope(invocation: Invocation, names: ("begin" | "end" | "failing" | "settle")[]): void {
+function inItsScope(invocation: Invocation, names: ("begin" | "end" | "failing" | "streaming" | "settle")[]): void {
   for (const name of names) {
     const method = invocation[name] as (...of: unknown[]) => void;
     invocation[name] = (...of: unknown[]) => scopes.run(of[0] as Scope, () => method.apply(invocation, of));

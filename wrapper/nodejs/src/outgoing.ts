@@ -11,7 +11,7 @@ type StoreHeader = (this: ClientRequest, firstLine: string, headers: unknown) =>
 export const RUNTIME_API = "/2018-06-01/runtime/";
 
 /**
- * Sees every `http` and `https` request where its header block is made: the one place that all of Node.js 18 to 24 share,
+ * Sees every `http` and `https` request where its header block is made: the one place that all of Node.js 18 to 26 share,
  * after the function has said everything about the request and before anything of it is sent.
  */
 export function watchHttp(agent: Agent, invocation: Invocation, found: () => void): void {

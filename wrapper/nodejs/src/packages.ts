@@ -20,6 +20,8 @@ const mysql2: Patch = ["mysql2", "databases", "patchMysql"];
 const ioredis: Patch = ["ioredis", "databases", "patchIoredis"];
 const expressRoute: Patch = ["express", "web", "patchExpressRoute"];
 const expressRouter: Patch = ["express", "web", "patchExpressRouter"];
+const hono: Patch = ["hono", "web_more", "patchHono"];
+const trpc: Patch = ["trpc", "web_more", "patchTrpc"];
 const amqpChannels: Patch = ["amqplib", "messaging", "patchAmqpChannels"];
 
 /** A file below node_modules -> patch. */
@@ -44,6 +46,12 @@ const TABLE: Record<string, Patch> = {
   "express/lib/router/index.js": expressRouter,
   "router/index.js": expressRouter,
   "fastify/lib/context.js": ["fastify", "web", "patchFastify"],
+  "@hapi/hapi/lib/handler.js": ["hapi", "web_more", "patchHapi"],
+  "hono/dist/cjs/router/smart-router/router.js": hono,
+  "hono/dist/cjs/router/pattern-router/router.js": hono,
+  "hono/dist/cjs/router/linear-router/router.js": hono,
+  "@trpc/server/dist/adapters/aws-lambda/index.cjs": trpc,
+  "@trpc/server/dist/adapters/aws-lambda/index.js": trpc,
   "koa/lib/application.js": ["koa", "web", "patchKoa"],
   "graphql/execution/execute.js": ["graphql", "graphql", "patch"],
   "kafkajs/src/index.js": ["kafkajs", "messaging", "patchKafkajs"],

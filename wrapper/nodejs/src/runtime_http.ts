@@ -60,12 +60,37 @@ function watchAnswer(invocation: Invocation, scope: Scope, request: ClientReques
     if (typeof body === "string") invocation.failing(scope, Buffer.from(body, "base64").toString());
     return addTrailers.call(this, trailers);
   };
+  if (request.getHeader("lambda-runtime-function-response-mode") === "streaming") readPrelude(invocation, scope, request);
   if (failed) keepReport(request, (report) => invocation.failing(scope, report));
   onResponse(request, (response) => {
     onEvent(response, (event) => {
       if (event === "end") invocation.settle(scope);
     });
   });
+}
+
+/** Characters of what stands in front of a streamed body. */
+const MAX_PRELUDE = 65_536;
+
+/** JSON and eight zero bytes, where the response is one of HTTP with a status of its own. */
+function readPrelude(invocation: Invocation, scope: Scope, request: ClientRequest): void {
+  // A body alone is that of a 200.
+  invocation.streaming(scope, "{}");
+  if (!String(request.getHeader("content-type")).startsWith("application/vnd.awslambda.http-integration-response")) return;
+  let prelude = "";
+  let isOver = false;
+  const sender = request as unknown as { _send: Send };
+  const send = sender._send;
+  sender._send = function (data, ...rest) {
+    if (!isOver && (typeof data === "string" || data instanceof Uint8Array)) {
+      prelude += Buffer.from(data as string).toString();
+      const end = prelude.indexOf("\0\0\0\0\0\0\0\0");
+      // In front of it is the size of a chunk.
+      if (end >= 0) invocation.streaming(scope, prelude.slice(prelude.indexOf("{"), prelude.lastIndexOf("}", end) + 1));
+      isOver = end >= 0 || prelude.length > MAX_PRELUDE;
+    }
+    return send.call(this, data, ...rest);
+  };
 }
 
 /** The header block is made inside of the call that brings the body: what is sent from now on is the body. */

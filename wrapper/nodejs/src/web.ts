@@ -7,12 +7,12 @@ import { type Agent, guarded } from "./agent";
 import { endInner, type Method, type Prototype } from "./library_calls";
 import { type Attributes, Kind, type Span } from "./span";
 
-interface Response {
+export interface Response {
   once: (event: string, listener: () => void) => unknown;
 }
 
 /** A span for the route; none outside of an invocation. */
-function routeSpan(agent: Agent, name: string, attributes: Attributes): Span | undefined {
+export function routeSpan(agent: Agent, name: string, attributes: Attributes): Span | undefined {
   return guarded(agent, "a route", () => {
     const span = agent.recorder.child(name, Kind.Internal);
     if (span !== undefined) span.attributes = attributes;
@@ -21,7 +21,7 @@ function routeSpan(agent: Agent, name: string, attributes: Attributes): Span | u
 }
 
 /** Tells the invocation's span, unless its trigger already knows a route that is more than "everything". */
-function noteRoute(agent: Agent, route: string): void {
+export function noteRoute(agent: Agent, route: string): void {
   const attributes = agent.root?.attributes;
   if (attributes?.["http.request.method"] === undefined) return;
   const known = attributes["http.route"];
@@ -29,7 +29,7 @@ function noteRoute(agent: Agent, route: string): void {
 }
 
 /** The response is over with the first of these, also that of an adapter which is not connected to anything. */
-function whenAnswered(response: Response, run: () => void): void {
+export function whenAnswered(response: Response, run: () => void): void {
   response.once("finish", run);
   response.once("close", run);
 }
@@ -158,7 +158,7 @@ function fastifyHandler(agent: Agent, handler: Method): Method {
 }
 
 /** Runs it below the span, which carries the error that it fails with and ends with the response. */
-function observed(agent: Agent, span: Span, run: () => unknown): unknown {
+export function observed(agent: Agent, span: Span, run: () => unknown): unknown {
   try {
     const result = agent.recorder.run(span, run);
     // The framework handles its failure; this one only looks.
