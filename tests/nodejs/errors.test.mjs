@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { withFunction } from "./stage/function.mjs";
+import { major, withFunction } from "./stage/function.mjs";
 
 const recorded = (body, use) =>
   withFunction(
@@ -50,3 +50,54 @@ test("one that is made of itself, or of very many, ends", async () => {
     assert.equal(heads(attributes["exception.stacktrace"]).length, 10);
   });
 });
+
+const FAILING = {
+  "an AWS call": `const { DynamoDBClient, GetItemCommand } = require("@aws-sdk/client-dynamodb");
+    const client = new DynamoDBClient({ region: "eu-west-1", endpoint: "http://127.0.0.1:1", maxAttempts: 1 });
+    exports.handler = () => client.send(new GetItemCommand({ TableName: "stock" }));`,
+  "a GraphQL operation": `const { execute, parse, buildSchema } = require("graphql");
+    exports.handler = async () => {
+      const { errors } = await execute({ schema: buildSchema("type Query { a: Int }"), document: parse("{ a }"), rootValue: { a: () => { throw new RangeError("bang"); } } });
+      throw errors[0].originalError;
+    };`,
+  "a statement that is none": `const { Client } = require("pg");
+    exports.handler = async () => new Client().query();`,
+  "a route of express": `const express = require("express");
+    const app = express();
+    app.get("/boom", () => { throw new RangeError("bang"); });
+    exports.handler = () => new Promise((go, fail) => {
+      app.use((error, request, response, next) => { response.end(); fail(error); });
+      const server = app.listen(0, "127.0.0.1", () => require("http").get({ port: server.address().port, path: "/boom", host: "127.0.0.1" }, (response) => response.resume().on("end", () => server.close())));
+    });`,
+  "a route of fastify": `const app = require("fastify")();
+    app.get("/boom", async () => { throw new RangeError("bang"); });
+    exports.handler = () => new Promise((go, fail) => { app.setErrorHandler((error, request, reply) => { reply.send("no"); fail(error); }); app.inject("/boom"); });`,
+  "an operation that cannot be told": `const { execute } = require("graphql");
+    exports.handler = async () => { await execute({ schema: null, get document() { throw new RangeError("bang"); } }); };`,
+};
+for (const [what, source] of Object.entries(FAILING))
+  test(`${what}: the error that the caller gets has no frame of the agent's`, { skip: major < 20 && what === "an AWS call" }, async () => {
+    const reported = (layer) =>
+      withFunction(source, { layer }, async (run) => {
+        const { kind, body } = await run.invoke();
+        assert.equal(kind, "error");
+        return JSON.parse(body.replaceAll(run.task, "TASK"));
+      });
+    const [bare, traced] = [await reported(false), await reported(true)];
+    assert.deepEqual([traced.errorType, traced.errorMessage], [bare.errorType, bare.errorMessage]);
+    assert.ok(!traced.trace.some((line) => /otel-xray\/nodejs|AsyncLocalStorage/.test(line)), traced.trace.join("\n"));
+    // Node.js keeps ten frames, of which ours took some.
+    assert.deepEqual(traced.trace, bare.trace.slice(0, traced.trace.length));
+  });
+
+test("an error that nothing can be changed of goes on as it is", () =>
+  withFunction(
+    `const { execute, parse, buildSchema } = require("graphql");
+     const frozen = Object.freeze(new RangeError("bang"));
+     exports.handler = async () => {
+       const { errors } = await execute({ schema: buildSchema("type Query { a: Int }"), document: parse("{ a }"), rootValue: { a: () => { throw frozen; } } });
+       return errors[0].originalError === frozen;
+     };`,
+    {},
+    async (run) => assert.equal((await run.invoke()).body, "true"),
+  ));

@@ -2,6 +2,7 @@
 
 import { type Agent, guarded } from "./agent";
 import { BEDROCK, describeCall, describeOutcome, describeTokens } from "./aws_calls";
+import { leave } from "./errors";
 import { defaultPort } from "./aws_request";
 import type { Span } from "./span";
 
@@ -67,6 +68,7 @@ export function patch(agent: Agent, exports: unknown): void {
         return data;
       },
       (error: unknown) => {
+        leave(error);
         finish(agent, span, error, undefined);
         throw error;
       },

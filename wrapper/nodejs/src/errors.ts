@@ -31,10 +31,27 @@ function innerErrors(error: unknown): unknown[] {
   return error instanceof Error && Array.isArray(errors) ? (errors as unknown[]).slice(0, MAX_STACKS) : [];
 }
 
-/** The stack as it would be without the agent. */
+/** The stack as it would be without the agent, and without the contexts that it runs things in. */
 export function withoutOwnFrames(stack: string): string {
   const own = `${__dirname}/`;
-  return stack.includes(own) ? stack.split("\n").filter((line) => !line.includes(own)).join("\n") : stack;
+  if (!stack.includes(own)) return stack;
+  const lines = stack.split("\n");
+  const isOwn = (index: number): boolean => lines[index]?.includes(own) === true;
+  const isContexts = (index: number): boolean => lines[index]?.includes("AsyncLocalStorage.run (node:") === true && (isOwn(index - 1) || isOwn(index + 1));
+  return lines.filter((_line, index) => !isOwn(index) && !isContexts(index)).join("\n");
+}
+
+/** An error goes on to the function: its stack says nothing of the agent. It may be of any kind, and refuse. */
+export function leave(error: unknown): void {
+  try {
+    if (!(error instanceof Error)) return;
+    const { stack } = error;
+    const shown = typeof stack === "string" ? withoutOwnFrames(stack) : stack;
+    const own = Object.getOwnPropertyDescriptor(error, "stack");
+    if (shown !== stack && own?.configurable === true) Object.defineProperty(error, "stack", { configurable: true, enumerable: own.enumerable === true, writable: true, value: shown });
+  } catch {
+    // Then it stays as it is.
+  }
 }
 
 /** The stack, and those of the errors it came from, each marked as Node.js marks a cause. */

@@ -1,7 +1,8 @@
 /** GraphQL: one span for each operation, with the errors that go out in its answer. Resolvers have none of their own. */
 
 import { type Agent, guarded } from "./agent";
-import { type Prototype, runInner } from "./library_calls";
+import { leave } from "./errors";
+import { bare, type Prototype, runInner } from "./library_calls";
 import { type Attributes, Kind, MAX_TEXT } from "./span";
 
 interface Token {
@@ -38,10 +39,12 @@ export function patch(agent: Agent, exports: unknown): void {
       if (made !== undefined) made.attributes = attributes;
       return made;
     });
-    if (span === undefined) return execute.apply(this, given);
+    if (span === undefined) return bare(() => execute.apply(this, given));
     // The first says why; the answer itself has all of them.
     const failureOf = (outcome: unknown): unknown => {
-      const failed = (outcome as Outcome | null | undefined)?.errors?.[0];
+      const errors = (outcome as Outcome | null | undefined)?.errors;
+      for (const error of errors ?? []) [error, error.originalError].forEach(leave);
+      const failed = errors?.[0];
       return failed?.originalError ?? failed;
     };
     return runInner(agent, span, () => execute.apply(this, given), failureOf);

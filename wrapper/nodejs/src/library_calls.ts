@@ -1,7 +1,7 @@
 /** Methods of a library as calls to something outside: one span for each, ended as the library tells of its end. */
 
 import { type Agent, guarded } from "./agent";
-import { messageOf } from "./errors";
+import { leave, messageOf } from "./errors";
 import { type Attributes, type Span, Status } from "./span";
 
 export type Method = (this: object, ...given: unknown[]) => unknown;
@@ -33,7 +33,7 @@ export function wrap(
   const { recorder } = agent;
   prototype[method] = function (...given) {
     const span = guarded(agent, "a call", () => begin(this, given));
-    if (span === undefined) return original.apply(this, given);
+    if (span === undefined) return bare(() => original.apply(this, given));
     const finish = (error?: unknown): void => void guarded(agent, "a call", () => recorder.finish(span, error));
     const last = given.length - 1;
     const callback = given[last];
@@ -48,11 +48,22 @@ export function wrap(
     try {
       result = recorder.run(span, () => original.apply(this, given));
     } catch (error) {
+      leave(error);
       finish(error);
       throw error;
     }
     return follow(result, finish);
   };
+}
+
+/** Runs what is not recorded. What it throws passes through the agent as well. */
+export function bare<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    leave(error);
+    throw error;
+  }
 }
 
 /** What the function gets is a promise of ours, so that a failure that it does not handle is still one that nobody handles. */
@@ -63,6 +74,7 @@ export function whenSettled(promise: Promise<unknown>, finish: (error?: unknown,
       return value;
     },
     (error: unknown) => {
+      leave(error);
       finish(error);
       throw error;
     },
@@ -76,6 +88,7 @@ export function runInner(agent: Agent, span: Span, run: () => unknown, failureOf
   try {
     result = agent.recorder.run(span, run);
   } catch (error) {
+    leave(error);
     finish(error);
     throw error;
   }

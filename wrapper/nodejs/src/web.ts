@@ -4,6 +4,7 @@
  */
 
 import { type Agent, guarded } from "./agent";
+import { leave } from "./errors";
 import { endInner, type Method, type Prototype } from "./library_calls";
 import { type Attributes, Kind, type Span } from "./span";
 
@@ -70,6 +71,7 @@ export function patchExpressRoute(agent: Agent, exports: unknown): void {
     whenAnswered(response, () => endInner(agent, span));
     given[2] = function (this: unknown, ...passed: unknown[]): unknown {
       const [error] = passed;
+      leave(error);
       endInner(agent, span, error === "route" || error === "router" ? undefined : error);
       return recorder.run(outer, () => done.apply(this as object, passed));
     };
@@ -162,12 +164,17 @@ export function observed(agent: Agent, span: Span, run: () => unknown): unknown 
   try {
     const result = agent.recorder.run(span, run);
     // The framework handles its failure; this one only looks.
-    if (result instanceof Promise) result.then(undefined, (error: unknown) => endInner(agent, span, error));
+    if (result instanceof Promise) result.then(undefined, (error: unknown) => failed(agent, span, error));
     return result;
   } catch (error) {
-    endInner(agent, span, error);
+    failed(agent, span, error);
     throw error;
   }
+}
+
+function failed(agent: Agent, span: Span, error: unknown): void {
+  leave(error);
+  endInner(agent, span, error);
 }
 
 interface KoaContext {
@@ -193,6 +200,7 @@ export function patchKoa(agent: Agent, exports: unknown): void {
     given[1] = function (this: object, ...passed: unknown[]): unknown {
       const answer = middleware.apply(this, passed) as Promise<unknown>;
       return answer.then(undefined, (error: unknown) => {
+        leave(error);
         end(error);
         throw error;
       });
