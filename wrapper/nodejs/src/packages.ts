@@ -91,9 +91,19 @@ function whatToDo(agent: Agent, filename: string, file: string): ((module: NodeJ
   if (patch === undefined || agent.disabled(patch[0])) return told && ((module) => told(filename, module));
   return (module) => {
     const [, part, method] = patch;
-    (chunk(part) as unknown as Record<string, (agent: Agent, exports: unknown) => void>)[method]?.(agent, module.exports);
+    if (isNew(module.exports, method)) (chunk(part) as unknown as Record<string, (agent: Agent, exports: unknown) => void>)[method]?.(agent, module.exports);
     told?.(filename, module);
   };
+}
+
+/** What has been patched, and how: a file that is read again makes new classes, or hands on those that it has handed on before. */
+const patched = new WeakMap<object, Set<string>>();
+
+function isNew(exports: unknown, method: string): boolean {
+  if ((typeof exports !== "object" && typeof exports !== "function") || exports === null) return false;
+  const known = patched.get(exports) ?? new Set();
+  patched.set(exports, known);
+  return known.size < known.add(method).size;
 }
 
 function whenLoaded(module: NodeJS.Module, run: () => void): void {
