@@ -278,7 +278,7 @@ const OTHERS = {
     server: "mysqlOverTls",
     source: `import mysql from "mysql2/promise";
       export const handler = async ({ port }) => {
-        const client = await mysql.createConnection({ host: "127.0.0.1", port, user: "u", password: "secret", database: "shop", ssl: ${servers.ANONYMOUS} });
+        const client = await mysql.createConnection({ host: "localhost", port, user: "u", password: "secret", database: "shop", ssl: ${servers.ANONYMOUS} });
         await client.query("UPDATE a SET b = 1");
         const failed = await client.query("DELETE fail").catch((error) => error.code);
         client.destroy();
