@@ -4,7 +4,7 @@ import net from "node:net";
 import { bound } from "./bound.mjs";
 import { span } from "./otlp.mjs";
 
-export const Frame = { hello: 1, invoke: 2, start: 3, end: 4, done: 5 };
+export const Frame = { hello: 1, invoke: 2, start: 3, end: 4, done: 5, answered: 6 };
 
 export class Frames {
   all = [];
@@ -99,6 +99,15 @@ export class Frames {
 
   get started() {
     return this.of(Frame.start).map(span);
+  }
+
+  /** Of each call whose answer is read or not, in the order of the frames: its id, whether it is only answered, its status. */
+  get answered() {
+    return this.of(Frame.answered).map((payload) => ({
+      spanId: payload.toString("hex", 16, 24),
+      isAnswered: payload.readBigUInt64LE(24) > 0n,
+      status: payload.readUInt16LE(32),
+    }));
   }
 
   get ended() {

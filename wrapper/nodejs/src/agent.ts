@@ -9,6 +9,8 @@ export interface Agent {
   readonly wire: Wire;
   /** The handler's span while it runs. Work without a context of its own belongs to it. */
   root: Span | undefined;
+  /** Ends what nobody waits for when the invocation of that span ends; none where there has been no such call. */
+  leave: ((root: Span) => void) | undefined;
   /** The trace header that what happens in the invocation goes by. */
   header: TraceHeader | undefined;
   /** Epoch microseconds. */

@@ -1,5 +1,6 @@
 /** Parts of the agent that are read when the function needs them, and not before. */
 
+import type * as answers from "./answers";
 import type * as awsSdk2 from "./aws_sdk_v2";
 import type * as awsSdk3 from "./aws_sdk_v3";
 import type * as contrib from "./contrib";
@@ -35,6 +36,7 @@ import type * as xraySdk from "./xray_sdk";
 
 /** Each is a file of its own beside this one. */
 export interface Chunks {
+  answers: typeof answers;
   aws_sdk_v2: typeof awsSdk2;
   aws_sdk_v3: typeof awsSdk3;
   contrib: typeof contrib;

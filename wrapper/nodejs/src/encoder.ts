@@ -96,6 +96,12 @@ export function sized(value: string): void {
   position += length;
 }
 
+/** An id with nothing in front of it. */
+export const rawId = (hex: string): void => {
+  reserve(hex.length / 2);
+  position += hexWrite.call(buffer, hex, position);
+};
+
 /** Bytes as they are. */
 export const append = (bytes: Uint8Array): void => {
   reserve(bytes.length);

@@ -11,6 +11,16 @@ export function errorType(error: unknown): string {
   return error.constructor?.name || "Error";
 }
 
+/** What says that the caller has broken off what it had begun. */
+const BROKEN_OFF = new Set(["ABORT_ERR", "UND_ERR_ABORTED", "UND_ERR_DESTROYED"]);
+
+/** Whether the caller itself has broken it off, and not because its time was up. */
+export function isOnPurpose(error: unknown): boolean {
+  if (typeof error !== "object" || error === null) return false;
+  const { name, code, cause } = error as { name?: unknown; code?: unknown; cause?: { name?: unknown } };
+  return (name === "AbortError" || BROKEN_OFF.has(String(code))) && cause?.name !== "TimeoutError";
+}
+
 export function messageOf(error: unknown, depth = 0): string {
   try {
     const message = typeof error === "object" && error !== null ? (error as { message?: unknown }).message : error;

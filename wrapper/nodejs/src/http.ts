@@ -2,8 +2,10 @@
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "./agent";
+import type { Body } from "./answers";
 import { MAX_BODY } from "./aws_body";
 import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
+import { chunk } from "./chunks";
 import { isOwnServer } from "./own_servers";
 import { type Span, Status } from "./span";
 import { X_RAY } from "./trace_header";
@@ -131,6 +133,11 @@ function withTrace(agent: Agent, request: ClientRequest, headers: Headers, span:
  */
 function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolean): void {
   let answered = false;
+  let isLate = false;
+  // Whoever closes it on purpose says so here, and to the listeners that the connection is gone.
+  watchDestroy(agent, request, (error) => {
+    if (!isLate || !isNothing(error)) agent.recorder.finish(span, error);
+  });
   watchEvents(request, (event, value) => {
     guarded(agent, "an HTTP call", () => {
       if (event === "response") {
@@ -140,6 +147,8 @@ function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolea
         answered = true;
         status(span, value as IncomingMessage);
         agent.recorder.finish(span);
+      } else if (event === "timeout") {
+        isLate = true;
       } else if (event === "error" && !answered) {
         agent.recorder.finish(span, value);
       } else if (event === "close" && !answered) {
@@ -152,12 +161,30 @@ function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolea
 function followResponse(agent: Agent, span: Span, response: IncomingMessage, signed: boolean): void {
   status(span, response);
   if (signed) describeAwsResponse(span, response.headers);
+  watchDestroy(agent, response, (error) => {
+    // Node.js closes it with that where the server does.
+    if (isNothing(error) || (error as { code?: unknown }).code !== "ECONNRESET") agent.recorder.finish(span, error);
+  });
+  chunk("answers").watchBody(agent, span, () => response as unknown as Body);
   watchEvents(response, (event, value) => {
     // Its end, not the closing of its socket, which may be kept for a long time.
     if (event === "end" || (event === "close" && response.complete)) agent.recorder.finish(span);
     else if (event === "error") agent.recorder.finish(span, value);
     else if (event === "aborted" || event === "close") agent.recorder.finish(span, new Error("The response was cut off"));
   });
+}
+
+const isNothing = (error: unknown): error is null | undefined => error === undefined || error === null;
+
+type Destroy = (error?: unknown) => unknown;
+
+function watchDestroy(agent: Agent, stream: object, seen: (error: unknown) => void): void {
+  const closable = stream as { destroy: Destroy };
+  const { destroy } = closable;
+  closable.destroy = function (error, ...rest: unknown[]) {
+    guarded(agent, "an HTTP call", () => seen(error));
+    return destroy.apply(this, [error, ...rest] as [unknown]);
+  };
 }
 
 function watchEvents(emitter: { emit: Emit }, seen: (event: string | symbol, value: unknown) => void): void {

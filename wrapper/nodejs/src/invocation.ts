@@ -144,6 +144,7 @@ function end(this: Invocation, _scope: Scope, endUs: number, error?: string, ans
     if (error !== undefined) fail(agent, span, error, endUs);
     else if (trigger?.answered !== undefined && answer !== undefined) readAnswer(agent, span, trigger.answered, answer);
     span.endUs = endUs;
+    agent.leave?.(span);
     // What is written now delays nobody: the answer is on its way.
     agent.wire.end(span, false);
     agent.wire.done(this.requestId, error !== undefined);

@@ -56,6 +56,7 @@ function start(environ: NodeJS.ProcessEnv): void {
   const agent: Agent = {
     wire,
     root: undefined,
+    leave: undefined,
     header: undefined,
     now: nowUs,
     get recorder() {

@@ -49,6 +49,9 @@ export class Recorder {
   /** Ids of open calls that their requests name in the trace header. */
   private readonly named = new Set<string>();
 
+  /** Calls that have been answered, and whose answer nobody reads: since when, and in which invocation. */
+  private readonly unread = new Map<Span, { sinceUs: number; root: Span | undefined }>();
+
   constructor(private readonly agent: Agent) {}
 
   /** What the current context holds. */
@@ -162,11 +165,36 @@ export class Recorder {
     this.agent.wire.start(span);
   }
 
-  /** The call is over. Later ends of the same span change nothing. */
+  /** The call has been answered, and nobody waits for the rest of it: what comes later is not its fault. */
+  answered(span: Span, status: number): void {
+    if (span.endUs !== 0 || this.unread.has(span)) return;
+    this.agent.leave ??= (root) => this.leave(root);
+    const sinceUs = this.agent.now();
+    this.unread.set(span, { sinceUs, root: this.agent.root });
+    this.agent.wire.answered(span, sinceUs, status);
+  }
+
+  /** Somebody waits for the rest after all. */
+  awaited(span: Span): void {
+    if (this.unread.delete(span) && span.endUs === 0) this.agent.wire.answered(span, 0, 0);
+  }
+
+  /** The invocation ends: its calls that nobody waits for ended when they were answered. */
+  private leave(of: Span): void {
+    for (const [span, { sinceUs, root }] of this.unread) {
+      if (root !== of) continue;
+      this.unread.delete(span);
+      span.endUs = sinceUs;
+      this.agent.wire.end(span, true);
+    }
+  }
+
+  /** The call is over. Later ends of the same span change nothing. What the function has broken off has not failed. */
   finish(span: Span, error?: unknown): void {
     if (span.endUs !== 0) return;
     this.named.delete(span.spanId);
-    if (error !== undefined && error !== null) {
+    this.unread.delete(span);
+    if (error !== undefined && error !== null && !chunk("errors").isOnPurpose(error)) {
       this.recordException(span, error);
       span.status = Status.Error;
       span.statusMessage = chunk("errors").messageOf(error);

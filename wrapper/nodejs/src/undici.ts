@@ -1,7 +1,9 @@
 /** Calls through `fetch` and undici, by their diagnostics channels. */
 
-import type { Agent } from "./agent";
+import { type Agent, guarded } from "./agent";
+import type { Body } from "./answers";
 import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
+import { chunk } from "./chunks";
 import { isOwnServer } from "./own_servers";
 import { type Span, Status } from "./span";
 
@@ -13,7 +15,17 @@ interface Request {
   body?: unknown;
   headers: string | (string | Buffer | string[])[];
   addHeader: (name: string, value: string) => void;
+  /** What it is told, and what it tells its handler; the names depend on the version. */
+  onConnect?: Started;
+  onRequestStart?: Started;
+  onUpgrade?: Upgraded;
+  onRequestUpgrade?: Upgraded;
 }
+
+/** Gets what its caller breaks it off with. */
+type Started = (this: Request, abort: (reason: unknown) => unknown, ...rest: unknown[]) => unknown;
+/** Another protocol goes on from here. */
+type Upgraded = (this: Request, status: number, headers: Buffer[], ...rest: unknown[]) => unknown;
 
 interface Message {
   request: Request;
@@ -22,6 +34,8 @@ interface Message {
 }
 
 const calls = new WeakMap<Request, Span>();
+/** Why its caller has broken it off. */
+const reasons = new WeakMap<Request, unknown>();
 
 export function on(event: "create" | "headers" | "trailers" | "error", agent: Agent, message: unknown): void {
   const { request, response, error } = message as Message;
@@ -32,11 +46,53 @@ export function on(event: "create" | "headers" | "trailers" | "error", agent: Ag
   const span = calls.get(request);
   if (span === undefined) return;
   if (event === "headers") {
-    if (response !== undefined) answered(span, response);
+    if (response === undefined) return;
+    answered(span, response);
+    if (response.statusCode >= 200) chunk("answers").watchBody(agent, span, () => bodyOf(request));
     return;
   }
   calls.delete(request);
-  agent.recorder.finish(span, event === "error" ? (error ?? new Error("The request failed")) : undefined);
+  agent.recorder.finish(span, event === "error" ? failureOf(request, error) : undefined);
+}
+
+/** Any value may be the reason of an AbortController; that of `AbortSignal.timeout` is that the time was up. */
+function failureOf(request: Request, error: unknown): unknown {
+  const isBrokenOff = reasons.has(request) && (reasons.get(request) as { name?: unknown } | undefined)?.name !== "TimeoutError";
+  return isBrokenOff ? undefined : (error ?? new Error("The request failed"));
+}
+
+/** The stream that the caller gets, or that of the `fetch` that gives it to the caller. */
+function bodyOf(request: Request): Body | undefined {
+  const kept = Object.getOwnPropertySymbols(request).find(({ description }) => description === "handler");
+  const handler = kept && (request as unknown as Record<symbol, { body?: unknown; res?: unknown } | undefined>)[kept];
+  const body = (handler?.body ?? handler?.res) as Partial<Body> | null | undefined;
+  return typeof body?.read === "function" ? (body as Body) : undefined;
+}
+
+/** What no channel tells. Properties of this one request, which nobody outside of undici sees. */
+function follow(agent: Agent, request: Request, span: Span): void {
+  for (const name of ["onConnect", "onRequestStart"] as const) {
+    const started = request[name];
+    if (started === undefined) continue;
+    request[name] = function (abort, ...rest) {
+      const breakOff = (reason: unknown): unknown => {
+        if (!reasons.has(request)) reasons.set(request, reason);
+        return abort(reason);
+      };
+      return started.call(this, breakOff, ...rest);
+    };
+  }
+  for (const name of ["onUpgrade", "onRequestUpgrade"] as const) {
+    const upgraded = request[name];
+    if (upgraded === undefined) continue;
+    request[name] = function (statusCode, headers, ...rest) {
+      guarded(agent, "an HTTP call", () => {
+        answered(span, { statusCode, headers });
+        agent.recorder.finish(span);
+      });
+      return upgraded.call(this, statusCode, headers, ...rest);
+    };
+  }
 }
 
 function begin(agent: Agent, request: Request): void {
@@ -74,6 +130,7 @@ function begin(agent: Agent, request: Request): void {
   }
   if (inner || theirs !== undefined) return;
   calls.set(request, span);
+  follow(agent, request, span);
   recorder.announce(span);
 }
 

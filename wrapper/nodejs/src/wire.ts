@@ -1,10 +1,10 @@
 /** The local protocol: frames, and the socket they go to. Writes are synchronous and never wait for an answer. */
 
 import fs = require("node:fs");
-import { append, byte, clear, closeFrame, encode, openFrame, raw, sized, uint32, uint64, written, writtenBytes } from "./encoder";
+import { append, byte, clear, closeFrame, encode, openFrame, raw, rawId, sized, uint32, uint64, written, writtenBytes } from "./encoder";
 import type { Span } from "./span";
 
-const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5 } as const;
+const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5, Answered: 6 } as const;
 
 const MAX_PAYLOAD_BYTES = 1_048_576;
 /** How often a write that finds no room is tried again, a millisecond later. Behind that its spans are lost, and counted. */
@@ -62,6 +62,8 @@ export interface Wire {
   begin: (requestId: string, traceHeader: string, deadlineMs: number, span: Span) => boolean;
   /** Announces an open span. */
   start: (span: Span) => void;
+  /** The answer to an open call has begun, and nobody waits for the rest; at 0, somebody does. */
+  answered: (span: Span, atUs: number, status: number) => void;
   /** Writes a complete span. A local one may wait for the next write. */
   end: (span: Span, now: boolean) => void;
   /** Writes the local spans that wait. */
@@ -87,6 +89,7 @@ export function makeWire(hello: string): Wire {
     again: append,
     begin,
     start,
+    answered,
     end,
     flush,
     done,
@@ -156,6 +159,17 @@ function start(this: Wire, span: Span): void {
   spanFrame(Frame.Start, span);
   send(this);
 }
+
+const answered = function (this: Wire, span: Span, atUs: number, status: number): void {
+  openFrame(Frame.Answered);
+  rawId(span.traceId);
+  rawId(span.spanId);
+  uint64(Math.round(atUs), 1000);
+  byte(status & 0xff);
+  byte(status >>> 8);
+  closeFrame();
+  send(this);
+};
 
 function end(this: Wire, span: Span, now: boolean): void {
   const before = writtenBytes();
