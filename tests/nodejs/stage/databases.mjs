@@ -43,11 +43,15 @@ export function postgres() {
     return Buffer.concat([head, body]);
   };
   const ready = message("Z", Buffer.from("I"));
+  /** What each step of a prepared statement is answered with, when the client wants the answers. */
+  const STEPS = { P: message("1"), B: message("2"), D: message("n"), C: message("3"), E: undefined };
   const failure = message("E", Buffer.from("SERROR\0C42601\0Mwrong\0\0"));
   return serve((raw) => {
     let socket = raw;
     let started = false;
     let statement = "";
+    let skips = false;
+    const answers = [];
     let data = Buffer.alloc(0);
     const onData = (chunk) => {
       data = Buffer.concat([data, chunk]);
@@ -74,9 +78,13 @@ export function postgres() {
           raw.destroy();
           return;
         }
-        const done = [failed ? failure : message("C", "SELECT 0"), ready];
-        if (type === "Q") socket.write(Buffer.concat(done));
-        if (type === "S") socket.write(Buffer.concat([...(failed ? [] : [message("1"), message("2"), message("n")]), ...done]));
+        const done = failed ? failure : message("C", "SELECT 0");
+        if (type === "Q") socket.write(Buffer.concat([done, ready]));
+        if (type in STEPS && !skips) answers.push(failed ? failure : (STEPS[type] ?? done));
+        skips ||= failed && type in STEPS;
+        if (type === "S") answers.push(ready);
+        if (type === "S" || type === "H") socket.write(Buffer.concat(answers.splice(0)));
+        if (type === "S") skips = false;
       }
     };
     raw.on("data", onData);

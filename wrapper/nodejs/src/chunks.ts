@@ -15,6 +15,7 @@ import type * as managed from "./managed";
 import type * as messaging from "./messaging";
 import type * as otelBridge from "./otel_bridge";
 import type * as packages from "./packages";
+import type * as postgres from "./postgres";
 import type * as propagation from "./propagation";
 import type * as recorder from "./recorder";
 import type * as runtimeHttp from "./runtime_http";
@@ -51,6 +52,7 @@ export interface Chunks {
   messaging: typeof messaging;
   otel_bridge: typeof otelBridge;
   packages: typeof packages;
+  postgres: typeof postgres;
   propagation: typeof propagation;
   recorder: typeof recorder;
   runtime_http: typeof runtimeHttp;

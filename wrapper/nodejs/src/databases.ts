@@ -1,13 +1,13 @@
 /** Database drivers: one span for each statement or command. */
 
 import type { Agent } from "./agent";
-import { callSpan, type Begin, type Method, type Prototype, text, wrap } from "./library_calls";
+import { callSpan, type Begin, type Follow, type Method, type Prototype, text, wrap, wrapQueue } from "./library_calls";
 import type { Attributes, Span } from "./span";
 
 /** The attributes of a statement in SQL; the extension masks the literals. */
 export function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {
-  const query = typeof statement === "string" ? statement : ((statement ?? {}) as { text?: unknown; sql?: unknown });
-  const written = typeof query === "string" ? query : text(query.text ?? query.sql);
+  const query = (statement ?? {}) as { text?: unknown; sql?: unknown; cursor?: { text?: unknown } };
+  const written = typeof statement === "string" ? statement : text(query.text ?? query.sql ?? query.cursor?.text);
   const operation = /^[\s(]*(\w+)/.exec(written ?? "")?.[1]?.toUpperCase();
   const database = text(config.database);
   const attributes: Attributes = {
@@ -22,28 +22,109 @@ export function sql(system: string, statement: unknown, config: Record<string, u
   return [[operation, database].filter(Boolean).join(" ") || system, attributes];
 }
 
+/** Where queries hold what they call back. */
+const CALLBACKS = ["callback", "onResult", "_callback"];
+
+/** A query that has been made before it is sent, or its options, may hold the callback; and drivers tell the query what the server says. */
+const followQuery: Follow = (given, asCallback, finish) => {
+  const query = given[0] as Record<string, Method | undefined> | null | undefined;
+  if (typeof query !== "object" || query === null) return;
+  const isMade = typeof query.submit === "function" || typeof query.emit === "function";
+  for (const key of CALLBACKS) {
+    const callback = query[key];
+    if (typeof callback !== "function") continue;
+    const value = asCallback(callback);
+    if (isMade) query[key] = value;
+    else given[0] = Object.create(query, { [key]: { value, configurable: true, enumerable: true, writable: true } });
+  }
+  const { handleError, handleReadyForQuery } = query;
+  if (!isMade || typeof handleError !== "function" || typeof handleReadyForQuery !== "function") return;
+  query.handleError = function (...told) {
+    finish(told[0]);
+    return handleError.apply(this, told);
+  };
+  query.handleReadyForQuery = function (...told) {
+    finish();
+    return handleReadyForQuery.apply(this, told);
+  };
+};
+
+const wrapQuery = (agent: Agent, prototype: Prototype, method: string, begin: Begin): void =>
+  wrap(agent, prototype, method, begin, undefined, followQuery);
+
+/** Sockets of drivers that are patched. Another driver may speak the same protocol. */
+const toldSockets = new WeakSet<object>();
+
+export const isToldSocket = (socket: object): boolean => toldSockets.has(socket);
+
+function tellsOf(socket: unknown): void {
+  if (typeof socket === "object" && socket !== null) toldSockets.add(socket);
+}
+
+/** A call whose library tells neither when nor where it is sent. */
+export interface Unsent {
+  /** What will be sent, as soon as the library knows. */
+  readonly text: () => string | undefined;
+  readonly sent: (config: Record<string, unknown>) => void;
+}
+
+/** The connection that sends one of them knows where it goes. */
+export const unsent = new Set<Unsent>();
+
+/** Whether this is the sending of a known call, which gets to know where it goes. */
+export function isUnsent(sent: string, config: Record<string, unknown>): boolean {
+  for (const call of unsent) {
+    if (call.text() !== sent) continue;
+    unsent.delete(call);
+    call.sent(config);
+    return true;
+  }
+  return false;
+}
+
 export function patchPg(agent: Agent, exports: unknown): void {
   const { prototype } = exports as { prototype: Prototype };
-  patched.add("pg");
-  wrap(agent, prototype, "query", (self, given) => {
+  const { connect } = prototype;
+  if (connect !== undefined)
+    prototype.connect = function (...given) {
+      tellsOf((this as { connection?: { stream?: unknown } }).connection?.stream);
+      return connect.apply(this, given);
+    };
+  wrapQuery(agent, prototype, "query", (self, given) => {
     const [name, attributes] = sql("postgresql", given[0], self as Record<string, unknown>);
     return callSpan(agent, name, attributes);
   });
 }
 
-function patchMysqlConnection(agent: Agent, prototype: Prototype): void {
-  const begin: Begin = (self, given) => {
-    const { config } = self as { config?: Record<string, unknown> };
-    const [name, attributes] = sql("mysql", given[0], config ?? {});
-    return callSpan(agent, name, attributes);
-  };
-  wrap(agent, prototype, "query", begin);
-  wrap(agent, prototype, "execute", begin);
+export function patchPgPool(agent: Agent, exports: unknown): void {
+  wrapQueue(agent, (exports as { prototype: Prototype }).prototype, "connect");
 }
 
 export function patchMysql(agent: Agent, exports: unknown): void {
-  patched.add("mysql").add("mysql2");
-  patchMysqlConnection(agent, (exports as { prototype: Prototype }).prototype);
+  const { prototype } = exports as { prototype: Prototype };
+  patched.add("mysql2");
+  const of = (self: object, statement: unknown): Span | undefined =>
+    callSpan(agent, ...sql("mysql", statement, (self as { config?: Record<string, unknown> }).config ?? {}));
+  const begin: Begin = (self, given) => of(self, given[0]);
+  wrapQuery(agent, prototype, "query", begin);
+  wrapQuery(agent, prototype, "execute", begin);
+  // mysql2: also of the handshake, and of a statement that has been prepared.
+  wrapQuery(agent, prototype, "addCommand", (self, given) => {
+    tellsOf((self as { stream?: unknown }).stream);
+    const { constructor, statement } = given[0] as { constructor: { name: string }; statement?: { query?: unknown } };
+    return constructor.name === "Execute" && statement?.query !== undefined ? of(self, statement.query) : undefined;
+  });
+  const { connect } = prototype;
+  if (connect === undefined) return;
+  prototype.connect = function (...given) {
+    const result = connect.apply(this, given);
+    tellsOf((this as { _socket?: unknown })._socket);
+    return result;
+  };
+}
+
+export function patchMysqlPool(agent: Agent, exports: unknown): void {
+  wrapQueue(agent, (exports as { prototype: Prototype }).prototype, "getConnection");
 }
 
 /** A command of Redis without the values it carries. */
@@ -70,6 +151,7 @@ export function patchIoredis(agent: Agent, exports: unknown): void {
   patched.add("ioredis");
   const seen = new WeakSet();
   wrap(agent, client.prototype, "sendCommand", (self, given) => {
+    tellsOf((self as { stream?: unknown }).stream);
     const command = given[0] as { name: string; args: unknown[] };
     // A command that had to wait for the connection comes through here again.
     if (seen.has(command)) return undefined;
@@ -139,6 +221,12 @@ export function patchMongodb(agent: Agent, exports: unknown): void {
   wrap(agent, connection.prototype, "command", begin, (value): value is Method => typeof value === "function" && !("make" in value));
 }
 
+/** Drivers before version 6 call back whoever waits for a connection. */
+export function patchMongodbPool(agent: Agent, exports: unknown): void {
+  const { ConnectionPool: pool } = exports as { ConnectionPool: { prototype: Prototype } };
+  wrapQueue(agent, pool.prototype, "checkOut");
+}
+
 /** Message of a tracing channel: what the library says of the call, later with its error. */
 interface Traced {
   error?: unknown;
@@ -160,8 +248,11 @@ const patched = new Set<string>();
 /** Libraries that have told of a call. */
 const telling = new Set<string>();
 
+/** Those of which the sockets are known, so that others may speak the same protocol. */
+const KNOWN_SOCKETS = new Set(["ioredis", "mysql2"]);
+
 /** Whether the library's calls are known, so that nobody need read what goes over its sockets. */
-export const isTold = (library: string): boolean => patched.has(library) || telling.has(library);
+export const isTold = (library: string): boolean => telling.has(library) || (patched.has(library) && !KNOWN_SOCKETS.has(library));
 
 /** Libraries that tell of their calls by themselves, also from inside of a bundle. */
 export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", event: string, message: Traced): void {

@@ -17,9 +17,12 @@ export function callSpan(agent: Agent, name: string, attributes: Attributes): Sp
   return span;
 }
 
+/** What of a call's arguments, other than a callback at their end, tells of its end. */
+export type Follow = (given: unknown[], asCallback: (callback: Method) => Method, finish: (error?: unknown) => void) => void;
+
 /**
  * Makes the method a call: it ends when the callback among its arguments is called, when the promise it returns settles, or when
- * the emitter it returns has emitted `end` or `error`.
+ * the emitter it returns has emitted `end`, `close` or `error`.
  */
 export function wrap(
   agent: Agent,
@@ -27,6 +30,7 @@ export function wrap(
   method: string,
   begin: Begin,
   isCallback = (value: unknown): value is Method => typeof value === "function",
+  followGiven?: Follow,
 ): void {
   const original = prototype[method];
   if (original === undefined) return;
@@ -36,14 +40,15 @@ export function wrap(
     if (span === undefined) return bare(() => original.apply(this, given));
     const finish = (error?: unknown): void => void guarded(agent, "a call", () => recorder.finish(span, error));
     const last = given.length - 1;
-    const callback = given[last];
-    if (isCallback(callback)) {
-      const outer = recorder.held();
-      given[last] = function (this: unknown, ...answer: unknown[]): unknown {
+    const outer = recorder.held();
+    const asCallback = (callback: Method): Method =>
+      function (...answer) {
         finish(answer[0]);
-        return recorder.run(outer, () => callback.apply(this as object, answer));
+        return recorder.run(outer, () => callback.apply(this, answer));
       };
-    }
+    const callback = given[last];
+    if (isCallback(callback)) given[last] = asCallback(callback);
+    if (followGiven !== undefined) guarded(agent, "a call", () => followGiven(given, asCallback, finish));
     let result: unknown;
     try {
       result = recorder.run(span, () => original.apply(this, given));
@@ -66,7 +71,30 @@ export function bare<T>(run: () => T): T {
   }
 }
 
-/** What the function gets is a promise of ours, so that a failure that it does not handle is still one that nobody handles. */
+/** A method that hands out what it may have to wait for: whoever is called back later is called in the context of the caller. */
+export function wrapQueue(agent: Agent, prototype: Prototype, method: string): void {
+  const original = prototype[method];
+  if (original === undefined) return;
+  prototype[method] = function (...given) {
+    const last = given.length - 1;
+    const callback = given[last];
+    if (agent.root !== undefined && typeof callback === "function")
+      given[last] = guarded(agent, "a call", () => agent.recorder.bind(callback as () => unknown)) ?? callback;
+    return original.apply(this, given);
+  };
+}
+
+/** Of whatever library, but no lazy query and nothing that has a `then` to say that it is none. */
+function isPromise(value: unknown): value is Promise<unknown> {
+  if (value instanceof Promise) return true;
+  const like = value as { then?: unknown; catch?: unknown; emit?: unknown } | null | undefined;
+  return typeof like?.then === "function" && typeof like.catch === "function" && like.emit === undefined;
+}
+
+/**
+ * What the function gets is a promise of ours, of the same class, so that a failure that it does not handle is still one that nobody
+ * handles.
+ */
 export function whenSettled(promise: Promise<unknown>, finish: (error?: unknown, value?: unknown) => void): Promise<unknown> {
   return promise.then(
     (value) => {
@@ -92,20 +120,20 @@ export function runInner(agent: Agent, span: Span, run: () => unknown, failureOf
     finish(error);
     throw error;
   }
-  if (result instanceof Promise) return whenSettled(result, finish);
+  if (isPromise(result)) return whenSettled(result, finish);
   finish(undefined, result);
   return result;
 }
 
 function follow(result: unknown, finish: (error?: unknown) => void): unknown {
-  if (result instanceof Promise) return whenSettled(result, finish);
+  if (isPromise(result)) return whenSettled(result, finish);
   const emitter = result as { emit?: Method } | null | undefined;
   const emit = emitter?.emit;
   if (typeof emit === "function" && emitter) {
     // Not a listener: one for errors would hide them from the function.
     emitter.emit = function (...given) {
       if (given[0] === "error") finish(given[1]);
-      else if (given[0] === "end") finish();
+      else if (given[0] === "end" || given[0] === "close") finish();
       return emit.apply(this, given);
     };
   }

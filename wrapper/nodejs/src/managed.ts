@@ -70,6 +70,16 @@ export function share(agent: Agent, invocation: Invocation, environ: NodeJS.Proc
     if (span !== undefined && scope !== undefined) begun.set(span, scope);
     return span;
   };
+  const { bind } = recorder;
+  recorder.bind = <T extends (this: unknown, ...given: never[]) => unknown>(run: T): T => {
+    const bound = bind.call(recorder, run) as (this: unknown, ...given: never[]) => unknown;
+    const scope = scopes.getStore();
+    if (scope === undefined) return bound as T;
+    const scoped = function (this: unknown, ...given: never[]): unknown {
+      return scopes.run(scope, () => bound.apply(this, given));
+    };
+    return scoped as T;
+  };
   invocation.asks = () => {
     const scope: Scope = {};
     // Also for whoever waits for what the call returns: what runs the handler comes from there.

@@ -17,6 +17,7 @@ const awsSdk3: Patch = ["aws-sdk", "aws_sdk_v3", "patch"];
 const xraySdk: Patch = ["xray-sdk", "xray_sdk", "patch"];
 const pg: Patch = ["pg", "databases", "patchPg"];
 const mysql2: Patch = ["mysql2", "databases", "patchMysql"];
+const mysql2Pool: Patch = ["mysql2", "databases", "patchMysqlPool"];
 const ioredis: Patch = ["ioredis", "databases", "patchIoredis"];
 const expressRoute: Patch = ["express", "web", "patchExpressRoute"];
 const expressRouter: Patch = ["express", "web", "patchExpressRouter"];
@@ -34,13 +35,19 @@ const TABLE: Record<string, Patch> = {
   "aws-xray-sdk-core/lib/aws-xray.js": xraySdk,
   "pg/lib/client.js": pg,
   "pg/lib/native/client.js": pg,
+  "pg-pool/index.js": ["pg", "databases", "patchPgPool"],
+  "postgres/cjs/src/query.js": ["postgres", "postgres", "patch"],
   "mysql/lib/Connection.js": ["mysql", "databases", "patchMysql"],
+  "mysql/lib/Pool.js": ["mysql", "databases", "patchMysqlPool"],
   "mysql2/lib/connection.js": mysql2,
   "mysql2/lib/base/connection.js": mysql2,
+  "mysql2/lib/pool.js": mysql2Pool,
+  "mysql2/lib/base/pool.js": mysql2Pool,
   "ioredis/built/Redis.js": ioredis,
   "ioredis/built/redis/index.js": ioredis,
   "@redis/client/dist/lib/client/index.js": ["redis", "databases", "patchRedis"],
   "mongodb/lib/cmap/connection.js": ["mongodb", "databases", "patchMongodb"],
+  "mongodb/lib/cmap/connection_pool.js": ["mongodb", "databases", "patchMongodbPool"],
   "express/lib/router/route.js": expressRoute,
   "router/lib/route.js": expressRoute,
   "express/lib/router/index.js": expressRouter,

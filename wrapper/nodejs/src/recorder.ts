@@ -130,6 +130,18 @@ export class Recorder {
     return this.contexts;
   }
 
+  /** Runs later in the context of now, whoever calls it. */
+  bind<T extends (this: unknown, ...given: never[]) => unknown>(run: T): T {
+    const held = this.held();
+    const contexts = (): AsyncLocalStorage<Held | undefined> | undefined => this.contexts;
+    const bound = function (this: unknown, ...given: never[]): unknown {
+      // One that nobody has asked for costs every promise something, and would hold nothing.
+      const storage = contexts();
+      return storage === undefined ? run.apply(this, given) : storage.run(held, () => run.apply(this, given));
+    };
+    return bound as T;
+  }
+
   /** A new span below the current one; none outside of an invocation. */
   child(name: string, kind: Kind, startUs = 0): Span | undefined {
     const parent = this.current();

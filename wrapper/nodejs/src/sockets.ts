@@ -25,7 +25,7 @@ type Part = "sockets_amqp" | "sockets_kafka" | "sockets_mongodb" | "sockets_mysq
 
 /** How a connection begins, whose it can be, the part that reads it, and the one that patches those libraries. */
 const PROTOCOLS: readonly [begins: (first: Buffer) => boolean, libraries: string[], part: Part, patches: "databases" | "messaging"][] = [
-  [isPostgres, ["pg"], "sockets_postgres", "databases"],
+  [isPostgres, ["pg", "postgres"], "sockets_postgres", "databases"],
   [isMysql, ["mysql", "mysql2"], "sockets_mysql", "databases"],
   [isMongodb, ["mongodb"], "sockets_mongodb", "databases"],
   [isRedis, ["redis", "ioredis"], "sockets_redis", "databases"],
@@ -53,6 +53,7 @@ export function open(agent: Agent, socket: Watched, options: Options, written: u
   if (protocol === undefined) return;
   const [, libraries, part, patches] = protocol;
   const { isTold } = chunk(patches);
+  if (chunk("databases").isToldSocket(socket)) return;
   if (libraries.every((library) => agent.disabled(library) || isTold(library))) return;
   const { host, port } = addressOf(options);
   const connection = new Connection(agent, host, port);

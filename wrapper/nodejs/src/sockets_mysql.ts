@@ -97,7 +97,8 @@ class Mysql implements Conversation {
     this.user = user;
     if (this.capabilities & WITH_DATABASE) [this.database, at] = zeroEnded(body, at);
     if (this.capabilities & PLUGIN) [, at] = zeroEnded(body, at);
-    if (this.capabilities & CONNECT_ATTRIBUTES && body.includes("Node-MySQL-2", at)) this.libraries = ["mysql2"];
+    // mysql2 says who it is wherever it tells of its calls by itself.
+    this.libraries = this.capabilities & CONNECT_ATTRIBUTES && body.includes("Node-MySQL-2", at) ? ["mysql2"] : ["mysql"];
     this.wait("login");
   }
 

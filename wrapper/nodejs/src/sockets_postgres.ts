@@ -162,7 +162,8 @@ class Postgres implements Conversation {
   private call(text: string): Span | undefined {
     const { host, port } = this.connection;
     const { user, database } = this;
-    return this.connection.call(LIBRARIES, ({ sql }) => sql("postgresql", text, { host, port, user, database: database || user }));
+    const config = { host, port, user, database: database || user };
+    return this.connection.call(LIBRARIES, ({ sql, isUnsent }) => (isUnsent(text, config) ? undefined : sql("postgresql", text, config)));
   }
 }
 
