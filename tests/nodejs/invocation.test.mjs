@@ -109,6 +109,28 @@ for (const runtime of Object.keys(RUNTIMES)) {
       },
     ));
 
+  test(`${runtime}: what a handler does behind its streamed response is its own`, () =>
+    withFunction(
+      `exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+         stream.write("a"); stream.end();
+         await new Promise((go) => setTimeout(go, 30));
+         await new Promise((go) => require("http").get(event.url, (r) => r.resume().on("end", go)));
+       });`,
+      { runtime },
+      async (run) => {
+        const { address, close } = await listen((_, response) => response.end("fine"));
+        try {
+          assert.equal((await run.invoke({ url: `http://${address}/ok` })).body, "a");
+          await run.frames.done(1);
+          const [call, root] = run.frames.ended;
+          assert.deepEqual([call.name, call.parentId, call.attributes["http.response.status_code"]], ["GET", root.spanId, 200]);
+          assert.deepEqual([root.name, root.status, root.end >= call.end], ["app.handler", 0, true]);
+        } finally {
+          close();
+        }
+      },
+    ));
+
   const tells = runtime !== "fetch" || "fetch has no trailers to say so";
   test(`${runtime}: a streamed response that fails in the middle is an error`, { skip: tells !== true && tells }, () =>
     withFunction(
@@ -123,6 +145,19 @@ for (const runtime of Object.keys(RUNTIMES)) {
         assert.equal(root.status, 2);
         assert.equal(root.events[0].attributes["exception.type"], "RangeError");
         assert.equal(root.events[0].attributes["exception.message"], "half way");
+      },
+    ));
+
+  test(`${runtime}: a streaming handler that fails before it writes is an error`, { skip: tells !== true && tells }, () =>
+    withFunction(
+      `exports.handler = awslambda.streamifyResponse(async () => { throw new RangeError("at once"); });`,
+      { runtime },
+      async (run) => {
+        await run.invoke();
+        await run.frames.done(1);
+        const [root] = run.frames.ended;
+        assert.equal(root.status, 2);
+        assert.deepEqual([root.events[0].attributes["exception.type"], root.events[0].attributes["exception.message"]], ["RangeError", "at once"]);
       },
     ));
 

@@ -53,11 +53,12 @@ async function stream(requestId, handler, event) {
     "Lambda-Runtime-Function-Response-Mode": "streaming",
     Trailer: "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body",
   });
-  handler(event, request, { awsRequestId: requestId }).catch((error) => {
+  const handled = handler(event, request, { awsRequestId: requestId }).catch((error) => {
     const body = Buffer.from(JSON.stringify(report(error))).toString("base64");
     request.addTrailers({ "Lambda-Runtime-Function-Error-Type": "Error", "Lambda-Runtime-Function-Error-Body": body });
     request.end();
   });
+  await handled;
   await sent;
 }
 

@@ -8,6 +8,9 @@ import { type Agent, guarded } from "./agent";
 import type { Invocation, Scope } from "./invocation";
 import { loadingReported } from "./loading";
 
+/** Says whether an answer is a stream. */
+export const RESPONSE_MODE = "lambda-runtime-function-response-mode";
+
 /** Characters of an error report that are kept. */
 const MAX_REPORT = 1_048_576;
 
@@ -55,16 +58,23 @@ type Send = (data: unknown, ...rest: unknown[]) => boolean;
 
 function watchAnswer(invocation: Invocation, scope: Scope, request: ClientRequest, failed: boolean): void {
   const { addTrailers } = request;
-  request.addTrailers = function (this: ClientRequest, trailers) {
-    const body = (trailers as Record<string, unknown>)["Lambda-Runtime-Function-Error-Body"];
+  const failing = (body: unknown): void => {
     if (typeof body === "string") invocation.failing(scope, Buffer.from(body, "base64").toString());
+  };
+  request.addTrailers = function (this: ClientRequest, trailers) {
+    failing((trailers as Record<string, unknown>)["Lambda-Runtime-Function-Error-Body"]);
     return addTrailers.call(this, trailers);
   };
-  if (request.getHeader("lambda-runtime-function-response-mode") === "streaming") readPrelude(invocation, scope, request);
+  // A handler that has failed before it has written anything: what follows the body was there before its head.
+  failing(/^Lambda-Runtime-Function-Error-Body: *(\S+)/im.exec((request as unknown as { _trailer?: string })._trailer ?? "")?.[1]);
+  // Where one invocation follows the other, a streaming handler may work on until the next event is asked for.
+  const isStreaming = String(request.getHeader(RESPONSE_MODE)) === "streaming";
+  const goesOn = scope === undefined && isStreaming;
+  if (isStreaming) readPrelude(invocation, scope, request);
   if (failed) keepReport(request, (report) => invocation.failing(scope, report));
   onResponse(request, (response) => {
     onEvent(response, (event) => {
-      if (event === "end") invocation.settle(scope);
+      if (event === "end" && !goesOn) invocation.settle(scope);
     });
   });
 }
