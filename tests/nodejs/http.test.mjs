@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
+import { createRequire } from "node:module";
 import test from "node:test";
-import { TRACE, listen, major, withFunction } from "./stage/function.mjs";
+import { TRACE, listen, major, modules, withFunction } from "./stage/function.mjs";
 
 
 /** A server that answers by path and keeps the headers it was sent. */
@@ -198,6 +199,35 @@ test("https", () => {
     }
   });
 });
+
+/** A server that another protocol is asked of, and one call of each kind that asks; the first Node.js of it. */
+const UPGRADES = {
+  "WebSocket": ["const w = new WebSocket(url.replace('http', 'ws')); await new Promise((go, no) => { w.onopen = () => w.send('x'); w.onmessage = go; w.onerror = no; }); w.close(); await new Promise((go) => (w.onclose = go));", 22],
+  "ws": ["const w = new (require('ws'))(url); w.on('open', () => w.send('x')); await new Promise((go) => w.on('message', go)); w.close(); await new Promise((go) => w.on('close', go));", 18],
+  "undici.upgrade": ["const { socket } = await require('undici').upgrade(url, { protocol: 'websocket', headers: { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', 'sec-websocket-version': '13' } }); socket.destroy();", 22],
+};
+
+for (const [name, [call, from]] of Object.entries(UPGRADES)) {
+  test(`${name}: the call ends where another protocol begins`, { skip: major < from }, async () => {
+    const { WebSocketServer } = createRequire(`${modules}/x.js`)("ws");
+    const { server, address, close } = await listen(() => undefined);
+    new WebSocketServer({ server }).on("connection", (socket) => socket.on("message", (data) => socket.send(data)).on("error", () => undefined));
+    try {
+      await withFunction(`exports.handler = async ({ url }) => { ${call} };`, {}, async (run) => {
+        for (const count of [1, 2]) {
+          assert.equal((await run.invoke({ url: `http://${address}/` })).kind, "response");
+          await run.frames.done(count);
+          assert.equal(run.frames.ended.length, 2 * count);
+        }
+        const [call] = run.frames.ended;
+        assert.deepEqual([call.name, call.attributes["http.response.status_code"], call.status], ["GET", 101, 0]);
+        assert.equal(run.frames.answered.length, 0);
+      });
+    } finally {
+      close();
+    }
+  });
+}
 
 test("instrumentations can be turned off by name", () =>
   withServer((address, seen) =>
