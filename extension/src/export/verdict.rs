@@ -40,6 +40,26 @@ const UNSIGNED: &[&str] = &[
     "RequestTimeTooSkewed",
     "RequestExpired",
 ];
+/// The same request may do another time, whatever status comes with it.
+const NOT_NOW: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "LimitExceededException",
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+    "SlowDown",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "InternalFailure",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+];
 const NOT_IN_THIS_REGION: &[&str] = &["OptInRequired", "SubscriptionRequiredException"];
 
 /// An answer that is no success.
@@ -72,6 +92,7 @@ pub(super) fn verdict(answered: Answered, at: &str, now: SystemTime) -> Next {
     let is = |codes: &[&str]| codes.contains(&code.as_str());
     match status {
         408 | 429 | 500..=599 => Next::BackOff { message: format!("{at} answered {status} {code}"), asked },
+        _ if is_not_now(&code) => Next::BackOff { message: format!("{at} answered {status} {code}"), asked },
         413 => Next::GiveUp(Outcome::Refused { code: "RequestTooLarge".to_owned(), message }),
         _ if may_renew(&code) => Next::Renew(Outcome::Denied(refused_caller(&code, &message))),
         401 | 403 => {
@@ -112,6 +133,11 @@ pub(super) fn somebody_else(status: u16, at: &str, location: Option<&str>) -> St
 /// Whether other credentials may do.
 pub(super) fn may_renew(code: &str) -> bool {
     EXPIRED.contains(&code) || UNKNOWN.contains(&code)
+}
+
+/// Whether the same request may do another time.
+pub(super) fn is_not_now(code: &str) -> bool {
+    NOT_NOW.contains(&code)
 }
 
 fn refused_caller(code: &str, message: &str) -> String {
@@ -206,6 +232,21 @@ mod tests {
             assert!(
                 matches!(of(413, code), Next::GiveUp(Outcome::Refused { code, .. }) if code == "RequestTooLarge")
             );
+        }
+    }
+
+    #[test]
+    fn pts_4_throttling_is_told_by_its_code_whatever_the_status() {
+        for (status, code) in [
+            (400, "ThrottlingException"),
+            (400, "ThrottledException"),
+            (403, "RequestLimitExceeded"),
+            (400, "TooManyRequestsException"),
+            (400, "RequestTimeoutException"),
+            (429, "ThrottledException"),
+            (503, "ServiceUnavailable"),
+        ] {
+            assert!(matches!(of(status, Some(code)), Next::BackOff { .. }), "{status} {code}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::export::backoff::retry_after;
 use crate::export::health::Verdict;
 use crate::export::own::LeadsHere;
 use crate::export::quoted;
-use crate::export::verdict::{caller_trouble, may_renew};
+use crate::export::verdict::{caller_trouble, is_not_now, may_renew};
 use crate::shown;
 use http::{HeaderMap, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -86,11 +86,18 @@ pub(super) fn read(
             false,
         )
     };
+    let code = is_xray.then(|| aws_code(header("x-amzn-errortype"), body)).flatten();
+    let later = |message| Answer::Later { message, asked: retry_after(header("retry-after")) };
+    if let Some(code) = code.as_deref().filter(|_| status.is_client_error() || status.is_server_error()) {
+        if status.is_server_error() || is_not_now(code) {
+            return later(format!("it answered {status}, code {code}"));
+        }
+        if let Some(trouble) = caller_trouble(code) {
+            return kept(trouble, may_renew(code));
+        }
+    }
     match status.as_u16() {
-        408 | 425 | 429 | 502 | 503 | 504 => Answer::Later {
-            message: format!("it answered {status}"),
-            asked: retry_after(header("retry-after")),
-        },
+        408 | 425 | 429 | 502 | 503 | 504 => later(format!("it answered {status}")),
         413 => Answer::Refused { status: 413, message: said(is_json, body) },
         300..=399 => {
             let leads = header("location").map(|to| format!(" to {}", shown::line(to))).unwrap_or_default();
@@ -103,13 +110,13 @@ pub(super) fn read(
         ),
         _ if is_a_page => somebody_else(),
         200..=299 => taken(is_json, body),
-        401 | 403 if is_xray => {
-            let code = aws_code(header("x-amzn-errortype"), body);
-            let trouble = caller_trouble(&code).unwrap_or_else(|| {
-                format!("{code}; allow the function's role xray:PutSpans and xray:PutSpansForIndexing")
-            });
-            kept(trouble, may_renew(&code))
-        }
+        401 | 403 if is_xray => kept(
+            format!(
+                "{}; allow the function's role xray:PutSpans and xray:PutSpansForIndexing",
+                code.as_deref().unwrap_or("no code")
+            ),
+            false,
+        ),
         401..=403 => kept("check OTEL_EXPORTER_OTLP_HEADERS".to_owned(), false),
         404 | 405 => kept(format!("check the path in {named_by}"), false),
         400 | 415 | 422 | 431 | 500..=599 => {
@@ -149,10 +156,11 @@ fn said(is_json: bool, body: &[u8]) -> String {
     }
 }
 
-fn aws_code(named: Option<&str>, body: &[u8]) -> String {
+/// The error code that AWS gives, in a header or in the body.
+fn aws_code(named: Option<&str>, body: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let in_body = ["__type", "code", "Code"].iter().find_map(|name| answer[*name].as_str());
-    quoted::aws_code(named.or(in_body).unwrap_or_default())
+    named.or(in_body).map(quoted::aws_code)
 }
 
 fn text(value: &Value) -> String {
@@ -255,6 +263,51 @@ mod tests {
         ] {
             let expected = Answer::Refused { status: code, message: expected.to_owned() };
             assert_eq!(of(code, &headers, body, false), expected);
+        }
+    }
+
+    #[test]
+    fn oep_1_x_rays_endpoint_is_read_by_awss_error_code_whatever_the_status() {
+        const EXPIRED: &[u8] = br#"{"__type":"ExpiredTokenException","message":"x"}"#;
+        let named = |code| vec![("x-amzn-errortype", code)];
+        for status in [400, 401, 403] {
+            for (headers, body) in [(vec![JSON], EXPIRED), (named("ExpiredTokenException:http://x"), b"{}")] {
+                let answer = of(status, &headers, body, true);
+                assert!(
+                    matches!(&answer, Answer::Kept { may_renew: true, trouble, .. } if trouble.contains("have expired")),
+                    "{status} {answer:?}"
+                );
+            }
+        }
+        for (code, part) in
+            [("IncompleteSignatureException", "the signature"), ("OptInRequired", "in this region")]
+        {
+            let answer = of(400, &named(code), b"{}", true);
+            assert!(
+                matches!(&answer, Answer::Kept { may_renew: false, trouble, .. } if trouble.contains(part)),
+                "{answer:?}"
+            );
+        }
+        let later: [(u16, Vec<(&str, &str)>, &[u8]); 4] = [
+            (400, named("ThrottlingException"), b"{}"),
+            (400, vec![JSON], br#"{"__type":"com.amazon#ThrottlingException"}"#),
+            (403, named("RequestLimitExceeded"), b""),
+            (500, named("InternalFailure"), b"{}"),
+        ];
+        for (status, mut headers, body) in later {
+            headers.push(("retry-after", "2"));
+            let answer = of(status, &headers, body, true);
+            assert!(
+                matches!(answer, Answer::Later { asked: Some(asked), .. } if asked.as_secs() == 2),
+                "{status} {answer:?}"
+            );
+        }
+        // What is wrong with the spans is final, and a collector's own words are no code of AWS's.
+        for (headers, body, is_xray) in
+            [(named("ValidationException"), &b"{}"[..], true), (vec![JSON], EXPIRED, false)]
+        {
+            let answer = of(400, &headers, body, is_xray);
+            assert!(matches!(answer, Answer::Refused { status: 400, .. }), "{answer:?}");
         }
     }
 
