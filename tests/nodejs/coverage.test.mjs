@@ -28,7 +28,7 @@ test("every library that is patched is in coverage.tsv", () => {
   const patched = [...table.matchAll(/^ {2}"((?:@[^/]+\/)?[^/"]+)\//gm)].map(([, name]) => name);
   assert.ok(patched.length > 20);
   // Parts of what the rows name.
-  const parts = { "@smithy/core": "@aws-sdk/client-dynamodb", "@smithy/smithy-client": "@aws-sdk/client-dynamodb", "@aws-sdk/smithy-client": "@aws-sdk/client-dynamodb", "@redis/client": "redis", router: "express" };
+  const parts = { "@smithy/core": "@aws-sdk/client-dynamodb", "@smithy/smithy-client": "@aws-sdk/client-dynamodb", "@aws-sdk/smithy-client": "@aws-sdk/client-dynamodb", "@redis/client": "redis", router: "express", "pg-pool": "pg" };
   const named = new Set(rows.map(({ name }) => name));
   for (const name of patched) assert.ok(named.has(parts[name] ?? name), name);
 });
