@@ -41,7 +41,6 @@ pub struct Conductor {
     machine: Machine,
     /// What is held in all places together.
     ledger: Ledger,
-    /// What is held in all places together.
     books: Books,
     relays: Relays,
     function: Arc<Function>,
