@@ -262,6 +262,24 @@ fn aws_resources_by_family() {
 }
 
 #[test]
+fn a_queue_is_named_by_the_url_that_is_called_where_that_is_a_queues() {
+    let cases = [
+        (
+            "https://sqs.eu-west-1.amazonaws.com/123456789012/orders",
+            json!("https://sqs.eu-west-1.amazonaws.com/123456789012/orders"),
+        ),
+        ("https://sqs.eu-west-1.amazonaws.com/", Value::Null),
+        ("https://sqs.eu-west-1.amazonaws.com", Value::Null),
+        ("http://localhost:5555//", Value::Null),
+        ("https://sqs.eu-west-1.amazonaws.com/?Action=ListQueues/a/b", Value::Null),
+    ];
+    for (url, expected) in cases {
+        let called = vec![text("rpc.system", "aws-api"), text("rpc.service", "SQS"), text("url.full", url)];
+        assert_eq!(at(&client("SQS", called), "/aws/queue_url"), &expected, "{url}");
+    }
+}
+
+#[test]
 fn tv_9_bet_23_an_http_call() {
     let document = client(
         "GET",
