@@ -12,7 +12,7 @@ const read = (...parts) => fs.readFileSync(path.join(here, ...parts), "utf8");
 
 /** Package -> versions that the tests install, under its own name or another. */
 const installed = new Map();
-for (const folder of [".", "fresh"])
+for (const folder of [".", "beside", "fresh"])
   for (const [name, wants] of Object.entries(JSON.parse(read(folder, "package.json")).dependencies)) {
     const [, real = name, version] = /^(?:npm:(.+)@)?(\d[^@]*)$/.exec(wants) ?? [];
     if (version !== undefined) installed.set(real, [...(installed.get(real) ?? []), version]);
