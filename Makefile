@@ -11,7 +11,7 @@ export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
 .PHONY: help demo demo-nodejs needs-demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
-.PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e
+.PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e test-foreign
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -130,6 +130,10 @@ test-otlp: layer ## OTLP: the exporters of Python, Rust, Node.js and Java, and h
 test-rie: layer local
 	$(PREPARE) rie
 	$(PYTEST) tests/rie
+
+test-foreign: ## other projects' test suites inside of a function; what differs is listed in tests/foreign
+	$(PREPARE) foreign
+	OTEL_XRAY_LAUNCHER="$$(layer-build/launcher.sh)" $(PYTEST) tests/foreign
 
 test-moto: layer local
 	$(PREPARE) moto

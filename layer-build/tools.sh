@@ -5,6 +5,7 @@
 #   layer-build/tools.sh python 3.14   that version of Python's interpreter, where the machine has none (needs mvn)
 #   layer-build/tools.sh runtime       bin folder of the Python that plays the managed runtime
 #   layer-build/tools.sh bundled NAME 3.13  folder with tests/requirements/bundled/NAME.txt, as a function of that Python bundles it
+#   layer-build/tools.sh foreign       folder with the test suites of others that run inside of a function, and what runs them
 #   layer-build/tools.sh test          bin folder with pytest and moto_server
 #   layer-build/tools.sh lint          bin folder with ruff, shellcheck and cfn-lint
 #   layer-build/tools.sh deny          bin folder with cargo-deny
@@ -231,6 +232,24 @@ bundled() {
     echo "$dir"
 }
 
+# Other projects' test suites come with their sources.
+foreign() {
+    dir=$tools/foreign
+    stamp=$(cat "$root/tests/requirements/foreign.txt" "$root/tests/foreign/suites.txt")
+    if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
+        installing "the suites of tests/foreign/suites.txt"
+        rm -rf "$dir"
+        mkdir -p "$dir/sources" "$dir/suites"
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$dir/packages" \
+            -r "$root/tests/requirements/foreign.txt" >&2
+        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: -d "$dir/sources" \
+            -r "$root/tests/foreign/suites.txt" >&2
+        for source in "$dir"/sources/*.tar.gz; do tar -xzf "$source" -C "$dir/suites"; done
+        printf '%s\n' "$stamp" >"$dir/stamp"
+    fi
+    echo "$dir"
+}
+
 # The emulator ships as a program inside AWS SAM's wheel; nothing else of the wheel is wanted.
 rie() {
     arch=$(uname -m | sed s/aarch64/arm64/)
@@ -256,6 +275,7 @@ build) venv build-venv "$root/layer-build/requirements.txt" ;;
 runtime | test | lint) venv "$1-venv" "$root/tests/requirements/$1.txt" ;;
 bench-runtime) venv bench-runtime-venv "$root/bench/python/runtime.txt" ;;
 bench-upstream | bench-adot) venv "$1-venv" "$root/bench/python/${1#bench-}.txt" --no-deps ;;
+foreign) foreign ;;
 deny) cargo_deny ;;
 node-bench) npm_folder node-bench "$root/bench/nodejs" ;;
 node-build) npm_folder node-build "$root/layer-build/nodejs" ;;

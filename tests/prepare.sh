@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs and builds what a suite's tests use, before they run: in a test's own time nothing is built or installed.
 #
-#   tests/prepare.sh e2e|moto|nodejs|otlp|rie|arm64|python-demo|nodejs-demo...
+#   tests/prepare.sh e2e|foreign|moto|nodejs|otlp|rie|arm64|python-demo|nodejs-demo...
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -12,6 +12,12 @@ install() { layer-build/tools.sh "$@" >/dev/null; }
 for suite in "$@"; do
     case $suite in
     e2e | moto | python-demo) install runtime ;;
+    foreign)
+        install runtime
+        install foreign
+        version=$("$(layer-build/tools.sh runtime)/python3" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        install bundled opentelemetry-sdk "$version"
+        ;;
     nodejs-demo)
         install runtime
         install node-demo

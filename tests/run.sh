@@ -9,7 +9,7 @@ limit_s=3600
 if [ $# -eq 0 ]; then
     layer-build/needs.sh test || exit 1
     set -- check-format check-lint check-dependencies check-licenses check-clippy test-rust test-fuzz layer test-layer test-python \
-        test-node test-extension test-otlp test-e2e test-node-e2e test-rie test-moto layers test-arm64 demo demo-nodejs
+        test-node test-extension test-otlp test-e2e test-node-e2e test-rie test-moto test-foreign layers test-arm64 demo demo-nodejs
 fi
 
 passed=0

@@ -223,9 +223,9 @@ class Function:
             return Answer(f"/{request_id}/none", b"", {})
         return self._api.answers.get(timeout=BOUND_S)
 
-    def answer(self) -> Answer:
-        """An answer nobody has asked for: an error of the initialisation."""
-        return self._api.answers.get(timeout=BOUND_S)
+    def answer(self, bound_s: float = BOUND_S) -> Answer:
+        """An answer that nobody waits for: an error of the initialisation, or of an invocation that takes its time."""
+        return self._api.answers.get(timeout=bound_s)
 
     def output(self) -> str:
         """Everything the process has written, after its end."""
