@@ -79,15 +79,17 @@ for (const [name, [packages, source, [works, route], [fails, failing], error]] o
       assert.deepEqual(routes.map(({ events }) => events[0]?.attributes["exception.type"]), [undefined, undefined, error]);
     }));
 
+const NATIVE = major >= 20 ? "native" : "native3";
 const STREAMED = {
-  "with a status of its own": ["stream = awslambda.HttpResponseStream.from(stream, { statusCode: 503, headers: { a: '{' } });", 503, 2],
-  "with nothing but a body": ["", 200, 0],
+  "with a status of its own": [NATIVE, "stream = awslambda.HttpResponseStream.from(stream, { statusCode: 503, headers: { a: '{' } });", 503, 2],
+  "with nothing but a body": [NATIVE, "", 200, 0],
+  "with nothing but a body, by a client of its own": ["socket", "", 200, 0],
 };
-for (const [what, [line, status, failed]] of Object.entries(STREAMED))
+for (const [what, [runtime, line, status, failed]] of Object.entries(STREAMED))
   test(`a streamed response ${what} says ${status}`, () =>
     withFunction(
       `exports.handler = awslambda.streamifyResponse(async (event, stream) => { ${line} stream.write("one"); stream.write("two"); stream.end(); });`,
-      { runtime: major >= 20 ? "native" : "native3" },
+      { runtime },
       async (run) => {
         run.put(request("/a", "$default"));
         await run.frames.done(1);

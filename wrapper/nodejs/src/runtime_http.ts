@@ -65,12 +65,12 @@ function watchAnswer(invocation: Invocation, scope: Scope, request: ClientReques
     failing((trailers as Record<string, unknown>)["Lambda-Runtime-Function-Error-Body"]);
     return addTrailers.call(this, trailers);
   };
+  const isStreaming = request.getHeader(RESPONSE_MODE) === "streaming";
+  if (isStreaming) readPrelude(invocation, scope, request);
   // A handler that has failed before it has written anything: what follows the body was there before its head.
   failing(/^Lambda-Runtime-Function-Error-Body: *(\S+)/im.exec((request as unknown as { _trailer?: string })._trailer ?? "")?.[1]);
   // Where one invocation follows the other, a streaming handler may work on until the next event is asked for.
-  const isStreaming = String(request.getHeader(RESPONSE_MODE)) === "streaming";
-  const goesOn = scope === undefined && isStreaming;
-  if (isStreaming) readPrelude(invocation, scope, request);
+  const goesOn = isStreaming && scope === undefined;
   if (failed) keepReport(request, (report) => invocation.failing(scope, report));
   onResponse(request, (response) => {
     onEvent(response, (event) => {
@@ -82,22 +82,30 @@ function watchAnswer(invocation: Invocation, scope: Scope, request: ClientReques
 /** Characters of what stands in front of a streamed body. */
 const MAX_PRELUDE = 65_536;
 
-/** JSON and eight zero bytes, where the response is one of HTTP with a status of its own. */
+const isHttp = (contentType: unknown): boolean => String(contentType).startsWith("application/vnd.awslambda.http-integration-response");
+
+/** JSON in front of eight zero bytes, where the response is one of HTTP with a status of its own; none before it is there. */
+export function preludeOf(contentType: unknown, body: string): string | undefined {
+  const end = isHttp(contentType) ? body.indexOf("\0\0\0\0\0\0\0\0") : -1;
+  // In front of it may be the size of a chunk.
+  return end < 0 ? undefined : body.slice(body.indexOf("{"), body.lastIndexOf("}", end) + 1);
+}
+
 function readPrelude(invocation: Invocation, scope: Scope, request: ClientRequest): void {
   // A body alone is that of a 200.
   invocation.streaming(scope, "{}");
-  if (!String(request.getHeader("content-type")).startsWith("application/vnd.awslambda.http-integration-response")) return;
-  let prelude = "";
+  const contentType = request.getHeader("content-type");
+  if (!isHttp(contentType)) return;
+  let body = "";
   let isOver = false;
   const sender = request as unknown as { _send: Send };
   const send = sender._send;
   sender._send = function (data, ...rest) {
     if (!isOver && (typeof data === "string" || data instanceof Uint8Array)) {
-      prelude += Buffer.from(data as string).toString();
-      const end = prelude.indexOf("\0\0\0\0\0\0\0\0");
-      // In front of it is the size of a chunk.
-      if (end >= 0) invocation.streaming(scope, prelude.slice(prelude.indexOf("{"), prelude.lastIndexOf("}", end) + 1));
-      isOver = end >= 0 || prelude.length > MAX_PRELUDE;
+      body += Buffer.from(data as string).toString();
+      const prelude = preludeOf(contentType, body);
+      if (prelude !== undefined) invocation.streaming(scope, prelude);
+      isOver = prelude !== undefined || body.length > MAX_PRELUDE;
     }
     return send.call(this, data, ...rest);
   };

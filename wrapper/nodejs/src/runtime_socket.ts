@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { type Agent, guarded } from "./agent";
 import type { Invocation, InvocationHeaders, Scope } from "./invocation";
 import { loadingReported } from "./loading";
-import { RESPONSE_MODE } from "./runtime_http";
+import { preludeOf, RESPONSE_MODE } from "./runtime_http";
 
 /** Bytes of a body that are kept: a whole event, and the most of an answer that is looked at. */
 const MAX_BODY = 6_400_000;
@@ -205,6 +205,10 @@ function answered(invocation: Invocation, scope: Scope, endUs: number, request: 
   const said = request.trailers["lambda-runtime-function-error-body"];
   const report = isError ? request.body : said && Buffer.from(said, "base64").toString();
   // A streaming handler may work on until the next event is asked for.
-  if (request.headers[RESPONSE_MODE] === "streaming") return () => report !== undefined && invocation.failing(scope, report);
+  if (request.headers[RESPONSE_MODE] === "streaming")
+    return () => {
+      invocation.streaming(scope, preludeOf(request.headers["content-type"], request.body) ?? "{}");
+      if (report !== undefined) invocation.failing(scope, report);
+    };
   return () => invocation.end(scope, endUs, report, request.body);
 }
