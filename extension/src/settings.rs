@@ -277,8 +277,9 @@ pub const SETTINGS: &[Setting] = &[
         values: "names, comma separated",
         default: "",
         reader: Reader::Agent,
-        help: "Libraries the Node.js agent leaves alone: `http`, `undici`, `aws-sdk`, `pg`, `mysql`, `mysql2`, `ioredis`, `redis`, \
-               `mongodb`, `express`, `fastify`, `koa`, `graphql`, `kafkajs`, `amqplib`, `opentelemetry`, `xray-sdk`; `*` for all.",
+        help: "Libraries the Node.js agent leaves alone: `http`, `undici`, `aws-sdk`, `pg`, `postgres`, `mysql`, `mysql2`, \
+               `ioredis`, `redis`, `mongodb`, `express`, `fastify`, `hapi`, `hono`, `koa`, `trpc`, `graphql`, `grpc`, \
+               `kafkajs`, `amqplib`, `opentelemetry`, `xray-sdk`; `*` for all.",
     },
     Setting {
         name: "OTEL_NODE_ENABLED_INSTRUMENTATIONS",

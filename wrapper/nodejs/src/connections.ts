@@ -26,13 +26,19 @@ export function watchConnections(agent: Agent, invocation?: Invocation): () => v
   const prototype = socketClass.prototype as unknown as { connect: Connect };
   const { connect } = prototype;
   let isFound = false;
+  let isHttp2Found = agent.disabled("http");
+  const foundHttp2 = (): void => {
+    if (isHttp2Found) return;
+    isHttp2Found = true;
+    guarded(agent, "HTTP/2", () => chunk("http2").patch(agent));
+  };
   prototype.connect = function (...given) {
     const options = optionsOf(given);
     const isClients = invocation !== undefined && !isFound && `${String(options.host)}:${String(options.port)}` === agent.runtimeApi;
     if (isClients) guarded(agent, "the runtime client", () => watchClient(agent, invocation, this as unknown as Socket, () => isFound));
     // Node.js puts its own `write` back while it connects.
     const result = connect.apply(this, given);
-    if (!isClients && options._agentKey === undefined) guarded(agent, "a connection", () => watchFirst(agent, this, options));
+    if (!isClients && options._agentKey === undefined) guarded(agent, "a connection", () => watchFirst(agent, this, options, isHttp2Found ? undefined : foundHttp2));
     return result;
   };
   return () => {
@@ -62,11 +68,27 @@ const watchClient = (agent: Agent, invocation: Invocation, socket: Socket, isFou
   }
 };
 
-/** Sees the first that a connection says. A word that can be no database's or broker's costs a look at its first letters. */
-const watchFirst = (agent: Agent, socket: Watched, options: Options): void => {
+type On = (this: object, event: string, listener: { name?: string }) => unknown;
+
+/**
+ * Sees the first that a connection says. A word that can be no database's or broker's costs a look at its first letters. A session of
+ * HTTP/2 says nothing here, but asks first of all to be told of errors.
+ */
+const watchFirst = (agent: Agent, socket: Watched, options: Options, foundHttp2?: () => void): void => {
   const { write } = socket;
+  const own = socket as unknown as { on?: On };
+  const { on } = own;
+  const listens: On = function (event, listener, ...rest: unknown[]) {
+    if (event === "error" && listener.name === "socketOnError") {
+      delete own.on;
+      foundHttp2?.();
+    }
+    return (on as On).apply(this, [event, listener, ...rest] as Parameters<On>);
+  };
+  if (foundHttp2 !== undefined && !Object.hasOwn(socket, "on")) own.on = listens;
   const first: Watched["write"] = function (...given) {
     if (socket.write === first) socket.write = write;
+    if (own.on === listens) delete own.on;
     const [data] = given;
     if (typeof data === "string" ? /^(?:\*|AMQP)/.test(data) : data instanceof Uint8Array)
       guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, options, given));

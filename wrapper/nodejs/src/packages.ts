@@ -60,6 +60,8 @@ const TABLE: Record<string, Patch> = {
   "@trpc/server/dist/adapters/aws-lambda/index.cjs": trpc,
   "@trpc/server/dist/adapters/aws-lambda/index.js": trpc,
   "koa/lib/application.js": ["koa", "web", "patchKoa"],
+  "@grpc/grpc-js/build/src/metadata.js": ["grpc", "grpc", "patchMetadata"],
+  "@grpc/grpc-js/build/src/client.js": ["grpc", "grpc", "patchClient"],
   "graphql/execution/execute.js": ["graphql", "graphql", "patch"],
   "kafkajs/src/index.js": ["kafkajs", "messaging", "patchKafkajs"],
   "amqplib/lib/connect.js": ["amqplib", "messaging", "patchAmqpConnect"],
