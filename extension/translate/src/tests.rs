@@ -335,8 +335,15 @@ fn tv_10_bet_22_a_database_call() {
         "sanitized_query": "SELECT * FROM users WHERE email = ?",
     });
     assert_eq!(at(&document, "/sql"), &expected);
-    let redis = client("GET", vec![text("db.system.name", "redis"), text("server.address", "r")]);
-    assert_eq!((at(&redis, "/sql"), at(&redis, "/name")), (&Value::Null, &json!("r")));
+    for (namespace, system) in [("0", "redis"), ("", "redis"), ("15", "valkey")] {
+        let mut attributes = vec![text("db.system.name", system), text("server.address", "r")];
+        if !namespace.is_empty() {
+            attributes.push(text("db.namespace", namespace));
+        }
+        let redis = client("GET", attributes);
+        assert_eq!(at(&redis, "/name"), &json!(format!("{system}@r")), "one node, whatever the number");
+        assert_eq!(at(&redis, "/sql"), &Value::Null);
+    }
 }
 
 #[test]
