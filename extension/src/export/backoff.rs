@@ -1,6 +1,8 @@
 //! How long to wait before another try (BET-32).
 
-use std::time::Duration;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// Tries of one request, the first included.
@@ -68,9 +70,22 @@ impl Jitter {
     }
 }
 
-/// The pause an answer asks for in `Retry-After`, where it is given in seconds.
-pub(super) fn retry_after(header: Option<&str>) -> Option<Duration> {
-    header?.trim().parse().ok().map(Duration::from_secs)
+/// The pause an answer asks for in `Retry-After`: in seconds, or until a date. `date` is the answer's own, by which a
+/// wrong clock here does not count; without one `now` is taken.
+pub(super) fn retry_after(header: Option<&str>, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let header = header?.trim();
+    if let Ok(seconds) = header.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let theirs = date.and_then(http_date).unwrap_or(now);
+    // What is over asks for nothing.
+    http_date(header)?.duration_since(theirs).ok()
+}
+
+/// A date as HTTP has it.
+pub(super) fn http_date(text: &str) -> Option<SystemTime> {
+    let date = DateTime::from_str(text.trim(), Format::HttpDate).ok()?;
+    SystemTime::try_from(date).ok()
 }
 
 #[cfg(test)]
@@ -118,11 +133,22 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_seconds() {
-        assert_eq!(retry_after(Some(" 2 ")), Some(Duration::from_secs(2)));
-        assert_eq!(retry_after(Some("18446744073709551615")), Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(retry_after(Some("-1")), None);
-        assert_eq!(retry_after(Some("Sat, 21 Nov 2026 07:28:00 GMT")), None);
-        assert_eq!(retry_after(None), None);
+    fn bet_32_retry_after_is_read_in_seconds_and_as_a_date() {
+        const THEN: &str = "Sat, 21 Nov 2026 07:28:00 GMT";
+        let now = http_date("Sat, 21 Nov 2026 07:27:00 GMT").unwrap();
+        let of = |header, date| retry_after(header, date, now);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(of(Some(" 2 "), None), seconds(2));
+        assert_eq!(of(Some("18446744073709551615"), None), seconds(u64::MAX));
+        assert_eq!(of(Some(THEN), None), seconds(60));
+        assert_eq!(of(Some(THEN), Some("Sat, 21 Nov 2026 07:27:50 GMT")), seconds(10), "by their clock");
+        assert_eq!(of(Some(THEN), Some("yesterday")), seconds(60));
+        assert!(of(Some("Fri, 31 Dec 9999 23:59:59 GMT"), None) > seconds(3600));
+        for none in
+            ["-1", "1e30", "soon", "", "Fri, 99 Dec 99999 99:99:99 GMT", "Wed, 21 Oct 1900 07:28:00 GMT"]
+        {
+            assert_eq!(of(Some(none), None), None, "{none}");
+        }
+        assert_eq!(of(None, None), None);
     }
 }

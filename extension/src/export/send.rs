@@ -1,7 +1,7 @@
 //! One `PutTraceSegments` request, with its retries (PTS-3 to PTS-6, BET-32, BET-34).
 
 use super::answer::Refusal;
-use super::backoff::{Jitter, Persistence, retry_after};
+use super::backoff::{Jitter, Persistence, http_date, retry_after};
 use super::client::Session;
 use super::connector::OddSuccess;
 use super::own::LeadsHere;
@@ -13,8 +13,6 @@ use aws_sdk_xray::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_xray::operation::put_trace_segments::{PutTraceSegmentsError, PutTraceSegmentsOutput};
 use aws_sdk_xray::types::UnprocessedTraceSegment;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 use http_body_util::LengthLimitError;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -165,14 +163,13 @@ fn after(error: &SdkError<PutTraceSegmentsError>, session: &Session, documents: 
 fn answered(error: &SdkError<PutTraceSegmentsError>, raw: &HttpResponse, documents: &[String]) -> Answered {
     let header = |name: &str| raw.headers().get(name);
     let named = header("x-amzn-errortype").or_else(|| error.code());
-    let date = header("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
     let message = error.message().unwrap_or_default();
     Answered {
         status: raw.status().as_u16(),
         code: named.map(aws_code),
         message: quoted([message], documents).out_of(message),
-        asked: retry_after(header("retry-after")),
-        date: date.and_then(|date| SystemTime::try_from(date).ok()),
+        asked: retry_after(header("retry-after"), header("date"), SystemTime::now()),
+        date: header("date").and_then(http_date),
         location: header("location").map(str::to_owned),
     }
 }

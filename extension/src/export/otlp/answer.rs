@@ -10,13 +10,21 @@ use crate::export::own::LeadsHere;
 use crate::export::quoted;
 use crate::export::verdict::{caller_trouble, is_not_now, may_renew};
 use crate::shown;
+use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
-use serde_json::Value;
-use std::time::Duration;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::io::Read as _;
+use std::time::{Duration, SystemTime};
+
+/// Far more than any collector says.
+pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// What simple receivers say of a success, whatever OTLP has for it.
+const WORDS: [&[u8]; 4] = [b"ok", b"success", b"accepted", b"created"];
 
 /// What the other side said.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,6 +72,7 @@ pub(super) fn read(
     content: &Content<'_>,
     named_by: &str,
     is_xray: bool,
+    now: SystemTime,
 ) -> Answer {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let kind = header("content-type").unwrap_or_default().to_ascii_lowercase();
@@ -87,7 +96,8 @@ pub(super) fn read(
         )
     };
     let code = is_xray.then(|| aws_code(header("x-amzn-errortype"), body)).flatten();
-    let later = |message| Answer::Later { message, asked: retry_after(header("retry-after")) };
+    let later =
+        |message| Answer::Later { message, asked: retry_after(header("retry-after"), header("date"), now) };
     if let Some(code) = code.as_deref().filter(|_| status.is_client_error() || status.is_server_error()) {
         if status.is_server_error() || is_not_now(code) {
             return later(format!("it answered {status}, code {code}"));
@@ -109,7 +119,12 @@ pub(super) fn read(
             false,
         ),
         _ if is_a_page => somebody_else(),
-        200..=299 => taken(is_json, body),
+        // Others of their kind speak of parts of an answer, or of one that somebody has changed.
+        200..=202 | 204 => match plain(header("content-encoding"), body).and_then(|body| taken(&kind, &body))
+        {
+            Some(taken) => taken,
+            None => somebody_else(),
+        },
         401 | 403 if is_xray => kept(
             format!(
                 "{}; allow the function's role xray:PutSpans and xray:PutSpansForIndexing",
@@ -130,20 +145,47 @@ fn starts_a_page(body: &[u8]) -> bool {
     body.trim_ascii_start().strip_prefix(b"\xef\xbb\xbf").unwrap_or(body.trim_ascii_start()).starts_with(b"<")
 }
 
-/// How many spans were not taken, in whichever form that is said.
-fn taken(is_json: bool, body: &[u8]) -> Answer {
-    if is_json || body.starts_with(b"{") {
-        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-        let partial = &answer["partialSuccess"];
+/// The body as it was before it was packed: nobody was asked to, and a proxy may have. None where it can't be had.
+fn plain<'a>(encoding: Option<&str>, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    match encoding.unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        _ if body.is_empty() => Some(body.into()),
+        "" | "identity" => Some(body.into()),
+        "gzip" | "x-gzip" => {
+            let mut plain = Vec::new();
+            let limit = u64::try_from(MAX_ANSWER_BYTES).unwrap_or(u64::MAX);
+            MultiGzDecoder::new(body).take(limit.saturating_add(1)).read_to_end(&mut plain).ok()?;
+            (plain.len() <= MAX_ANSWER_BYTES).then(|| plain.into())
+        }
+        _ => None,
+    }
+}
+
+/// How many spans were not taken, in whichever form that is said. None where it is no collector's answer.
+fn taken(kind: &str, body: &[u8]) -> Option<Answer> {
+    let said = body.trim_ascii();
+    if said.is_empty() || (!kind.contains("json") && WORDS.iter().any(|word| said.eq_ignore_ascii_case(word)))
+    {
+        return Some(Answer::Taken { rejected: 0, message: String::new() });
+    }
+    if kind.contains("json") || matches!(said.first(), Some(b'{' | b'[')) || said == b"null" {
+        let answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        let partial = answer.get("partialSuccess").or_else(|| answer.get("partial_success"));
+        let partial = match partial {
+            Some(partial @ (Value::Object(_) | Value::Null)) => partial,
+            None if answer.is_empty() => &Value::Null,
+            _ => return None,
+        };
         // A 64-bit number is a text in JSON.
         let rejected = &partial["rejectedSpans"];
         let rejected = rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok()).unwrap_or_default();
-        return Answer::Taken { rejected, message: text(&partial["errorMessage"]) };
+        return Some(Answer::Taken { rejected, message: text(&partial["errorMessage"]) });
     }
-    let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
-    let partial = partial.unwrap_or_default();
+    let answer = ExportTraceServiceResponse::decode(body).ok()?;
+    // Any text may happen to be a message of unknown fields.
+    let is_said = kind.contains("protobuf") || answer.encoded_len() == body.len();
+    let partial = answer.partial_success.unwrap_or_default();
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
-    Answer::Taken { rejected, message: partial.error_message }
+    is_said.then_some(Answer::Taken { rejected, message: partial.error_message })
 }
 
 /// The message of a `google.rpc.Status`. Of a body that is something else, nothing.
@@ -171,6 +213,10 @@ fn text(value: &Value) -> String {
 mod tests {
     use super::*;
 
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write as _;
+
     const NAMED_BY: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
     fn of(status: u16, headers: &[(&'static str, &str)], body: &[u8], is_xray: bool) -> Answer {
@@ -181,6 +227,7 @@ mod tests {
             &Content::Whole(body),
             NAMED_BY,
             is_xray,
+            SystemTime::UNIX_EPOCH,
         )
     }
 
@@ -189,6 +236,47 @@ mod tests {
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");
+    const TEXT: (&str, &str) = ("content-type", "text/plain");
+    const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+    const GZIP: (&str, &str) = ("content-encoding", "gzip");
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn p2_a_success_that_is_not_otlps_costs_no_span() {
+        let bomb = gzipped(&vec![b' '; 1 << 20]);
+        for (status, headers, body) in [
+            (200, vec![JSON], &br#"{"message":"please log in","login":"https://portal/"}"#[..]),
+            (200, vec![], br#" {"message":"please log in"}"#),
+            (200, vec![JSON], br#"{"partialSuccess":5}"#),
+            (200, vec![JSON], br#"{"UnprocessedTraceSegments":[]}"#),
+            (200, vec![JSON], b"null"),
+            (200, vec![TEXT], b"null"),
+            (200, vec![JSON], b"[]"),
+            (200, vec![JSON], b"nonsense"),
+            (200, vec![JSON], br#""ok""#),
+            (200, vec![TEXT], b"please log in"),
+            (200, vec![PROTOBUF], b"\x1f\x8b\x08\x00"),
+            (200, vec![], b"\x1f\x8b\x08\x00"),
+            (200, vec![GZIP, JSON], b"\x1f\x8b\x08\x00"),
+            (200, vec![GZIP], b"no gzip"),
+            (200, vec![GZIP], &bomb),
+            (200, vec![("content-encoding", "br"), JSON], b"{}"),
+            (203, vec![JSON], b"{}"),
+            (206, vec![JSON], b"{}"),
+            (206, vec![], b""),
+            (207, vec![], b""),
+        ] {
+            let answer = of(status, &headers, body, false);
+            let Answer::Kept { trouble, .. } = &answer else { panic!("{status} {headers:?} {answer:?}") };
+            assert!(trouble.contains(&format!("answered {status}: something answers")), "{trouble}");
+            assert!(!trouble.contains("log in"), "{trouble}");
+        }
+    }
 
     #[test]
     fn a_collectors_success_is_read_in_every_form() {
@@ -209,7 +297,12 @@ mod tests {
                 taken(3, "no"),
             ),
             (200, vec![JSON], br#"{"partialSuccess":{"rejectedSpans":3}}"#.to_vec(), taken(3, "")),
-            (200, vec![JSON], b"nonsense".to_vec(), taken(0, "")),
+            (200, vec![JSON], br#"{"partialSuccess":null}"#.to_vec(), taken(0, "")),
+            (200, vec![JSON], b"".to_vec(), taken(0, "")),
+            (204, vec![JSON], b"".to_vec(), taken(0, "")),
+            (200, vec![GZIP, JSON], gzipped(br#"{"partialSuccess":{"rejectedSpans":"1"}}"#), taken(1, "")),
+            (200, vec![GZIP], gzipped(&whole(Some(partial(2, "too old")))), taken(2, "too old")),
+            (200, vec![GZIP], Vec::new(), taken(0, "")),
         ] {
             assert_eq!(of(status, &headers, &body, false), expected, "{status} {headers:?} {body:?}");
         }
@@ -247,7 +340,14 @@ mod tests {
         for status in [408, 425, 429, 502, 503, 504] {
             assert!(matches!(of(status, &html, b"<html>", false), Answer::Later { .. }), "{status}");
         }
-        let endless = read(StatusCode::OK, &HeaderMap::new(), &Content::TooLong, NAMED_BY, false);
+        let endless = read(
+            StatusCode::OK,
+            &HeaderMap::new(),
+            &Content::TooLong,
+            NAMED_BY,
+            false,
+            SystemTime::UNIX_EPOCH,
+        );
         assert!(matches!(endless, Answer::Kept { status: 200, .. }), "{endless:?}");
     }
 

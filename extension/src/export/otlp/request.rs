@@ -1,7 +1,7 @@
 //! One OTLP/HTTP request: how it is made, signed and answered.
 
 use super::Endpoint;
-use super::answer::{Answer, Content, read};
+use super::answer::{Answer, Content, MAX_ANSWER_BYTES, read};
 use super::select::OutgoingSpan;
 use crate::export::backoff::{Jitter, Persistence};
 use crate::export::credentials::Provider;
@@ -19,8 +19,7 @@ use std::borrow::Borrow;
 use std::error::Error;
 use std::io::Write as _;
 use std::sync::Arc;
-
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+use std::time::SystemTime;
 
 /// Fields of a request, of resource spans, and of scope spans.
 const RESOURCE_SPANS: u32 = 1;
@@ -152,7 +151,7 @@ async fn send_once(Endpoint { settings, connections, credentials }: &Endpoint, b
         Ok(Ok((head, body))) => {
             let content = body.as_deref().map_or(Content::TooLong, Content::Whole);
             let is_xray = settings.sign_for.is_some();
-            read(head.status, &head.headers, &content, &settings.named_by, is_xray)
+            read(head.status, &head.headers, &content, &settings.named_by, is_xray, SystemTime::now())
         }
         Ok(Err(unanswered)) => unanswered,
         Err(_) => Answer::Later {
