@@ -2,8 +2,8 @@
 //!
 //! By OTLP's JSON mapping: ids are hex digits, 64-bit integers text or numbers, enumerations numbers (names are taken
 //! too), fields in camel case (snake case is taken too), and what is not known is passed over. Whole numbers may be
-//! written as floats, and Base64 by either alphabet and without padding. A value of the wrong type costs the span it is
-//! in, and elsewhere only itself.
+//! written as floats, and Base64 by either alphabet and without padding. A value of the wrong type, or nested too deep,
+//! costs the span it is in, and elsewhere only itself.
 
 use super::otlp_schema::{Field, Kind, Message, REQUEST};
 use base64::Engine as _;
@@ -55,6 +55,8 @@ pub fn to_protobuf(json: &[u8]) -> Result<Converted, serde_json::Error> {
     static WHOLE: Field = Field { number: 0, name: "", kind: Kind::Message(&REQUEST), repeated: false };
     let mut protobuf = Vec::with_capacity(json.len() / 2);
     let mut faults = Faults::default();
+    // Some editors and languages put one before every text.
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     // Bytes that are no UTF-8 in one text are no reason to refuse the others.
     let json = String::from_utf8_lossy(json);
     let mut deserializer = serde_json::Deserializer::from_str(&json);
@@ -70,6 +72,8 @@ struct Faults {
     here: Option<Fault>,
     /// Spans that were left out.
     spans: u64,
+    /// What is read now is read by itself, however deep it is in the request.
+    is_apart: bool,
     first: Option<Fault>,
 }
 
@@ -140,6 +144,20 @@ impl Slot<'_> {
         }
     }
 
+    /// A message by itself: what is too deep in it, which bounds the stack, costs the message and not what is around it.
+    fn put_apart(mut self, raw: &str) {
+        let (begin, outer_fault) = (self.out.len(), self.faults.here);
+        self.faults.is_apart = true;
+        let slot = Slot { field: self.field, out: &mut *self.out, faults: &mut *self.faults };
+        let read = serde_json::Deserializer::from_str(raw).deserialize_any(slot);
+        self.faults.is_apart = false;
+        if read.is_err() {
+            self.out.truncate(begin);
+            self.faults.here = outer_fault;
+            self.fault("nested so deep");
+        }
+    }
+
     /// An integer, if it fits the field.
     fn put_integer(&mut self, value: i128, found: &'static str) {
         let kind = self.field.kind;
@@ -193,9 +211,12 @@ impl Slot<'_> {
             Kind::Enum(names) => {
                 match names.iter().zip(0..).find(|(name, _)| **name == lossy) {
                     Some((_, number)) => self.put_integer(number, "this name"),
-                    None => self.fault("this name"),
+                    None => self.put_numeral(&lossy, "this name"),
                 }
                 return;
+            }
+            Kind::Bool if matches!(text, b"true" | b"false") => {
+                return self.put_varint(u64::from(text == b"true"));
             }
             Kind::Bool | Kind::Message(_) => None,
             _ => return self.put_numeral(&lossy, "this text"),
@@ -216,6 +237,29 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
         }
         // As it is written, because asking for one type makes an error of every other.
         self.put_raw(<&RawValue>::deserialize(deserializer)?.get());
+        Ok(())
+    }
+}
+
+/// One of a list.
+struct Item<'a>(Slot<'a>);
+
+impl<'de> DeserializeSeed<'de> for Item<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Self(mut slot) = self;
+        match slot.field.kind {
+            Kind::Message(message) if !message.is_apart || slot.faults.is_apart => {
+                deserializer.deserialize_any(slot)?;
+            }
+            Kind::Message(_) => slot.put_apart(<&RawValue>::deserialize(deserializer)?.get()),
+            _ => match <&RawValue>::deserialize(deserializer)?.get() {
+                // Each list in a list would be another level of the stack.
+                raw if raw.starts_with('[') => slot.fault("a list"),
+                raw => slot.put_raw(raw),
+            },
+        }
         Ok(())
     }
 }
@@ -272,7 +316,7 @@ impl<'de> Visitor<'de> for Slot<'_> {
         }
         loop {
             let slot = Slot { field: self.field, out: self.out, faults: self.faults };
-            if items.next_element_seed(slot)?.is_none() {
+            if items.next_element_seed(Item(slot))?.is_none() {
                 return Ok(());
             }
         }
@@ -473,6 +517,19 @@ mod tests {
                 },
             ),
             (r#"{"kind":"SPAN_KIND_SERVER"}"#, Span { kind: 2, ..Span::default() }),
+            (r#"{"kind":"3"}"#, Span { kind: 3, ..Span::default() }),
+            (
+                r#"{"status":{"code":"2"}}"#,
+                Span { status: Some(Status { code: 2, ..Status::default() }), ..Span::default() },
+            ),
+            (
+                r#"{"attributes":[{"key":"k","value":{"boolValue":"true"}}]}"#,
+                Span { attributes: vec![attribute("k", Value::BoolValue(true))], ..Span::default() },
+            ),
+            (
+                r#"{"attributes":[{"key":"k","value":{"boolValue":"false"}}]}"#,
+                Span { attributes: vec![attribute("k", Value::BoolValue(false))], ..Span::default() },
+            ),
             (
                 r#"{"spanId":"ABCDEF0123456789"}"#,
                 Span { span_id: vec![0xab, 0xcd, 0xef, 1, 0x23, 0x45, 0x67, 0x89], ..Span::default() },
@@ -564,7 +621,10 @@ mod tests {
             r#"{"flags":4294967296}"#,
             r#"{"events":{}, "links":7}"#,
             r#"{"events":[{"timeUnixNano":[]}]}"#,
-            r#"{"attributes":[{"key":"k","value":{"boolValue":"true"}}]}"#,
+            r#"{"attributes":[{"key":"k","value":{"boolValue":"yes"}}]}"#,
+            r#"{"attributes":[{"key":"k","value":{"boolValue":1}}]}"#,
+            r#"{"kind":"-3"}"#,
+            r#"{"kind":""}"#,
             r#"{"attributes":[{"key":"k","value":{"bytesValue":"?"}}]}"#,
             r#"{"status":[]}"#,
             "7",
@@ -610,6 +670,74 @@ mod tests {
                 .unwrap();
         let request = ExportTraceServiceRequest::decode(converted.protobuf.as_slice()).unwrap();
         assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].name, "\u{FFFD}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_request_is_passed_over() {
+        let json = "\u{feff}{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"name\":\"a\"}]}]}]}";
+        assert_eq!(read(json).0.resource_spans[0].scope_spans[0].spans[0].name, "a");
+    }
+
+    #[test]
+    fn id_8_what_is_nested_too_deep_costs_its_own_span_and_the_stack_is_bounded() {
+        let value = |begin: &str, end: &str, depth: usize| {
+            let (begin, end) = (begin.repeat(depth), end.repeat(depth));
+            format!(r#"{{"key":"k","value":{begin}{{"intValue":"1"}}{end}}}"#)
+        };
+        let map = (r#"{"kvlistValue":{"values":[{"key":"k","value":"#, "}]}}");
+        let list = (r#"{"arrayValue":{"values":["#, "]}}");
+        for ((begin, end), depth, lost) in
+            [(map, 25, 0), (map, 40, 1), (map, 20_000, 1), (list, 35, 0), (list, 60, 1), (list, 50_000, 1)]
+        {
+            let value = value(begin, end, depth);
+            for span in [
+                format!(r#"{{"attributes":[{value}]}}"#),
+                format!(r#"{{"events":[{{"attributes":[{value}]}}]}}"#),
+            ] {
+                let (spans, unreadable) = read_spans(&format!(r#"{span},{{"name":"good"}}"#));
+                assert_eq!((spans.len() as u64, unreadable), (2 - lost, lost), "{begin} {depth}");
+                assert_eq!(spans.last().unwrap().name, "good");
+            }
+            // Around spans it costs itself, and nothing beside it.
+            let (mut request, unreadable) = read(&format!(
+                r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"a","value":{{"intValue":1}}}},{value}]}},
+                    "scopeSpans":[{{"scope":{{"name":"s","attributes":[{value}]}},"spans":[{{"name":"good"}}]}}]}}]}}"#
+            ));
+            let of = request.resource_spans.remove(0);
+            let scope = of.scope_spans[0].scope.as_ref().unwrap();
+            let kept = usize::from(lost == 0);
+            assert_eq!((unreadable, of.scope_spans[0].spans.len()), (0, 1), "{begin} {depth}");
+            assert_eq!(of.resource.unwrap().attributes.len(), 1 + kept);
+            assert_eq!((scope.name.as_str(), scope.attributes.len()), ("s", kept));
+        }
+        let deep = ["[".repeat(100_000), "]".repeat(100_000)].concat();
+        for (around, lost) in [
+            (
+                format!(
+                    r#"{{"resourceSpans":[{{"resource":{{"entityRefs":[{{"idKeys":{deep}}}]}},"scopeSpans":[{{"spans":[{{"name":"good"}}]}}]}}]}}"#
+                ),
+                0,
+            ),
+            (
+                format!(
+                    r#"{{"x":{deep},"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"name":"good","y":{deep}}}]}}]}}]}}"#
+                ),
+                0,
+            ),
+            (
+                format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"name":"good"}},{deep}]}}]}}]}}"#),
+                1,
+            ),
+            (
+                format!(
+                    r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"name":"good"}},{{"name":{deep}}}]}}]}}]}}"#
+                ),
+                1,
+            ),
+        ] {
+            let (request, unreadable) = read(&around);
+            assert_eq!((request.resource_spans[0].scope_spans[0].spans.len(), unreadable), (1, lost));
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) struct Message {
     /// What one takes up, without what its fields hold.
     decoded_bytes: usize,
     pub(super) is_span: bool,
+    /// What is wrong with it is no reason to leave out what is around it.
+    pub(super) is_apart: bool,
 }
 
 const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
@@ -54,7 +56,7 @@ const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
 }
 
 const fn message<T>(fields: &'static [Field]) -> Message {
-    Message { fields, decoded_bytes: size_of::<T>(), is_span: false }
+    Message { fields, decoded_bytes: size_of::<T>(), is_span: false, is_apart: false }
 }
 
 pub(super) static REQUEST: Message =
@@ -113,6 +115,7 @@ static SPAN: Message = Message {
     ],
     decoded_bytes: size_of::<Span>(),
     is_span: true,
+    is_apart: true,
 };
 
 const SPAN_KINDS: &[&str] = &[
@@ -145,8 +148,10 @@ static STATUS: Message = message::<Status>(&[
     one(3, "code", Kind::Enum(&["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"])),
 ]);
 
-static KEY_VALUE: Message =
-    message::<KeyValue>(&[one(1, "key", Kind::Text), one(2, "value", Kind::Message(&ANY_VALUE))]);
+static KEY_VALUE: Message = Message {
+    is_apart: true,
+    ..message::<KeyValue>(&[one(1, "key", Kind::Text), one(2, "value", Kind::Message(&ANY_VALUE))])
+};
 
 static ANY_VALUE: Message = message::<AnyValue>(&[
     one(1, "stringValue", Kind::Text),
