@@ -11,8 +11,9 @@ enum Quotes {
     Paragraph,
     /// Until the first of these, else until the last bracket of the line.
     Until(&'static [&'static str], char),
-    /// A statement, until the bracket that closes its part.
-    Statement,
+    /// A statement that may have a number before it, until the first of these outside of quotes, else until the last
+    /// bracket of the line.
+    Statement(&'static [&'static str]),
 }
 
 /// Words that only errors of databases have, before what they quote.
@@ -30,7 +31,11 @@ const ANCHORS: &[(&str, Quotes)] = &[
     ("duplicate key value is (", Quotes::Until(&[], ')')),
     ("column values (", Quotes::Until(&[], ')')),
     ("dup key: {", Quotes::Until(&[], '}')),
-    ("[SQL: ", Quotes::Statement),
+    ("[SQL: ", Quotes::Statement(&["]\n"])),
+    ("SQL [", Quotes::Statement(&["]\n", "]; "])),
+    ("SQL grammar [", Quotes::Statement(&["]\n", "]; "])),
+    ("Batch entry ", Quotes::Statement(&[" was aborted"])),
+    ("args beginning with: ", Quotes::Paragraph),
     ("[parameters: ", Quotes::Until(&["]\n"], ']')),
     (" with params [", Quotes::Until(&["]:", "]\n"], ']')),
     ("\nparams: ", Quotes::Paragraph),
@@ -203,17 +208,30 @@ fn quoted_behind(text: &str, anchor: &str, quotes: &Quotes, edits: &mut Vec<Edit
                 .or_else(|| rest[..line].rfind(*bracket))
                 .or_else(|| rest[..paragraph(rest)].rfind(*bracket))
                 .unwrap_or_else(|| paragraph(rest)),
-            Quotes::Statement => rest.find("]\n").or_else(|| rest[..line].rfind(']')).unwrap_or(rest.len()),
+            Quotes::Statement(ends) => ends
+                .iter()
+                .filter_map(|end| outside_of_quotes(rest, end))
+                .min()
+                .or_else(|| rest[..line].rfind(']'))
+                .unwrap_or(rest.len()),
         };
         let data = &rest[..length];
         let (blanks, mark) = match quotes {
-            Quotes::Statement => (0, statement::mask(data, None).into_owned().into()),
+            Quotes::Statement(_) => {
+                let number =
+                    data.len() - data.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').len();
+                (number, statement::mask(&data[number..], None).into_owned().into())
+            }
             Quotes::Paragraph => (length - data.trim_start().len(), "?".into()),
             Quotes::Until(..) => (0, "?".into()),
         };
         edits.push(Edit { start: start + blanks, end: start + length, mark });
         from = start + length;
     }
+}
+
+fn outside_of_quotes(text: &str, end: &str) -> Option<usize> {
+    text.match_indices(end).map(|(at, _)| at).find(|at| text[..*at].matches('\'').count().is_multiple_of(2))
 }
 
 /// The length of what goes on until a line begins that tells something else.

@@ -7,6 +7,7 @@ mod database_error;
 mod dialect;
 pub(super) mod documents;
 mod edit;
+mod message;
 mod names;
 pub(super) mod spans;
 mod sql;
@@ -146,7 +147,7 @@ impl Context<'_> {
             }
         }
         let masked = then(masked, |text| database_error::mask(text, self.is_of_database));
-        then(then(masked, text::mask), text::credentials)
+        then(masked, message::mask)
     }
 
     fn json<'t>(&self, text: &'t str) -> Cow<'t, str> {

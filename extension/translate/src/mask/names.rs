@@ -165,6 +165,26 @@ pub(super) fn is_secret_in_text(name: &[u8]) -> bool {
     plain.is_secret_anywhere() || plain.is_token() && plain.len > "token".len()
 }
 
+/// Whether a word before a colon of a message names a secret: a header, or what is one in any text.
+pub(super) fn is_secret_in_message(name: &[u8]) -> bool {
+    is_secret_in_text(name) || Plain::of(name).is_one_of(HEADERS)
+}
+
+/// Whether a name in quotes before a colon does.
+pub(super) fn is_secret_in_entry(name: &[u8]) -> bool {
+    let plain = Plain::of(name);
+    is_secret_in_message(name) || plain.as_bytes() == b"token"
+}
+
+pub(super) fn is_authorization(name: &[u8]) -> bool {
+    Plain::of(name).ends_with("authorization")
+}
+
+/// Whether all of a line is the value of a header.
+pub(super) fn is_whole_line(name: &[u8]) -> bool {
+    is_authorization(name) || Plain::of(name).ends_with("cookie")
+}
+
 /// Whether a setting of a connection is a secret.
 pub(super) fn is_secret_of_connection(name: &[u8]) -> bool {
     let plain = Plain::of(name);

@@ -1,7 +1,7 @@
 //! Secrets in any text: in the URLs it quotes, in parameters and connection strings, and behind names that say so.
 
 use super::edit::{Edit, apply};
-use super::names::{is_secret_in_text, is_secret_in_url, is_secret_of_connection};
+use super::names::{is_secret_in_entry, is_secret_in_text, is_secret_in_url, is_secret_of_connection};
 use super::url::{self, begins_pair, braced};
 use std::borrow::Cow;
 
@@ -11,8 +11,6 @@ const MAX_NAME_BYTES: usize = 64;
 const MAX_TAIL_BYTES: usize = 256;
 /// How far a value is searched for a semicolon.
 const MAX_LOOK_BYTES: usize = 512;
-/// What follows `Bearer` and is shorter is a word.
-const MIN_TOKEN_BYTES: usize = 12;
 const ORACLE: &[u8] = b"jdbc:oracle:";
 
 /// A text as it may be shown.
@@ -21,7 +19,7 @@ pub(super) fn mask(text: &str) -> Cow<'_, str> {
         return text.into();
     }
     let mut edits = Vec::new();
-    Scan { text, bytes: text.as_bytes(), names: is_secret_in_text, edits: &mut edits }.run(0);
+    Scan::new(text, is_secret_in_text, &mut edits).run(0);
     apply(text, edits)
 }
 
@@ -32,7 +30,7 @@ pub(super) fn connection_string(text: &str) -> Cow<'_, str> {
         url::secrets(text, 0, text.len(), &mut edits);
     } else {
         user_and_password(text, &mut edits);
-        Scan { text, bytes: text.as_bytes(), names: is_secret_of_connection, edits: &mut edits }.run(0);
+        Scan::new(text, is_secret_of_connection, &mut edits).run(0);
     }
     apply(text, edits)
 }
@@ -62,15 +60,27 @@ fn may_hold_secrets(bytes: &[u8]) -> bool {
     })
 }
 
-struct Scan<'a, 'e> {
+pub(super) struct Scan<'a, 'e> {
     text: &'a str,
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     names: fn(&[u8]) -> bool,
-    edits: &'e mut Vec<Edit>,
+    is_message: bool,
+    pub(super) edits: &'e mut Vec<Edit>,
+}
+
+impl<'a, 'e> Scan<'a, 'e> {
+    fn new(text: &'a str, names: fn(&[u8]) -> bool, edits: &'e mut Vec<Edit>) -> Self {
+        Self { text, bytes: text.as_bytes(), names, is_message: false, edits }
+    }
+
+    /// In messages a name may stand before a colon or a blank too.
+    pub(super) fn of_message(text: &'a str, edits: &'e mut Vec<Edit>) -> Self {
+        Self { is_message: true, ..Self::new(text, is_secret_in_text, edits) }
+    }
 }
 
 impl Scan<'_, '_> {
-    fn run(&mut self, from: usize) {
+    pub(super) fn run(&mut self, from: usize) {
         let mut at = from;
         while at < self.bytes.len() {
             let next = match self.bytes[at] {
@@ -78,6 +88,8 @@ impl Scan<'_, '_> {
                 b':' if self.bytes[..at].ends_with(b":thin") || self.bytes[..at].ends_with(b":oci") => {
                     self.oracle(at)
                 }
+                b':' if self.is_message => self.setting(at),
+                b'-' if self.is_message => self.option(at),
                 b'=' => self.pair(at),
                 b'@' => self.driver(at),
                 b'"' | b'\'' => self.entry(at),
@@ -137,18 +149,22 @@ impl Scan<'_, '_> {
         let before = name.start.checked_sub(1).map_or(0, |at| self.bytes[at]);
         let is_parameter = matches!(before, b'?' | b'&');
         let is_secret = if is_parameter { is_secret_in_url } else { self.names };
-        if name.is_empty() || !is_secret(&self.bytes[name]) {
+        // An option of a command: `--token=`.
+        let is_option = self.bytes[name.clone()].starts_with(b"--");
+        let is_secret = if is_option { is_secret_of_connection } else { is_secret };
+        if name.is_empty() || !is_secret(&self.bytes[name.clone()]) {
             return None;
         }
         let blanks = self.bytes[equals + 1..].iter().take(8).take_while(|byte| **byte == b' ').count();
         let start = equals + 1 + blanks;
+        let start = self.behind_scheme(&self.bytes[name], start).unwrap_or(start);
         let end = self.value_end(start, before);
         self.edits.push(Edit::mask(start, end));
         Some(end.max(equals + 1))
     }
 
     /// The name that ends before the sign of equality.
-    fn name_before(&self, equals: usize) -> std::ops::Range<usize> {
+    pub(super) fn name_before(&self, equals: usize) -> std::ops::Range<usize> {
         let bytes = &self.bytes[..equals];
         let blanks = bytes.iter().rev().take(8).take_while(|byte| **byte == b' ').count();
         let end = equals - blanks;
@@ -187,7 +203,7 @@ impl Scan<'_, '_> {
     }
 
     /// The end of a value in quotes, of which a doubled one and one behind a backslash are a part.
-    fn quoted(&self, start: usize, quote: u8) -> usize {
+    pub(super) fn quoted(&self, start: usize, quote: u8) -> usize {
         let mut at = start + 1;
         while at < self.bytes.len() {
             match (self.bytes[at], self.bytes.get(at + 1)) {
@@ -211,16 +227,19 @@ impl Scan<'_, '_> {
         // JSON in JSON has its quotes behind backslashes.
         let escapes = self.bytes[..quote].iter().rev().take(8).take_while(|byte| **byte == b'\\').count();
         let name = self.name_before(quote - escapes);
-        if name.is_empty() || !(is_secret_in_text(&self.bytes[name.clone()]) || &self.bytes[name] == b"token")
-        {
+        if name.is_empty() || !is_secret_in_entry(&self.bytes[name]) {
             return None;
         }
         let colon = quote + 1 + blanks;
         let rest = &self.bytes[colon + 1..];
         let blanks = rest.iter().take(8).take_while(|byte| **byte == b' ' || **byte == b'[').count();
         let begin = colon + 1 + blanks + escapes;
-        if self.bytes.get(begin).is_none_or(|byte| !matches!(byte, b'"' | b'\'')) {
-            return None;
+        // Bytes and raw texts of Python.
+        let is_quote = |at: usize| matches!(self.bytes.get(at), Some(b'"' | b'\''));
+        let has_prefix = matches!(self.bytes.get(begin), Some(b'b' | b'u' | b'r')) && is_quote(begin + 1);
+        let begin = begin + usize::from(has_prefix);
+        if !is_quote(begin) {
+            return self.number(colon + 1 + blanks);
         }
         let mark = if mark == b'"' { b'"' } else { self.bytes[begin] };
         let mut at = begin + 1;
@@ -235,6 +254,15 @@ impl Scan<'_, '_> {
         }
         self.edits.push(Edit::mask(begin + 1, (at - backslashes.min(escapes)).max(begin + 1)));
         Some(at.max(quote + 1))
+    }
+
+    /// A number in the place of a text.
+    fn number(&mut self, start: usize) -> Option<usize> {
+        let rest = self.bytes.get(start..)?;
+        let length = rest.iter().take_while(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte)).count();
+        let is_number = rest.iter().take(2).any(u8::is_ascii_digit);
+        (is_number && length > 0).then(|| self.edits.push(Edit::mask(start, start + length)))?;
+        Some(start + length)
     }
 
     /// `user:password@tcp(host)`.
@@ -264,22 +292,6 @@ impl Scan<'_, '_> {
         self.edits.push(Edit::mask(colon + 1 + slash + 1, colon + 1 + sign));
         None
     }
-}
-
-/// A message without the credentials that it quotes of a header: `Bearer ...`, `Basic ...`.
-pub(super) fn credentials(text: &str) -> Cow<'_, str> {
-    let mut edits = Vec::new();
-    for scheme in ["earer ", "asic "] {
-        for (at, _) in text.match_indices(scheme).filter(|(at, _)| text[..*at].ends_with(['B', 'b'])) {
-            let start = at + scheme.len();
-            let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-            let length = text.as_bytes()[start..].iter().take_while(|byte| is_of_token(byte)).count();
-            if length >= MIN_TOKEN_BYTES {
-                edits.push(Edit::mask(start, start + length));
-            }
-        }
-    }
-    apply(text, edits)
 }
 
 fn ends_url(byte: u8) -> bool {
