@@ -136,9 +136,7 @@ impl Scan<'_, '_> {
         let is_scheme = |scheme: &&str| rest[..length].eq_ignore_ascii_case(scheme.as_bytes());
         let blanks = rest[length..].iter().take(8).take_while(|byte| **byte == b' ').count();
         let secret = start + length + blanks;
-        (is_authorization(name)
-            && SCHEMES.iter().any(is_scheme)
-            && self.word(secret) > secret)
+        (is_authorization(name) && SCHEMES.iter().any(is_scheme) && self.word(secret) > secret)
             .then_some(secret)
     }
 

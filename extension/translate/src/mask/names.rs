@@ -1,5 +1,5 @@
 //! Which names say that what they name is a secret: of attributes, headers, parameters of URLs, and settings of
-//! connections. Upper and lower case, `-`, `_` and `.` do not count.
+//! connections. Upper and lower case, `-`, `_` and `.` do not count, nor does a number at the end.
 
 /// Longer names are looked at by their ends.
 const MAX_NAME_BYTES: usize = 64;
@@ -7,15 +7,18 @@ const MAX_NAME_BYTES: usize = 64;
 /// Parameters of URLs.
 const IN_URLS: &[&str] = &[
     "accesskeyid",
+    "applicationkey",
     "apppassword",
     "auth",
     "authcode",
     "authkey",
     "authorization",
+    "authorizationcode",
     "awsaccesskeyid",
     "bearer",
     "code",
     "codeverifier",
+    "confirmationcode",
     "csrf",
     "devicecode",
     "hapikey",
@@ -23,19 +26,22 @@ const IN_URLS: &[&str] = &[
     "hdnts",
     "hmac",
     "idtokenhint",
-    "jsessionid",
+    "invitecode",
     "key",
-    "licensekey",
     "magiclink",
+    "mfa",
+    "mfacode",
     "oauthverifier",
     "otp",
+    "otpcode",
     "pass",
     "passcode",
-    "phpsessid",
     "pin",
+    "resetcode",
     "samlart",
     "samlrequest",
     "samlresponse",
+    "sas",
     "session",
     "sessionkey",
     "sid",
@@ -43,6 +49,7 @@ const IN_URLS: &[&str] = &[
     "signedrequest",
     "subscriptionkey",
     "ticket",
+    "totp",
     "usercode",
     "verificationcode",
     "xamzcredential",
@@ -54,19 +61,34 @@ const IN_URLS: &[&str] = &[
 const HEADERS: &[&str] = &[
     "authenticationinfo",
     "cookie",
-    "cookie2",
     "ddapikey",
+    "ddapplicationkey",
+    "dpop",
+    "otp",
     "proxyauthorization",
+    "sessionid",
     "setcookie",
-    "setcookie2",
+    "signozingestionkey",
+    "uptracedsn",
     "xamznoidcdata",
     "xamznoidcidentity",
+    "xappwritekey",
     "xauth",
     "xauthkey",
     "xfunctionskey",
+    "xhmac",
     "xhoneycombteam",
-    "xhubsignature256",
+    "xingestkey",
+    "xinsertkey",
+    "xjwt",
+    "xmashapekey",
+    "xmsclientprincipal",
+    "xotp",
+    "xpin",
+    "xquerykey",
     "xsentryauth",
+    "xsessionid",
+    "xtwilioauth",
     "xwebhookkey",
 ];
 
@@ -87,7 +109,7 @@ const HEADERS_WITH_URL: &[&str] = &[
 ];
 
 /// Whole names that are a secret's wherever they stand.
-const ANYWHERE: &[&str] = &["pwd", "jwt", "authkey", "cookie", "credentials", "userpwd"];
+const ANYWHERE: &[&str] = &["pwd", "pw", "jwt", "authkey", "cookie", "credentials", "userpwd"];
 
 /// Ends of such names.
 const ENDS_ANYWHERE: &[&str] = &[
@@ -98,15 +120,21 @@ const ENDS_ANYWHERE: &[&str] = &[
     "assertion",
     "authorization",
     "credential",
+    "encryptioncustomerkey",
+    "encryptionkey",
+    "licensekey",
+    "masterkey",
     "passphrase",
     "passwd",
     "password",
     "privatekey",
+    "saskey",
     "secret",
     "secretkey",
     "securitytoken",
     "sharedaccesskey",
     "signature",
+    "signingkey",
     "subscriptionkey",
 ];
 
@@ -128,6 +156,9 @@ impl Plain {
             plain.bytes[plain.len] = byte.to_ascii_lowercase();
             plain.len += 1;
         }
+        while plain.len > 1 && plain.bytes[plain.len - 1].is_ascii_digit() {
+            plain.len -= 1;
+        }
         plain
     }
 
@@ -146,7 +177,7 @@ impl Plain {
     fn is_secret_anywhere(&self) -> bool {
         // Most names end in none of these letters.
         match self.as_bytes().last() {
-            Some(b'd' | b'e' | b'l' | b'n' | b's' | b't' | b'y') => {}
+            Some(b'd' | b'e' | b'l' | b'n' | b's' | b't' | b'w' | b'y') => {}
             _ => return false,
         }
         (self.is_one_of(ANYWHERE) || ENDS_ANYWHERE.iter().any(|end| self.ends_with(end)))
@@ -199,6 +230,7 @@ pub(super) fn is_secret_in_url(name: &[u8]) -> bool {
             || plain.is_token()
             || plain.is_one_of(IN_URLS)
             || plain.ends_with("sessionid")
+            || plain.ends_with("sessid")
     };
     if name.iter().any(|byte| matches!(byte, b'[' | b'.')) {
         return name.split(|byte| matches!(byte, b'[' | b']' | b'.')).any(is_secret) || is_secret(name);
@@ -229,11 +261,13 @@ pub(super) fn header(name: &str) -> Held {
 /// What the last part of an attribute's name says of its value.
 pub(super) fn attribute(name: &str) -> Held {
     // Most names end in none of these.
-    let [.., before, last] = name.as_bytes() else { return Held::Other };
+    let letters = name.trim_end_matches(|c: char| c.is_ascii_digit()).as_bytes();
+    let [.., before, last] = letters else { return Held::Other };
     match [before.to_ascii_lowercase(), last.to_ascii_lowercase()] {
         // Password, passwd, secret, token, key, authorization or location, cookie, credential(s), passphrase, signature,
         // JWT, URL, URI, referrer, DSN, connection string.
         [b'r' | b'w', b'd']
+        | [b'p', b'w']
         | [b'e', b't' | b'n' | b'y' | b'r']
         | [b'o', b'n']
         | [b'i', b'e']

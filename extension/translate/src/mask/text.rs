@@ -158,6 +158,11 @@ impl Scan<'_, '_> {
         let blanks = self.bytes[equals + 1..].iter().take(8).take_while(|byte| **byte == b' ').count();
         let start = equals + 1 + blanks;
         let start = self.behind_scheme(&self.bytes[name], start).unwrap_or(start);
+        // A statement's mark for a value.
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || b",;)".contains(byte);
+        if self.bytes.get(start) == Some(&b'?') && self.bytes.get(start + 1).is_none_or(ends) {
+            return None;
+        }
         let end = self.value_end(start, before);
         self.edits.push(Edit::mask(start, end));
         Some(end.max(equals + 1))
