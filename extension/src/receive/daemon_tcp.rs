@@ -99,7 +99,7 @@ async fn answer(
     if request.method() != Method::POST {
         return Err(Refusal::Path);
     }
-    let body = local_http::read_body(request.into_body(), MAX_BODY_BYTES).await?;
+    let body = local_http::read_body(request, MAX_BODY_BYTES).await?;
     // The answer to statistics is good for others too; that for rules is good for the same page.
     let key = (path, if path == RULES { body.clone() } else { Bytes::new() });
     let answered = forward(path, body).await;

@@ -100,7 +100,7 @@ async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, place: Place, ha
     while let Some(first) = place.first_bytes(&mut stream).await {
         stream.put_back(first);
         let Some(turn) = place.turn().await else { return };
-        match serve_requests(stream, &handler).await {
+        match serve_requests(stream, &place, &handler).await {
             Some(idle) => stream = idle,
             None => return,
         }
@@ -117,17 +117,59 @@ struct Progress {
     answered: AtomicUsize,
     /// Requests behind whose answer the connection ends.
     last: AtomicUsize,
+    /// Bodies that are being read, and the pieces that have come of all.
+    bodies: AtomicUsize,
+    pieces: AtomicUsize,
+}
+
+impl Progress {
+    /// How much has come, where the client is what is waited for: to send, or to read.
+    fn of_client(&self, is_stuck: bool) -> Option<usize> {
+        let [begun, answered, bodies, pieces] = [&self.begun, &self.answered, &self.bodies, &self.pieces]
+            .map(|count| count.load(Ordering::Relaxed));
+        (is_stuck || begun == answered || bodies > 0)
+            .then(|| begun.wrapping_add(answered).wrapping_add(pieces))
+    }
+}
+
+/// A body that is being read.
+struct Reading(Option<Arc<Progress>>);
+
+impl Reading {
+    fn of(request: &mut Request<Incoming>) -> Self {
+        let progress: Option<Arc<Progress>> = request.extensions_mut().remove();
+        if let Some(progress) = &progress {
+            progress.bodies.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(progress)
+    }
+
+    fn piece_has_come(&self) {
+        if let Some(progress) = &self.0 {
+            progress.pieces.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.0 {
+            progress.bodies.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Serves requests, of which the first has begun, and gives the stream back when they are answered and it may be kept.
 async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin>(
     stream: Impatient<S>,
+    place: &Place,
     handler: &Handler,
 ) -> Option<Impatient<S>> {
-    let progress = Arc::new(Progress::default());
-    let service = service_fn(|request: Request<Incoming>| {
+    let (progress, is_stuck) = (Arc::new(Progress::default()), stream.is_stuck());
+    let service = service_fn(|mut request: Request<Incoming>| {
         progress.begun.fetch_add(1, Ordering::Relaxed);
         progress.last.fetch_add(usize::from(is_last(&request)), Ordering::Relaxed);
+        request.extensions_mut().insert(Arc::clone(&progress));
         let (answer, progress) = (handler(request), Arc::clone(&progress));
         Box::pin(async move {
             let answer = answer.await;
@@ -141,7 +183,7 @@ async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin>(
         .serve_connection(TokioIo::new(stream), service);
     let mut head_end = pin!(awake::limit(HEADER_TIME));
     let mut is_kept = false;
-    std::future::poll_fn(|context| {
+    let serving = std::future::poll_fn(|context| {
         // An error is a client that goes away in the middle of a request: it has nothing to be told.
         let mut is_over = connection.poll_without_shutdown(context).map(|served| is_kept &= served.is_ok());
         let begun = progress.begun.load(Ordering::Relaxed);
@@ -160,8 +202,9 @@ async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin>(
             Poll::Pending if begun == 0 => head_end.as_mut().poll(context),
             other => other,
         }
-    })
-    .await;
+    });
+    let served = place.work(serving, || progress.of_client(is_stuck.load(Ordering::Relaxed))).await;
+    is_kept &= served.is_some();
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     if !is_kept || stream.is_waiting() {
@@ -186,12 +229,15 @@ fn says(headers: &HeaderMap, word: &str) -> bool {
 }
 
 /// Reads a body of at most `limit` bytes. What is over is read too, and thrown away: who is still sending hears nothing.
-pub(super) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+pub(super) async fn read_body(mut request: Request<Incoming>, limit: usize) -> Result<Bytes, BodyError> {
+    let reading_it = Reading::of(&mut request);
+    let mut body = request.into_body();
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut whole = Vec::with_capacity(expected.min(limit));
     let mut read = 0;
     let reading = async {
         while let Some(frame) = body.frame().await {
+            reading_it.piece_has_come();
             let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
             let data = frame.into_data().unwrap_or_default();
             read += data.len();

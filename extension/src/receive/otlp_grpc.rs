@@ -31,16 +31,17 @@ pub async fn serve(listener: TcpListener, intake: Intake, log: Log) {
 /// Serves one connection until either side ends it.
 async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, place: Place, intake: Intake) {
     let mut connection = Connection::default();
-    while write(&mut stream, &mut connection).await && !connection.is_over() {
+    while tell(&mut stream, &mut connection, &place).await && !connection.is_over() {
         let Some(first) = place.first_bytes(&mut stream).await else {
             connection.close();
-            write(&mut stream, &mut connection).await;
+            tell(&mut stream, &mut connection, &place).await;
             break;
         };
-        let Some(_turn) = place.turn().await else { return };
-        let went_on = serve_requests(&mut stream, &mut connection, &first, &intake).await;
+        let Some(turn) = place.turn().await else { return };
+        let went_on = serve_requests(&mut stream, &mut connection, &first, &place, &intake).await;
+        drop(turn);
         if went_on.is_none() {
-            write(&mut stream, &mut connection).await;
+            tell(&mut stream, &mut connection, &place).await;
             break;
         }
     }
@@ -52,6 +53,7 @@ async fn serve_requests(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     connection: &mut Connection,
     first: &[u8],
+    place: &Place,
     intake: &Intake,
 ) -> Option<()> {
     let mut room: Option<OwnedSemaphorePermit> = None;
@@ -70,12 +72,13 @@ async fn serve_requests(
             (true, false) => room = Some(intake.room(MAX_BUFFERED_BYTES).await.ok()?),
             _ => {}
         }
-        if !write(stream, connection).await || connection.is_over() {
+        if !tell(stream, connection, place).await || connection.is_over() {
             return None;
         }
         buffer.clear();
         buffer.reserve(READ_BYTES);
-        let Some(read) = awake::before(end.as_mut(), stream.read_buf(&mut buffer)).await else {
+        let reading = awake::before(end.as_mut(), stream.read_buf(&mut buffer));
+        let Some(read) = place.work(reading, || Some(0)).await.flatten() else {
             connection.close();
             return None;
         };
@@ -85,10 +88,11 @@ async fn serve_requests(
     }
 }
 
-/// Writes what is to be written; the client takes it in time, or is gone.
-async fn write(stream: &mut (impl AsyncWrite + Unpin), connection: &mut Connection) -> bool {
+/// Writes what is to be written; the client takes it in time and before others need its place, or is gone.
+async fn tell(stream: &mut (impl AsyncWrite + Unpin), connection: &mut Connection, place: &Place) -> bool {
     let output = connection.output();
-    matches!(awake::timeout(REQUEST_TIME, stream.write_all(&output)).await, Some(Ok(())))
+    let writing = awake::timeout(REQUEST_TIME, stream.write_all(&output));
+    matches!(place.work(writing, || Some(0)).await, Some(Some(Ok(()))))
 }
 
 async fn answer_all(connection: &mut Connection, intake: &Intake) -> bool {

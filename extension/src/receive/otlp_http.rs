@@ -119,10 +119,9 @@ async fn receive(request: Request<Incoming>, is_json: bool, intake: &Intake) -> 
     let Some(compression) = Compression::of(&content_encoding) else {
         return Err(HttpRefusal::ContentEncoding(content_encoding));
     };
-    let body = request.into_body();
-    let bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = request.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let _room = intake.room(bytes.unwrap_or(MAX_REQUEST_BYTES)).await?;
-    let body = local_http::read_body(body, MAX_REQUEST_BYTES).await?;
+    let body = local_http::read_body(request, MAX_REQUEST_BYTES).await?;
     Ok(intake.take(signal, Encoding { is_json, compression }, body).await?)
 }
 

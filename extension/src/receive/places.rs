@@ -1,5 +1,6 @@
-//! The places that a listener has for connections. When they run out, the one that has been idle for longest makes way;
-//! one in the middle of a request never does.
+//! The places that a listener has for connections, and those for requests. When they run out, somebody makes way at once:
+//! the one that has been idle for longest, else the one whose client has stalled for longest in the middle of a request.
+//! Whoever is being worked for never does.
 
 use super::awake;
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use tokio::task::{coop, yield_now};
 pub(super) const MAX_CONNECTIONS: usize = 208;
 /// Those that may be in the middle of a request, each with its buffers. The others wait their turn unread.
 const MAX_AT_WORK: usize = 64;
+/// Where nobody could make way, somebody is looked for again after this.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a connection may be idle. Longer than clients keep one that they don't use: who ends it is then not the one
 /// who can lose a request.
 pub(super) const IDLE_TIME: Duration = Duration::from_mins(10);
@@ -42,12 +45,16 @@ struct State {
     /// Counts up, for the numbers of places and the order of idleness.
     next: u64,
     taken: BTreeMap<u64, Seat>,
+    /// Those who wait for a place or a turn.
+    wanting: usize,
 }
 
 #[derive(Debug, Default)]
 struct Seat {
     /// In the order in which they became idle; none in the middle of a request.
     idle_since: Option<u64>,
+    /// In the order in which they began to wait for their clients, in the middle of a request.
+    stalled_since: Option<u64>,
     is_asked: bool,
     waker: Option<Waker>,
 }
@@ -56,6 +63,21 @@ impl State {
     fn count(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Asks whoever has been in this state for longest, and for no more than there are who need it.
+    fn ask(&mut self, since: impl Fn(&Seat) -> Option<u64>) -> bool {
+        let asked = self.taken.values().filter(|seat| seat.is_asked).count();
+        if asked >= self.wanting.max(1) {
+            return true;
+        }
+        let able = self.taken.values_mut().filter(|seat| !seat.is_asked && since(seat).is_some());
+        let Some(seat) = able.min_by_key(|seat| since(seat)) else { return false };
+        seat.is_asked = true;
+        if let Some(waker) = seat.waker.take() {
+            waker.wake();
+        }
+        true
     }
 }
 
@@ -70,8 +92,9 @@ impl Places {
         }))
     }
 
-    /// A place for a newcomer, at once unless all others are in the middle of a request.
+    /// A place for a newcomer, at once unless nobody waits for a client.
     pub(super) async fn take(&self) -> Place {
+        let mut wanting = None;
         loop {
             {
                 let mut state = self.state();
@@ -81,28 +104,42 @@ impl Places {
                     return Place { number, places: self.clone() };
                 }
             }
-            self.ask_the_idlest();
-            self.0.changed.notified().await;
+            wanting.get_or_insert_with(|| Wanting::one_more(self));
+            {
+                let mut state = self.state();
+                if !state.ask(|seat| seat.idle_since) {
+                    state.ask(|seat| seat.stalled_since);
+                }
+            }
+            let _ = tokio::time::timeout(ASK_AGAIN, self.0.changed.notified()).await;
         }
     }
 
     /// Asks for the place of the connection that has been idle for longest, unless one has been asked for already.
     pub(super) fn ask_the_idlest(&self) {
-        let mut state = self.state();
-        if state.taken.values().any(|seat| seat.is_asked) {
-            return;
-        }
-        let idle = state.taken.values_mut().filter(|seat| seat.idle_since.is_some());
-        if let Some(seat) = idle.min_by_key(|seat| seat.idle_since) {
-            seat.is_asked = true;
-            if let Some(waker) = seat.waker.take() {
-                waker.wake();
-            }
-        }
+        self.state().ask(|seat| seat.idle_since);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who waits for a place or a turn, until it is dropped.
+struct Wanting<'a>(&'a Places);
+
+impl<'a> Wanting<'a> {
+    fn one_more(places: &'a Places) -> Self {
+        let mut state = places.state();
+        state.wanting = state.wanting.saturating_add(1);
+        Self(places)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.wanting = state.wanting.saturating_sub(1);
     }
 }
 
@@ -149,9 +186,67 @@ impl Place {
         bytes
     }
 
-    /// The turn to receive a request, for as long as what is returned is held.
+    /// The turn to receive a request, for as long as what is returned is held. At once unless nobody waits for a client.
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places.0.work).acquire_owned().await.ok()
+        let mut turn = pin!(Arc::clone(&self.places.0.work).acquire_owned());
+        if let Poll::Ready(turn) =
+            std::future::poll_fn(|context| Poll::Ready(turn.as_mut().poll(context))).await
+        {
+            return turn.ok();
+        }
+        let _wanting = Wanting::one_more(&self.places);
+        loop {
+            self.places.state().ask(|seat| seat.stalled_since);
+            if let Ok(turn) = tokio::time::timeout(ASK_AGAIN, turn.as_mut()).await {
+                return turn.ok();
+            }
+        }
+    }
+
+    /// Works on requests; none when somebody else needs what is held for them and the client has stalled for longest.
+    /// `waits` says, where there is nothing to do, whether that is because of the client, and how much has come from it.
+    pub(super) async fn work<F: Future>(
+        &self,
+        work: F,
+        waits: impl Fn() -> Option<usize>,
+    ) -> Option<F::Output> {
+        let mut work = pin!(work);
+        let mut came = None;
+        loop {
+            let done = std::future::poll_fn(|context| {
+                if let Poll::Ready(output) = work.as_mut().poll(context) {
+                    return Poll::Ready(Some(output));
+                }
+                let now = waits();
+                if now != came {
+                    came = now;
+                    self.set_stalled(now.is_some());
+                }
+                if self.is_asked(context) && now.is_some() { Poll::Ready(None) } else { Poll::Pending }
+            });
+            let mut done = done.await;
+            if done.is_none() {
+                // The runtime looks at its sockets once more: something may have arrived behind its back.
+                yield_now().await;
+                let late = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context)));
+                match late.await {
+                    Poll::Ready(output) => done = Some(output),
+                    Poll::Pending if waits() != came => continue,
+                    Poll::Pending => {}
+                }
+            }
+            self.set_stalled(false);
+            return done;
+        }
+    }
+
+    /// Waiting for the client from now on, or not.
+    fn set_stalled(&self, is_stalled: bool) {
+        let mut state = self.places.state();
+        let now = state.count();
+        if let Some(seat) = state.taken.get_mut(&self.number) {
+            *seat = Seat { stalled_since: is_stalled.then_some(now), ..Seat::default() };
+        }
     }
 
     /// Idle from now on, or in the middle of something.

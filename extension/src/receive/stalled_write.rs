@@ -4,6 +4,8 @@ use super::awake;
 use bytes::{Buf as _, Bytes};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,11 +18,13 @@ pub(super) struct Impatient<S> {
     patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What has been read and is to be read again.
     unread: Bytes,
+    /// Whether a write waits, for those who have only this.
+    is_stuck: Arc<AtomicBool>,
 }
 
 impl<S> Impatient<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, patience: None, unread: Bytes::new() }
+        Self { stream, limit, patience: None, unread: Bytes::new(), is_stuck: Arc::default() }
     }
 
     /// These bytes are read next.
@@ -34,8 +38,14 @@ impl<S> Impatient<S> {
         self.patience.is_some()
     }
 
+    /// Whether something is still to be written, also when the stream is somebody else's by then.
+    pub(super) fn is_stuck(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stuck)
+    }
+
     /// What a write has come to. One that waits is an error when the time is up.
     fn judge<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.is_stuck.store(write.is_pending(), Ordering::Relaxed);
         if write.is_ready() {
             self.patience = None;
             return write;

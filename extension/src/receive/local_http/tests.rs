@@ -16,7 +16,7 @@ fn handler() -> Handler {
             let mut response = Response::new(Full::new(Bytes::new()));
             if request.uri().path() == "/unread" {
                 *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-            } else if read_body(request.into_body(), 100).await.is_err() {
+            } else if read_body(request, 100).await.is_err() {
                 *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
             }
             response
@@ -189,19 +189,74 @@ async fn the_longest_idle_makes_way_and_never_one_in_the_middle_of_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_among_busy_ones_waits_no_longer_than_they_may_take() {
-    let places = Places::new(3, IDLE_TIME);
+async fn a_newcomer_waits_for_no_client_that_has_stalled() {
+    for most in [3, MAX_CONNECTIONS] {
+        for cut in [20, POST.len() - 1] {
+            let places = Places::new(most, IDLE_TIME);
+            let begun = Instant::now();
+            let mut stalled = Vec::new();
+            // More than there are places, and than may be at work.
+            for _ in 0..most + 100 {
+                let (mut client, server) = Client::connect(&places).await;
+                client.send(&POST[..cut]).await;
+                tokio::task::yield_now().await;
+                stalled.push((client, server));
+            }
+            let (mut newcomer, _server) = Client::connect(&places).await;
+            assert_eq!(newcomer.post().await, 200, "{most} {cut}");
+            assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waited, {most} {cut}");
+            // Who came last is still waited for.
+            let (mut last, _server) = stalled.pop().unwrap();
+            last.send(&POST[cut..]).await;
+            assert_eq!(last.status().await, 200, "{most} {cut}");
+            let ended = stalled.iter().filter(|(_, server)| server.is_finished()).count();
+            assert!(ended >= 100, "{ended} of {most} {cut}");
+            let mut first = stalled.swap_remove(0).0;
+            assert_eq!(first.status().await, 0, "the longest stalled, {most} {cut}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_from_a_stalled_client_counts_before_a_newcomer() {
+    let places = Places::new(2, IDLE_TIME);
+    let (mut first, _one) = Client::connect(&places).await;
+    let (mut second, _two) = Client::connect(&places).await;
+    first.send(&POST[..POST.len() - 1]).await;
+    sleep(SECOND).await;
+    second.send(&POST[..POST.len() - 1]).await;
+    sleep(SECOND).await;
+    first.send(&POST[POST.len() - 1..]).await;
+    let (mut newcomer, _three) = Client::connect(&places).await;
+    assert_eq!((first.status().await, newcomer.post().await), (200, 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_cut_off_while_it_is_worked_for() {
+    let go = Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::clone(&go);
+    let handler: Handler = Arc::new(move |request| {
+        let gate = Arc::clone(&gate);
+        Box::pin(async move {
+            let _ = read_body(request, 100).await;
+            let _turn = gate.acquire().await;
+            Response::new(Full::new(Bytes::new()))
+        })
+    });
+    let places = Places::new(MAX_CONNECTIONS, IDLE_TIME);
     let mut clients = Vec::new();
-    for _ in 0..3 {
-        let (mut client, _) = Client::connect(&places).await;
-        client.send(&POST[..20]).await;
+    for _ in 0..100 {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        tokio::spawn(serve_one(ours, places.take().await, Arc::clone(&handler)));
+        let mut client = Client(theirs);
+        client.send(POST).await;
         clients.push(client);
     }
-    sleep(SECOND).await;
-    let begun = Instant::now();
-    let (mut newcomer, _server) = Client::connect(&places).await;
-    assert_eq!(newcomer.post().await, 200);
-    assert_eq!(begun.elapsed() + SECOND, HEADER_TIME);
+    sleep(10 * SECOND).await;
+    go.add_permits(1);
+    for client in &mut clients {
+        assert_eq!(client.status().await, 200);
+    }
 }
 
 #[tokio::test]

@@ -234,3 +234,28 @@ async fn the_longest_idle_is_told_to_go_and_never_one_in_the_middle_of_a_call() 
         assert!(until(&mut clients[client], DATA).await, "{client}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_waits_for_no_call_that_has_stalled() {
+    let intake = taking_intake();
+    let call = export(1);
+    for most in [3, 208] {
+        let places = Places::new(most, IDLE_TIME);
+        let begun = tokio::time::Instant::now();
+        let mut stalled = Vec::new();
+        for _ in 0..most + 100 {
+            let mut client = connect(&places, &intake).await;
+            client.write_all(&call[..call.len() - 1]).await.unwrap();
+            tokio::task::yield_now().await;
+            stalled.push(client);
+        }
+        let mut newcomer = connect(&places, &intake).await;
+        newcomer.write_all(&call).await.unwrap();
+        assert!(until(&mut newcomer, DATA).await, "{most}");
+        assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waited, {most}");
+        let last = stalled.last_mut().unwrap();
+        last.write_all(&call[call.len() - 1..]).await.unwrap();
+        assert!(until(last, DATA).await, "who came last is still waited for, {most}");
+        assert!(until(&mut stalled[0], GOAWAY).await && !until(&mut stalled[0], GOAWAY).await);
+    }
+}
