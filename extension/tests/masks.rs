@@ -109,8 +109,8 @@ fn check(source: &str, received: fn(&Case, usize) -> Vec<Received>, has_resource
         for document in &documents {
             texts(document, &mut shown);
         }
-        if let Some(text) = shown.iter().find(|text| tells(text)) {
-            wrong.push(format!("{source}: {case:?} tells {text:?}"));
+        if let Some(document) = documents.iter().map(Value::to_string).find(|text| tells(text)) {
+            wrong.push(format!("{source}: {case:?} tells {document}"));
         }
         // Names are cleaned, and fields are cut.
         let cut: String = case.shown.chars().take(250).collect();

@@ -29,11 +29,17 @@ pub fn cases() -> Vec<Case> {
 
 /// Whether a part of a secret is in a text.
 pub fn tells(text: &str) -> bool {
-    text.contains("SECR") || text.contains("ECRET")
+    text.contains("SECR") || text.contains("ECRET") || text.contains("57721566490")
 }
 
 fn text(text: &str) -> AnyValue {
     AnyValue { value: Some(Any::StringValue(text.into())) }
+}
+
+/// An integer where there is no point.
+fn numeric(text: &str) -> AnyValue {
+    let value = text.parse().map(Any::IntValue).or_else(|_| text.parse().map(Any::DoubleValue));
+    AnyValue { value: Some(value.expect("a number")) }
 }
 
 fn pair(key: &str, value: AnyValue) -> KeyValue {
@@ -82,6 +88,16 @@ impl Case {
                 let values = vec![pair(inner, text(&self.value))];
                 span.attributes
                     .push(pair(outer, AnyValue { value: Some(Any::KvlistValue(KeyValueList { values })) }));
+            }
+            "number" => span.attributes.push(pair(&self.name, numeric(&self.value))),
+            "numbers" => {
+                let values = vec![numeric(&self.value)];
+                span.attributes
+                    .push(pair(&self.name, AnyValue { value: Some(Any::ArrayValue(ArrayValue { values })) }));
+            }
+            "annotation number" => {
+                span.attributes.push(pair("aws.xray.annotations", text(&self.name)));
+                span.attributes.push(pair(&self.name, numeric(&self.value)));
             }
             "name" => span.name.clone_from(&self.value),
             "event" => {
@@ -177,6 +193,15 @@ impl Case {
                     json!({self.name.as_str(): serde_json::from_str::<Value>(value).expect("JSON")});
             }
             "annotation" => document["annotations"] = json!({self.name.as_str(): value}),
+            "number" | "numbers" | "annotation number" => {
+                let number: Value = serde_json::from_str(value).expect("a number");
+                let value = if self.place == "numbers" { json!([number]) } else { number };
+                if self.place == "annotation number" {
+                    document["annotations"] = json!({self.name.as_str(): value});
+                } else {
+                    document["metadata"] = json!({"default": {self.name.as_str(): value}});
+                }
+            }
             _ => {
                 document["metadata"] = json!({"default": {self.name.as_str(): value}});
             }

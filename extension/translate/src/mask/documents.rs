@@ -88,7 +88,7 @@ pub(super) fn mask_value(value: &mut Value, kind: Kind, context: Context<'_>) ->
             };
             is_changed | mask_value(value, kind, context)
         }),
-        Value::Number(_) if kind == Kind::Parameter => {
+        Value::Number(_) if matches!(kind, Kind::Secret | Kind::Parameter) => {
             *value = MASK.into();
             true
         }

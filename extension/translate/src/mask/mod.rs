@@ -24,7 +24,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Secret,
-    /// A value of a statement, which is a secret whatever its type.
+    /// A value of a statement.
     Parameter,
     Url,
     ConnectionString,
@@ -92,7 +92,12 @@ impl Kind {
                 }
             }
             Some(b'd') if PARAMETERS.iter().any(|prefix| name.starts_with(prefix)) => return Self::Parameter,
-            Some(b'a') if name.starts_with("aws.xray.metadata.") => return Self::Json,
+            Some(b'a') if name.starts_with("aws.xray.metadata.") => {
+                return match names::attribute(name) {
+                    Held::Secret => Self::Secret,
+                    _ => Self::Json,
+                };
+            }
             _ => {}
         }
         Self::of_held(names::attribute(name))

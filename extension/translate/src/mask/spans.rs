@@ -242,10 +242,9 @@ fn value_shown(kind: Kind, value: &Value, context: Context<'_>, depth: usize) ->
             };
             values.map(|values| Value::KvlistValue(KeyValueList { values }))
         }
-        Value::IntValue(_) | Value::DoubleValue(_) if kind == Kind::Parameter => {
+        Value::BytesValue(_) | Value::IntValue(_) | Value::DoubleValue(_) if is_whole => {
             Some(Value::StringValue(MASK.into()))
         }
-        Value::BytesValue(_) if is_whole => Some(Value::StringValue(MASK.into())),
         _ => None,
     }
 }
