@@ -27,6 +27,8 @@ enum Kind {
     /// A value of a statement.
     Parameter,
     Url,
+    /// A host, or what has been taken for one.
+    Host,
     ConnectionString,
     Statement,
     GraphQl,
@@ -68,6 +70,15 @@ impl Kind {
         match name {
             "url.full" | "http.url" | "http.target" | "url.path" | "url.query" | "url.fragment"
             | "url.original" | "http.path" | "http.query" => Self::Url,
+            "server.address"
+            | "http.host"
+            | "net.peer.name"
+            | "net.host.name"
+            | "client.address"
+            | "peer.service"
+            | "network.peer.address"
+            | "http.server_name"
+            | "host" => Self::Host,
             "db.query.text" | "db.statement" | "db.query.summary" | "db.sql.query" | "sql.query" => {
                 Self::Statement
             }
@@ -130,6 +141,7 @@ impl Context<'_> {
             Kind::Secret | Kind::Parameter if text == MASK || text.is_empty() => text.into(),
             Kind::Secret | Kind::Parameter => MASK.into(),
             Kind::Url => url::url(text),
+            Kind::Host => url::host(text),
             Kind::ConnectionString => text::connection_string(text),
             Kind::Statement => statement::mask(text, self.system),
             Kind::GraphQl => statement::mask(text, Some("graphql")),

@@ -30,6 +30,21 @@ pub(super) fn url(text: &str) -> Cow<'_, str> {
     apply(text, edits)
 }
 
+/// A host that may have user and password before it, which is then a URL without its scheme.
+pub(super) fn host(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return text.into();
+    }
+    if text.contains("//") {
+        return url(text);
+    }
+    let mut edits = Vec::new();
+    let last_at_sign = text.rfind('@');
+    let end = userinfo(text.as_bytes(), 0, (0, false), last_at_sign, &mut edits);
+    secrets(text, end, text.len(), &mut edits);
+    apply(text, edits)
+}
+
 fn may_hold_secrets(bytes: &[u8]) -> bool {
     let mut colons = 0;
     for byte in bytes {
@@ -94,6 +109,11 @@ pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>)
     let last_at_sign = bytes[from..].iter().rposition(|byte| *byte == b'@').map(|at| from + at);
     let (mut at, mut key_start, mut in_query) = (from, from, false);
     let mut opener = 0;
+    // A URL that has its scheme of the page it is on.
+    if bytes[from..].starts_with(b"//") {
+        at = userinfo(bytes, from + 2, (0, false), last_at_sign, edits);
+        key_start = at;
+    }
     while at < to {
         if !IS_SIGN[usize::from(bytes[at])] {
             at += 1;
@@ -117,6 +137,10 @@ pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>)
                 key_start = next;
                 if let Some(authority) = authority_start(bytes, next) {
                     at = userinfo(bytes, authority, (depth, in_query), last_at_sign, edits);
+                    // The scheme of another URL: `amqp://h1,amqp://h2`.
+                    if bytes[at - 1] == b':' && bytes[at..].starts_with(b"//") {
+                        at -= 1;
+                    }
                     if depth == 0 && !in_query {
                         secret_path(text, authority..at, to, edits);
                     }
