@@ -9,15 +9,21 @@ use std::ops::Range;
 /// How far behind a separator the `=` of a parameter is looked for.
 const MAX_KEY_BYTES: usize = 96;
 
-/// Places where the path itself is the secret: the host's end, and what stands before the secret.
+/// Places where the path itself is the secret: the host's end, and what stands before the secret, `*` for any segment.
 const SECRET_PATHS: &[(&str, &str)] = &[
     ("hooks.slack.com", "/services/"),
     ("hooks.slack.com", "/workflows/"),
     ("hooks.slack.com", "/triggers/"),
     ("discord.com", "/api/webhooks/"),
+    ("discord.com", "/api/*/webhooks/"),
     ("discordapp.com", "/api/webhooks/"),
+    ("discordapp.com", "/api/*/webhooks/"),
     ("api.telegram.org", "/bot"),
+    ("api.telegram.org", "/file/bot"),
     (".webhook.office.com", "/webhookb2/"),
+    ("outlook.office.com", "/webhook/"),
+    ("hooks.zapier.com", "/hooks/catch/"),
+    ("maker.ifttt.com", "/trigger/*/with/key/"),
 ];
 
 /// A URL as it may be shown (BET-23).
@@ -55,11 +61,20 @@ fn may_hold_secrets(bytes: &[u8]) -> bool {
         }
     }
     // The second would be before a port, or before a password that has been cut off.
-    colons > 1 || bytes.starts_with(b"https://") && SECRET_PATHS.iter().any(|(host, _)| has(bytes, host))
+    colons > 1 || colons == 1 && has_secret_path(bytes)
 }
 
-fn has(bytes: &[u8], host: &str) -> bool {
-    bytes.windows(host.len()).any(|window| window == host.as_bytes())
+fn has_secret_path(bytes: &[u8]) -> bool {
+    let Some(colon) = bytes.iter().take(32).position(|byte| *byte == b':') else { return false };
+    let Some(rest) = bytes[colon..].strip_prefix(b"://") else { return false };
+    let host = rest.split(|byte| matches!(byte, b'/' | b'?' | b'#')).next().unwrap_or_default();
+    SECRET_PATHS.iter().any(|(known, _)| is_of(host, known))
+}
+
+/// Whether a host is a known one, or below it.
+fn is_of(host: &[u8], known: &str) -> bool {
+    let start = host.len().checked_sub(known.len());
+    start.is_some_and(|start| host[start..].eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// One character, its percent-encoding undone however often it was done.
@@ -236,14 +251,35 @@ fn has_ports_only(authority: &[u8]) -> bool {
 
 fn secret_path(text: &str, authority: Range<usize>, to: usize, edits: &mut Vec<Edit>) {
     let (host, path) = (&text.as_bytes()[authority.clone()], &text.as_bytes()[authority.end..to]);
+    let port = host.iter().rev().take(6).position(|byte| *byte == b':').map_or(0, |digits| digits + 1);
+    let host = &host[..host.len() - port];
     for (known, before) in SECRET_PATHS {
-        if host.ends_with(known.as_bytes()) && path.starts_with(before.as_bytes()) {
-            let start = authority.end + before.len();
+        if is_of(host, known)
+            && let Some(length) = behind(path, before)
+        {
+            let start = authority.end + length;
             let rest = &text.as_bytes()[start..to];
             let length = rest.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(rest.len());
             edits.push(Edit::mask(start, start + length));
         }
     }
+}
+
+/// The length of what a path begins with, slashes counted once and capitals as small letters.
+fn behind(path: &[u8], before: &str) -> Option<usize> {
+    let mut at = 0;
+    for byte in before.bytes() {
+        let rest = &path[at..];
+        at += match byte {
+            b'/' => rest.iter().take_while(|byte| **byte == b'/').count(),
+            b'*' => rest.iter().take_while(|byte| !matches!(byte, b'/' | b'?' | b'#')).count(),
+            _ => usize::from(rest.first().is_some_and(|first| first.eq_ignore_ascii_case(&byte))),
+        };
+        if path.len() - at == rest.len() {
+            return None;
+        }
+    }
+    Some(at)
 }
 
 /// Where the value of a secret parameter ends. Of two readings the longer one is taken.
