@@ -126,6 +126,12 @@ const KNOWN: &[&str] = &[
     "zscore",
 ];
 
+/// Whether a text begins with a known command, and goes on.
+pub(super) fn is_command(text: &str) -> bool {
+    let Some((name, _)) = text.split_once(' ') else { return false };
+    KNOWN.iter().chain(WITHOUT_KEY).any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Name and key of the first command, names of those below it, and a mark for each value (PL-42, PL-51).
 #[cold]
 pub(super) fn commands(text: &str) -> Cow<'_, str> {

@@ -56,12 +56,14 @@ const HEADERS: [&str; 6] = [
     "rpc.response.metadata.",
 ];
 
-const PARAMETERS: [&str; 5] = [
-    "db.query.parameter.",
-    "db.operation.parameter.",
-    "db.statement.parameters",
-    "db.query.parameters",
-    "db.sql.parameters",
+/// What the names of a statement's values begin with.
+const PARAMETERS: [&str; 6] = [
+    "db.query.parameter",
+    "db.operation.parameter",
+    "db.statement.param",
+    "db.sql.param",
+    "db.params",
+    "graphql.variables",
 ];
 
 impl Kind {
@@ -102,7 +104,9 @@ impl Kind {
                     return Self::of_held(names::header(header));
                 }
             }
-            Some(b'd') if PARAMETERS.iter().any(|prefix| name.starts_with(prefix)) => return Self::Parameter,
+            Some(b'd' | b'g') if PARAMETERS.iter().any(|prefix| name.starts_with(prefix)) => {
+                return Self::Parameter;
+            }
             Some(b'a') if name.starts_with("aws.xray.metadata.") => {
                 return match names::attribute(name) {
                     Held::Secret => Self::Secret,
@@ -146,7 +150,7 @@ impl Context<'_> {
             Kind::Statement => statement::mask(text, self.system),
             Kind::GraphQl => statement::mask(text, Some("graphql")),
             // Some instrumentations name a call after its whole statement.
-            Kind::Name if self.is_of_database && text.contains(['\'', '"', '=', '$']) => {
+            Kind::Name if statement::is_name_whole(text, self.system, self.is_of_database) => {
                 statement::mask(text, self.system)
             }
             Kind::Message => self.message(text),

@@ -1,6 +1,6 @@
 //! Statements to databases without the values in them, whatever language the system speaks.
 
-use super::commands::commands;
+use super::commands::{commands, is_command};
 use super::dialect::{self, Language};
 use super::edit::{Edit, apply, then};
 use super::{sql, text};
@@ -20,6 +20,15 @@ pub(super) fn mask<'a>(statement: &'a str, system: Option<&str>) -> Cow<'a, str>
     };
     // Files and remote tables are named by URLs that need no quotes everywhere.
     then(masked, text::mask)
+}
+
+/// Whether a span is named after its whole statement, values and all.
+pub(super) fn is_name_whole(name: &str, system: Option<&str>, is_of_database: bool) -> bool {
+    if !is_of_database {
+        return name.contains(['\'', '"']) && is_sql(name);
+    }
+    name.contains(['\'', '"', '=', '$'])
+        || is_command(name) && system.is_some_and(|system| dialect::of(system) == Language::Commands)
 }
 
 /// The words that statements in languages like SQL begin with.
