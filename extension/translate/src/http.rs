@@ -5,7 +5,6 @@ use super::document::Document;
 use super::fields::{Meta, cut_250};
 use super::json::{Fields, Json, name};
 use super::key::{self, Key};
-use super::mask;
 use super::name::Remote;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::borrow::Cow;
@@ -197,5 +196,5 @@ fn url<'a>(subject: &Subject<'a>, serves: bool) -> Option<Cow<'a, str>> {
     };
     let host = if is_v6 { format!("[{host}]") } else { host.into_owned() };
     let slash = if path.starts_with('/') { "" } else { "/" };
-    Some(mask::url(&[&*scheme, "://", &host, &port, slash, &path].concat()).into_owned().into())
+    Some(otel_xray_mask::url(&[&*scheme, "://", &host, &port, slash, &path].concat()).into_owned().into())
 }

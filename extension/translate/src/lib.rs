@@ -8,7 +8,7 @@
 //! 3. [`size`] makes it fit X-Ray's limit for one document, [`budget`] all of them the limit for one trace.
 //! 4. [`nest`] puts small local documents into their parents when there are many.
 //!
-//! Before all of it, [`mask`] takes out of the spans what must not leave.
+//! Before all of it, [`masks`] takes out of the spans what must not leave.
 //!
 //! A span whose translation fails never affects another. Documents that an X-Ray SDK has written itself pass by all of
 //! that; [`sdk`] only masks them, and keeps X-Ray's limits for them.
@@ -36,7 +36,7 @@ mod json;
 mod key;
 mod late;
 mod links;
-mod mask;
+mod masks;
 mod memory;
 mod metadata;
 mod name;
@@ -58,7 +58,7 @@ use budget::{Facts, Rank, Ready};
 use compose::Detail;
 use fields::Spare;
 use flush::{Batch, Collected, Origin};
-use mask::spans::Masks;
+use masks::Masks;
 use memory::{Memory, TraceState};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use plan::Planned;

@@ -3,7 +3,6 @@
 use super::compose::Subject;
 use super::fields::{Block, Field, cut_250, cut_chars};
 use super::key::{self, Key};
-use super::mask;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use std::borrow::Cow;
 
@@ -74,7 +73,7 @@ fn url(subject: &Subject<'_>, system: &str) -> Option<String> {
     let (colon, port) = port.as_deref().map_or(("", ""), |port| (":", port));
     let (slash, database) = database.as_deref().map_or(("", ""), |database| ("/", database));
     let url = [system, "://", &host, colon, port, slash, database].concat();
-    Some(match mask::url(&url) {
+    Some(match otel_xray_mask::url(&url) {
         Cow::Borrowed(_) => url,
         Cow::Owned(masked) => masked,
     })

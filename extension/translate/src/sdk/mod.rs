@@ -10,7 +10,6 @@ mod split;
 use crate::accounts::{Accounts, Reason, Trim};
 use crate::budget::{LEAN_BYTES, MAX_BYTES, RICH_BYTES};
 use crate::document::TranslatedDocument;
-use crate::mask;
 use crate::memory::TraceState;
 use crate::size::MAX_DOCUMENT_BYTES;
 use crate::trace_header::{SpanId, TraceId};
@@ -77,7 +76,7 @@ impl SdkDocument {
         let is_segment = is_segment(&document);
         let is_true = |name: &&str| document.get(*name).and_then(Value::as_bool) == Some(true);
         let has_failed = ["fault", "error", "throttle"].iter().any(is_true);
-        let is_masked = mask::documents::mask(&mut document);
+        let is_masked = otel_xray_mask::document(&mut document);
         let is_as_it_came = is_proper && !is_mended && !is_masked;
         let json = if is_as_it_came { json } else { Value::Object(document).to_string() };
         Ok(Self { trace_id, ids, is_segment, has_failed, fields_lost, json })

@@ -1,14 +1,13 @@
 //! Spans without what must not leave the environment. They are masked before anything is made of them, so that no field
 //! of a document can be forgotten.
 
-use super::edit::is_same;
-use super::{Context, Kind, MASK, database_error, text};
 use crate::flush::{Batch, Collected, Origin};
 use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value,
 };
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use otel_xray_mask::{Context, Kind, MASK, is_database_error, is_same};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,7 +62,7 @@ impl Masks {
             if message.len() < MIN_SAID_BYTES || is_full || known.iter().any(|(said, _)| said == message) {
                 continue;
             }
-            let shown = context.message(message);
+            let shown = context.text(Kind::Message, message);
             if shown != message {
                 let said = self.said.entry(span.trace_id.clone()).or_default();
                 said.push((message.to_owned(), shown.into_owned()));
@@ -105,7 +104,7 @@ impl Masks {
         let attributes = attributes(&span.attributes, context, 0);
         let events = list(&span.events, |event| {
             let is_of_database = context.is_of_database || is_of_database(event);
-            let name = changed(&text::mask(&event.name), &event.name);
+            let name = changed(&context.text(Kind::Text, &event.name), &event.name);
             let attributes = self::attributes(&event.attributes, Context { is_of_database, ..context }, 0);
             (name.is_some() || attributes.is_some()).then(|| Event {
                 name: name.unwrap_or_else(|| event.name.clone()),
@@ -118,7 +117,7 @@ impl Masks {
             Some(Link { attributes, ..link.clone() })
         });
         let status = span.status.as_ref().and_then(|status| {
-            let message = changed(&context.message(&status.message), &status.message)?;
+            let message = changed(&context.text(Kind::Message, &status.message), &status.message)?;
             Some(Status { message, ..*status })
         });
         let is_changed =
@@ -186,7 +185,7 @@ fn context<'a>(span: &'a Span, said: &'a [(String, String)]) -> Context<'a> {
 
 /// Whether an exception is of a driver.
 fn is_of_database(event: &Event) -> bool {
-    attributes_of(&event.attributes, "exception.type").any(database_error::is_database_error)
+    attributes_of(&event.attributes, "exception.type").any(is_database_error)
 }
 
 /// A text that a mask has changed.

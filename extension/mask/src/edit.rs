@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 
 /// What stands in the place of a secret.
-pub(super) const MASK: &str = "REDACTED";
+pub const MASK: &str = "REDACTED";
 
 /// Bytes of a text, on the bounds of characters, and what takes their place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) fn then(text: Cow<'_, str>, mask: impl FnOnce(&str) -> Cow<'_, str>) 
 }
 
 /// Whether a mask has left the text as it was: a secret may be as long as what takes its place.
-pub(super) fn is_same(masked: &str, text: &str) -> bool {
+pub fn is_same(masked: &str, text: &str) -> bool {
     std::ptr::eq(masked, text)
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 const MAX_DEPTH: usize = 128;
 
 /// Masks a document with the subsegments in it, and says whether anything had to be.
-pub(crate) fn mask(document: &mut Map<String, Value>) -> bool {
+pub fn mask(document: &mut Map<String, Value>) -> bool {
     node(document, 0)
 }
 
@@ -98,7 +98,7 @@ pub(super) fn mask_value(value: &mut Value, kind: Kind, context: Context<'_>) ->
 
 impl Kind {
     /// What a name holds that is no attribute's: it may be a header's too.
-    pub(super) fn of_entry(name: &str) -> Self {
+    pub fn of_entry(name: &str) -> Self {
         match Self::of(name) {
             Self::Text if !name.contains('.') => Self::of_held(names::header(name)),
             kind => kind,

@@ -155,7 +155,7 @@ fn masked(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a type or a text is of a database's error.
-pub(super) fn is_database_error(text: &str) -> bool {
+pub fn is_database_error(text: &str) -> bool {
     let is_sign = |at: usize| {
         let rest = &text.as_bytes()[at..];
         SIGNS.iter().any(|sign| rest.starts_with(sign.as_bytes()))

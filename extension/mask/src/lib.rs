@@ -1,28 +1,31 @@
 //! What must not leave the environment (xray.md section 14.3): passwords and tokens in URLs, headers and connection
-//! strings, literals in statements, and data that errors of databases quote. All that leaves comes through here: spans
-//! ([`spans`]) on their way into documents and to collectors, and what X-Ray SDKs have written ([`documents`]).
+//! strings, literals in statements, and data that errors of databases quote. All that leaves comes through here: each text
+//! of a span, as what its name says that it is ([`Kind`]), and whole what X-Ray SDKs have written ([`document`]).
 
 mod commands;
 mod database_error;
 mod dialect;
-pub(super) mod documents;
+mod documents;
 mod edit;
 mod message;
 mod names;
-pub(super) mod spans;
 mod sql;
 mod statement;
 mod text;
 mod url;
 
-use edit::{MASK, then};
+pub use database_error::is_database_error;
+pub use documents::mask as document;
+pub use edit::{MASK, is_same};
+
+use edit::then;
 use names::Held;
 use serde_json::Value;
 use std::borrow::Cow;
 
 /// What a value is, as far as its name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Secret,
     /// A value of a statement.
     Parameter,
@@ -42,7 +45,7 @@ enum Kind {
 }
 
 /// A URL that was put together of what had been shown in parts.
-pub(super) fn url(text: &str) -> Cow<'_, str> {
+pub fn url(text: &str) -> Cow<'_, str> {
     url::url(text)
 }
 
@@ -68,7 +71,7 @@ const PARAMETERS: [&str; 6] = [
 
 impl Kind {
     /// What an attribute of this name holds.
-    fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         match name {
             "url.full" | "http.url" | "http.target" | "url.path" | "url.query" | "url.fragment"
             | "url.original" | "http.path" | "http.query" => Self::Url,
@@ -130,17 +133,18 @@ impl Kind {
 
 /// What is known of the span or document that a text is of.
 #[derive(Debug, Clone, Copy, Default)]
-struct Context<'a> {
+pub struct Context<'a> {
     /// The database it speaks to.
-    system: Option<&'a str>,
+    pub system: Option<&'a str>,
     /// An error in it comes from a database.
-    is_of_database: bool,
+    pub is_of_database: bool,
     /// What errors of databases have said elsewhere, and how it is shown.
-    said: &'a [(String, String)],
+    pub said: &'a [(String, String)],
 }
 
 impl Context<'_> {
-    fn text<'t>(&self, kind: Kind, text: &'t str) -> Cow<'t, str> {
+    /// As it may be shown.
+    pub fn text<'t>(&self, kind: Kind, text: &'t str) -> Cow<'t, str> {
         match kind {
             Kind::Secret | Kind::Parameter if text == MASK || text.is_empty() => text.into(),
             Kind::Secret | Kind::Parameter => MASK.into(),
