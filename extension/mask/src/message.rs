@@ -1,7 +1,9 @@
 //! Secrets as messages tell them: `name: value`, `--name value`, and the credentials behind the scheme of a header.
 
 use super::edit::{Edit, apply};
-use super::names::{is_authorization, is_secret_in_message, is_secret_of_connection, is_whole_line};
+use super::names::{
+    is_authorization, is_secret_in_message, is_secret_in_text, is_secret_of_connection, is_whole_line,
+};
 use super::text::Scan;
 use std::borrow::Cow;
 
@@ -86,9 +88,7 @@ impl Scan<'_, '_> {
             return None;
         }
         if matches!(first, b'\'' | b'"') {
-            let end = self.quoted(start, first);
-            self.edits.push(Edit::mask(start, end));
-            return Some(end);
+            return Some(self.whole_quoted(start));
         }
         if self.is_prose(&self.bytes[name.clone()], start, word) {
             return None;
@@ -127,6 +127,40 @@ impl Scan<'_, '_> {
         };
         self.edits.push(Edit::mask(start, end));
         Some(end)
+    }
+
+    /// `password 'value'`. Secrets have names that are none.
+    pub(super) fn password(&mut self, quote: usize) -> Option<usize> {
+        let name = self.name_before(quote);
+        let is_apart = self.is_message && name.end < quote && self.bytes.get(quote + 1) != Some(&b'?');
+        let name = self.bytes.get(name).filter(|name| is_apart && !name.eq_ignore_ascii_case(b"secret"))?;
+        is_secret_in_text(name).then(|| self.whole_quoted(quote))
+    }
+
+    /// `IDENTIFIED BY value`, in statements that are quoted without a driver's words around them.
+    pub(super) fn identified(&mut self, last: usize) -> Option<usize> {
+        let before = &self.bytes[last.saturating_sub(128)..=last];
+        let is_statement = || {
+            before.ends_with(b"IDENTIFIED BY")
+                || before.windows(7).any(|end| matches!(end, b"er user" | b"te user"))
+        };
+        let start = last + 2;
+        let first = *self.bytes.get(start).filter(|_| self.bytes[last + 1] == b' ')?;
+        if !ends_with(before, b"identified by") || !is_statement() || b"?:%@ ".contains(&first) {
+            return None;
+        }
+        if matches!(first, b'\'' | b'"') {
+            return Some(self.whole_quoted(start));
+        }
+        let end = self.word(start);
+        self.edits.push(Edit::mask(start, end));
+        Some(end)
+    }
+
+    fn whole_quoted(&mut self, start: usize) -> usize {
+        let end = self.quoted(start, self.bytes[start]);
+        self.edits.push(Edit::mask(start, end));
+        end
     }
 
     /// Where the secret of a header begins whose scheme is told before it.
@@ -171,6 +205,10 @@ impl Scan<'_, '_> {
     }
 }
 
+fn ends_with(text: &[u8], end: &[u8]) -> bool {
+    text.len() >= end.len() && text[text.len() - end.len()..].eq_ignore_ascii_case(end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +225,10 @@ mod tests {
             "Unexpected token: < at 1",
             "aws_sdk::secret::Missing",
             "--verbose yes",
+            "the user is identified by its number",
+            "no such secret 'db/prod'",
+            "at pg (/var/task/node_modules/.pnpm/pg@8.11.3/node_modules/pg/lib/client.js:12:3)",
+            "arn:aws:iam::123456789012:user/ann@example.com/x",
         ] {
             assert_eq!(mask(given), given);
         }

@@ -24,8 +24,13 @@ pub(super) fn mask<'a>(statement: &'a str, system: Option<&str>) -> Cow<'a, str>
 
 /// Whether a span is named after its whole statement, values and all.
 pub(super) fn is_name_whole(name: &str, system: Option<&str>, is_of_database: bool) -> bool {
-    if !is_of_database {
-        return name.contains(['\'', '"']) && is_sql(name);
+    let holds = |words: &str| {
+        name.as_bytes().windows(words.len()).any(|window| window.eq_ignore_ascii_case(words.as_bytes()))
+    };
+    // Passwords need no quotes there.
+    let has_password = holds("identified by ") || holds(" password ");
+    if !is_of_database || has_password {
+        return (has_password || name.contains(['\'', '"'])) && is_sql(name);
     }
     name.contains(['\'', '"', '=', '$'])
         || is_command(name) && system.is_some_and(|system| dialect::of(system) == Language::Commands)

@@ -64,7 +64,7 @@ pub(super) struct Scan<'a, 'e> {
     text: &'a str,
     pub(super) bytes: &'a [u8],
     names: fn(&[u8]) -> bool,
-    is_message: bool,
+    pub(super) is_message: bool,
     pub(super) edits: &'e mut Vec<Edit>,
 }
 
@@ -91,8 +91,10 @@ impl Scan<'_, '_> {
                 b':' if self.is_message => self.setting(at),
                 b'-' if self.is_message => self.option(at),
                 b'=' => self.pair(at),
+                b'?' if begins_pair(self.bytes, at + 1) => Some(self.query(at)),
                 b'@' => self.driver(at),
-                b'"' | b'\'' => self.entry(at),
+                b'"' | b'\'' => self.entry(at).or_else(|| self.password(at)),
+                b'Y' | b'y' if self.is_message => self.identified(at),
                 _ => None,
             };
             at = next.unwrap_or(at + 1);
@@ -117,6 +119,13 @@ impl Scan<'_, '_> {
             }
         }
         url::secrets(self.text, colon, end, self.edits);
+        end
+    }
+
+    /// The query of a URL that has no scheme.
+    fn query(&mut self, mark: usize) -> usize {
+        let end = mark + self.length_of_url(mark, false);
+        url::secrets(self.text, mark, end, self.edits);
         end
     }
 
@@ -270,17 +279,28 @@ impl Scan<'_, '_> {
         Some(start + length)
     }
 
-    /// `user:password@tcp(host)`.
+    /// `user:password@tcp(host)`, `user:password@host/path` and `user:password@host:1`.
     fn driver(&mut self, sign: usize) -> Option<usize> {
         let rest = &self.bytes[sign + 1..];
-        let protocol = rest.iter().take(16).take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        if rest.get(protocol) != Some(&b'(') {
-            return None;
-        }
+        let is_of_host = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        let host = rest.iter().take(MAX_TAIL_BYTES).take_while(is_of_host).count();
+        let is_bare = match rest[host..] {
+            [b'(', ..] => false,
+            [b'/', ..] if host > 0 => true,
+            [b':', ref port @ ..] if host > 0 && is_port(port) => true,
+            _ => return None,
+        };
         let before = &self.bytes[..sign];
         let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`');
         let length = before.iter().rev().take(MAX_TAIL_BYTES).take_while(|byte| !is_end(byte)).count();
-        let colon = before[sign - length..].iter().position(|byte| *byte == b':')?;
+        let word = &before[sign - length..];
+        let colon = word.iter().position(|byte| *byte == b':')?;
+        // A path, an ARN, or no name before the colon.
+        let is_other = |byte: &u8| matches!(byte, b':' | b'/');
+        let is_name = word[..colon].last().is_some_and(u8::is_ascii_alphanumeric);
+        if is_bare && (!is_name || word[..colon].contains(&b'/') || word[colon + 1..].iter().any(is_other)) {
+            return None;
+        }
         self.edits.push(Edit::mask(sign - length + colon + 1, sign));
         None
     }
@@ -297,6 +317,12 @@ impl Scan<'_, '_> {
         self.edits.push(Edit::mask(colon + 1 + slash + 1, colon + 1 + sign));
         None
     }
+}
+
+/// Not the digest of an image: `app:1@sha256:57ab`.
+fn is_port(bytes: &[u8]) -> bool {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (1..6).contains(&digits) && !bytes.get(digits).is_some_and(u8::is_ascii_alphanumeric)
 }
 
 fn ends_url(byte: u8) -> bool {

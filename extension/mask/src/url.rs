@@ -31,9 +31,7 @@ pub(super) fn url(text: &str) -> Cow<'_, str> {
     if !may_hold_secrets(text.as_bytes()) {
         return text.into();
     }
-    let mut edits = Vec::new();
-    secrets(text, 0, text.len(), &mut edits);
-    apply(text, edits)
+    shown(text, has_bare_userinfo(text))
 }
 
 /// A host that may have user and password before it, which is then a URL without its scheme.
@@ -41,14 +39,24 @@ pub(super) fn host(text: &str) -> Cow<'_, str> {
     if !text.contains('@') {
         return text.into();
     }
-    if text.contains("//") {
-        return url(text);
-    }
+    shown(text, !text.contains("//"))
+}
+
+fn shown(text: &str, is_bare: bool) -> Cow<'_, str> {
     let mut edits = Vec::new();
-    let last_at_sign = text.rfind('@');
-    let end = userinfo(text.as_bytes(), 0, (0, false), last_at_sign, &mut edits);
-    secrets(text, end, text.len(), &mut edits);
+    let bytes = text.as_bytes();
+    let start = if is_bare { userinfo(bytes, 0, (0, false), text.rfind('@'), &mut edits) } else { 0 };
+    secrets(text, start, text.len(), &mut edits);
     apply(text, edits)
+}
+
+/// Whether user and password stand at the start, without a scheme: `user:password@host/path`.
+fn has_bare_userinfo(text: &str) -> bool {
+    let Some((before, _)) = text.split_once('@') else { return false };
+    let separator = before.find([':', '/', '?', '#', '=', '&', ' ']);
+    separator.is_some_and(|at| at > 0 && before[at..].starts_with(':'))
+        && !before.contains("://")
+        && !before.contains(' ')
 }
 
 fn may_hold_secrets(bytes: &[u8]) -> bool {
@@ -108,7 +116,7 @@ fn unit(bytes: &[u8], at: usize) -> Unit {
 
 /// Whether a byte can be one that [`secrets`] looks at.
 const IS_SIGN: [bool; 256] = {
-    let signs = b"=:?#&;/(),! %";
+    let signs = b"=:?#&;/(),! %\"'";
     let mut is_sign = [false; 256];
     let mut at = 0;
     while at < signs.len() {
@@ -124,6 +132,8 @@ pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>)
     let last_at_sign = bytes[from..].iter().rposition(|byte| *byte == b'@').map(|at| from + at);
     let (mut at, mut key_start, mut in_query) = (from, from, false);
     let mut opener = 0;
+    // Behind the last quote.
+    let mut quote = from;
     // A URL that has its scheme of the page it is on.
     if bytes[from..].starts_with(b"//") {
         at = userinfo(bytes, from + 2, (0, false), last_at_sign, edits);
@@ -139,17 +149,26 @@ pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>)
         match byte {
             b'=' => {
                 if is_secret(&bytes[key_start..at]) {
-                    let end = value_end(bytes, next, depth, in_query, opener);
-                    edits.push(Edit::mask(next, end));
+                    let start = if bytes[at - 1] == b' ' { next + blanks(&bytes[next..]) } else { next };
+                    let end = value_end(bytes, start, depth, in_query, opener);
+                    edits.push(Edit::mask(start, end));
                     at = end;
                     key_start = end;
                     continue;
                 }
                 key_start = next;
             }
+            b'"' | b'\'' => quote = next,
             b':' => {
                 opener = byte;
-                key_start = next;
+                let key = std::mem::replace(&mut key_start, next);
+                if let Some(value) = entry(bytes, next, quote == at)
+                    && is_secret(&bytes[key..at])
+                {
+                    at = value.end;
+                    edits.push(Edit::mask(value.start, value.end));
+                    continue;
+                }
                 if let Some(authority) = authority_start(bytes, next) {
                     at = userinfo(bytes, authority, (depth, in_query), last_at_sign, edits);
                     // The scheme of another URL: `amqp://h1,amqp://h2`.
@@ -167,6 +186,7 @@ pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>)
                 in_query = true;
                 key_start = next;
             }
+            b' ' if bytes.get(next + blanks(&bytes[next..])) == Some(&b'=') => {}
             b'&' | b';' | b'/' | b'(' | b')' | b',' | b'!' | b' ' => {
                 opener = byte;
                 key_start = next;
@@ -189,6 +209,49 @@ fn is_secret(key: &[u8]) -> bool {
         at += unit.len;
     }
     is_secret_in_url(&decoded)
+}
+
+fn blanks(bytes: &[u8]) -> usize {
+    bytes.iter().take(8).take_while(|byte| **byte == b' ').count()
+}
+
+/// The value behind the colon of JSON, or of a query in `GraphQL`: a text, without its quotes, or what stands behind a
+/// name in quotes.
+fn entry(bytes: &[u8], start: usize, is_json: bool) -> Option<Range<usize>> {
+    let mut rest = units(bytes, start).peekable();
+    let mut skip = |skipped: &[u8]| {
+        std::iter::from_fn(|| rest.next_if(|(_, unit)| skipped.contains(&unit.byte))).count()
+    };
+    skip(b" +[");
+    // JSON in JSON has its quotes behind backslashes.
+    let escapes = skip(b"\\");
+    let (begin, first) = rest.next()?;
+    let mark = matches!(first.byte, b'"' | b'\'').then_some(first.byte);
+    if mark.is_none() && (!is_json || b"{/".contains(&first.byte)) {
+        return None;
+    }
+    let (mut end, mut backslashes) = (begin, 0);
+    let end = rest.find_map(|(at, unit)| {
+        if backslashes == 0 {
+            end = at;
+        }
+        match (unit.byte, mark) {
+            (b'\\', Some(_)) => backslashes += 1,
+            (byte, Some(mark)) if byte == mark && backslashes <= escapes => return Some(end),
+            (b',' | b'}' | b']' | b'&' | b'#', None) => return Some(end),
+            _ => backslashes = 0,
+        }
+        None
+    });
+    Some(if mark.is_some() { begin + first.len } else { begin }..end.unwrap_or(bytes.len()))
+}
+
+fn units(bytes: &[u8], mut at: usize) -> impl Iterator<Item = (usize, Unit)> {
+    std::iter::from_fn(move || {
+        let unit = (at < bytes.len()).then(|| (at, unit(bytes, at)))?;
+        at += unit.1.len;
+        Some(unit)
+    })
 }
 
 /// The place behind `//`.

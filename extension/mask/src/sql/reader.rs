@@ -61,6 +61,12 @@ pub(super) struct Reader<'a> {
     pub(super) doubt: Doubt,
     expects: Expects,
     is_insert: bool,
+    /// The last word.
+    last: &'a [u8],
+    /// Passwords may come that are written like names.
+    has_passwords: bool,
+    /// Such a one is next.
+    is_password: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -76,6 +82,9 @@ impl<'a> Reader<'a> {
             doubt,
             expects,
             is_insert: false,
+            last: &[],
+            has_passwords: false,
+            is_password: false,
         }
     }
 
@@ -122,6 +131,7 @@ impl<'a> Reader<'a> {
     fn literal(&mut self, start: usize, end: usize) {
         self.found.push(Found { start, end, is_comment: false });
         self.at = end;
+        self.is_password = false;
         self.expects = match self.expects {
             Expects::InColumns => Expects::InColumns,
             _ => Expects::Anything,
@@ -234,6 +244,7 @@ impl<'a> Reader<'a> {
         while at < self.bytes.len() {
             match (self.bytes[at] == close, self.bytes.get(at + 1)) {
                 (true, Some(next)) if *next == close => at += 2,
+                (true, _) if self.is_password => return self.literal(start, at + 1),
                 (true, _) => {
                     self.at = at + 1;
                     return self.note_name();
@@ -279,6 +290,7 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_placeholder(&mut self) {
+        self.is_password = false;
         let rest = &self.bytes[self.at + 1..];
         let digits =
             rest.iter().take(MAX_PLACEHOLDER_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
@@ -339,6 +351,15 @@ impl<'a> Reader<'a> {
             self.at += 1;
             return self.text_literal(start, self.rules.has(Rules::BACKSLASH));
         }
+        if self.is_password {
+            let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b';' | b')');
+            let end = rest.iter().position(ends).unwrap_or(rest.len());
+            return self.literal(start, start + end);
+        }
+        let last = std::mem::replace(&mut self.last, word);
+        self.has_passwords |= is(word, &["identified"])
+            || is(word, &["user"]) && is(last, &["alter", "create", "modify", "replace"]);
+        self.is_password = self.has_passwords && is(word, &["by", "replace", "password"]);
         self.note_word(word);
     }
 
@@ -380,6 +401,8 @@ impl<'a> Reader<'a> {
     }
 
     fn note_sign(&mut self, sign: u8) {
+        // A placeholder of Python's.
+        self.is_password &= sign != b'%';
         self.expects = match (self.expects, sign) {
             (Expects::Columns, b'(') => Expects::InColumns,
             (Expects::InColumns, b')') => Expects::Anything,
