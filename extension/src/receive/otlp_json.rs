@@ -17,6 +17,8 @@ use std::fmt;
 
 const BASE64: GeneralPurpose = lenient(&STANDARD);
 const BASE64_URL: GeneralPurpose = lenient(&URL_SAFE);
+/// Lists in lists whose items are read one by one.
+const MAX_LISTS: u8 = 8;
 /// The first whole number that no field takes.
 const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
 
@@ -74,6 +76,8 @@ struct Faults {
     spans: u64,
     /// What is read now is read by itself, however deep it is in the request.
     is_apart: bool,
+    /// The lists around it that should be one.
+    lists: u8,
     first: Option<Fault>,
 }
 
@@ -141,6 +145,20 @@ impl Slot<'_> {
                 self.fault("a number");
             }
             Some(_) => self.put_numeral(raw, "this number"),
+        }
+    }
+
+    /// A list where a message should be: each of its own, so that one of them costs no other.
+    fn put_list(mut self, raw: &str) {
+        if self.faults.lists == MAX_LISTS {
+            return self.fault("nested so deep");
+        }
+        self.faults.lists += 1;
+        let slot = Slot { field: self.field, out: &mut *self.out, faults: &mut *self.faults };
+        let read = serde_json::Deserializer::from_str(raw).deserialize_seq(slot);
+        self.faults.lists -= 1;
+        if read.is_err() {
+            self.fault("this list");
         }
     }
 
@@ -253,7 +271,10 @@ impl<'de> DeserializeSeed<'de> for Item<'_> {
             Kind::Message(message) if !message.is_apart || slot.faults.is_apart => {
                 deserializer.deserialize_any(slot)?;
             }
-            Kind::Message(_) => slot.put_apart(<&RawValue>::deserialize(deserializer)?.get()),
+            Kind::Message(_) => match <&RawValue>::deserialize(deserializer)?.get() {
+                raw if raw.starts_with('[') => slot.put_list(raw),
+                raw => slot.put_apart(raw),
+            },
             _ => match <&RawValue>::deserialize(deserializer)?.get() {
                 // Each list in a list would be another level of the stack.
                 raw if raw.starts_with('[') => slot.fault("a list"),
@@ -737,6 +758,26 @@ mod tests {
         ] {
             let (request, unreadable) = read(&around);
             assert_eq!((request.resource_spans[0].scope_spans[0].spans.len(), unreadable), (1, lost));
+        }
+    }
+
+    #[test]
+    fn every_span_in_lists_of_lists_is_read_or_counted() {
+        let deep = ["[".repeat(200), "]".repeat(200)].concat();
+        let far = r#"{"name":"far","attributes":[{"key":"k","value":"#;
+        let far = format!("{far}{}1{}}}]}}", r#"{"arrayValue":{"values":["#.repeat(90), "]}}".repeat(90));
+        let (a, b) = (r#"{"name":"a"}"#, r#"{"name":"b"}"#);
+        for (spans, kept, lost) in [
+            (format!("[{a},{b}]"), "ab", 0),
+            (format!("[{a},{far}]"), "a", 1),
+            (format!("[{far},{a},{far},{b}],{far}"), "ab", 3),
+            (format!("[[{far},{a}],7,[[{b}]]]"), "ab", 2),
+            (format!("[{a},{deep},{b}],[]"), "ab", 1),
+            (format!(r#"[{a},{{"name":7}},{deep}]"#), "a", 2),
+        ] {
+            let (read, unreadable) = read_spans(&spans);
+            let names: String = read.iter().map(|span| span.name.as_str()).collect();
+            assert_eq!((names.as_str(), unreadable), (kept, lost), "{spans}");
         }
     }
 
