@@ -79,7 +79,7 @@ impl Refusal {
             Self::Path => StatusCode::NOT_FOUND,
             Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::Slow) => StatusCode::REQUEST_TIMEOUT,
-            Self::Body(BodyError::Broken(_)) => StatusCode::BAD_REQUEST,
+            Self::Body(BodyError::Broken(_) | BodyError::MadeWay) => StatusCode::BAD_REQUEST,
             Self::NoAnswer(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -99,7 +99,7 @@ async fn answer(
     if request.method() != Method::POST {
         return Err(Refusal::Path);
     }
-    let body = local_http::read_body(request, MAX_BODY_BYTES).await?;
+    let body = local_http::read_body(request, MAX_BODY_BYTES, None).await?;
     // The answer to statistics is good for others too; that for rules is good for the same page.
     let key = (path, if path == RULES { body.clone() } else { Bytes::new() });
     let answered = forward(path, body).await;

@@ -39,6 +39,8 @@ pub(super) enum BodyError {
     TooLarge,
     #[error("the body did not arrive in time")]
     Slow,
+    #[error("the body has stalled while others wait")]
+    MadeWay,
     #[error("the body could not be read: {0}")]
     Broken(String),
 }
@@ -95,7 +97,7 @@ pub(super) async fn serve(
 }
 
 /// Serves one connection until either side ends it. While it is idle, nothing of HTTP is held for it.
-async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, place: Place, handler: Handler) {
+pub(super) async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, place: Place, handler: Handler) {
     let mut stream = Impatient::new(stream, ANSWER_TIME);
     while let Some(first) = place.first_bytes(&mut stream).await {
         stream.put_back(first);
@@ -229,14 +231,19 @@ fn says(headers: &HeaderMap, word: &str) -> bool {
 }
 
 /// Reads a body of at most `limit` bytes. What is over is read too, and thrown away: who is still sending hears nothing.
-pub(super) async fn read_body(mut request: Request<Incoming>, limit: usize) -> Result<Bytes, BodyError> {
+/// One that has a place among others may have to make way.
+pub(super) async fn read_body(
+    mut request: Request<Incoming>,
+    limit: usize,
+    place: Option<&Place>,
+) -> Result<Bytes, BodyError> {
     let reading_it = Reading::of(&mut request);
     let mut body = request.into_body();
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut whole = Vec::with_capacity(expected.min(limit));
     let mut read = 0;
     let reading = async {
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = Place::client(place, body.frame()).await.ok_or(BodyError::MadeWay)? {
             reading_it.piece_has_come();
             let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
             let data = frame.into_data().unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use super::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
 use super::local_http;
-use super::otlp_intake::{Compression, Encoding, Intake, LeftOut, MAX_REQUEST_BYTES, Refusal};
+use super::otlp_intake::{Compression, Encoding, Intake, LeftOut, MAX_REQUEST_BYTES, Refusal, Room};
 use super::otlp_status::{self, Code};
 use super::places::Place;
 use super::{OtlpSignal, awake};
@@ -13,7 +13,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// How long a client may take for a request, or to read an answer.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -56,7 +55,7 @@ async fn serve_requests(
     place: &Place,
     intake: &Intake,
 ) -> Option<()> {
-    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut room: Option<Room> = None;
     let mut end = Box::pin(awake::limit(REQUEST_TIME));
     let mut buffer = Vec::new();
     connection.receive(first).ok()?;
@@ -72,13 +71,16 @@ async fn serve_requests(
             (true, false) => room = Some(intake.room(MAX_BUFFERED_BYTES).await.ok()?),
             _ => {}
         }
-        if !tell(stream, connection, place).await || connection.is_over() {
+        let holder = room.as_ref().map(|room| &room.place);
+        if Place::client(holder, tell(stream, connection, place)).await != Some(true) || connection.is_over()
+        {
             return None;
         }
         buffer.clear();
         buffer.reserve(READ_BYTES);
         let reading = awake::before(end.as_mut(), stream.read_buf(&mut buffer));
-        let Some(read) = place.work(reading, || Some(0)).await.flatten() else {
+        let reading = Place::client(holder, place.work(reading, || Some(0)));
+        let Some(read) = reading.await.flatten().flatten() else {
             connection.close();
             return None;
         };

@@ -26,11 +26,14 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, intake: Intake, log: Log) {
-    let handler: Handler = Arc::new(move |request| {
+    local_http::serve(listener, |_| true, handler(intake), log).await;
+}
+
+fn handler(intake: Intake) -> Handler {
+    Arc::new(move |request| {
         let intake = intake.clone();
         Box::pin(async move { answer(request, &intake).await })
-    });
-    local_http::serve(listener, |_| true, handler, log).await;
+    })
 }
 
 /// Why a request is refused; the text is in the answer's body.
@@ -79,6 +82,7 @@ impl From<BodyError> for HttpRefusal {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge => Self::Request(Refusal::TooLarge),
+            BodyError::MadeWay => Self::Request(Refusal::Busy),
             other => Self::Body(other),
         }
     }
@@ -120,8 +124,8 @@ async fn receive(request: Request<Incoming>, is_json: bool, intake: &Intake) -> 
         return Err(HttpRefusal::ContentEncoding(content_encoding));
     };
     let bytes = request.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let _room = intake.room(bytes.unwrap_or(MAX_REQUEST_BYTES)).await?;
-    let body = local_http::read_body(request, MAX_REQUEST_BYTES).await?;
+    let room = intake.room(bytes.unwrap_or(MAX_REQUEST_BYTES)).await?;
+    let body = local_http::read_body(request, MAX_REQUEST_BYTES, Some(&room.place)).await?;
     Ok(intake.take(signal, Encoding { is_json, compression }, body).await?)
 }
 
@@ -139,6 +143,7 @@ fn essence(content_type: &str) -> &str {
 mod tests {
     use super::super::inlet::Inlet;
     use super::super::local_http::test_client::send;
+    use super::super::places::{IDLE_TIME, Places};
     use super::super::{Received, SpansPart};
     use super::*;
     use crate::accounts::Reason;
@@ -149,7 +154,10 @@ mod tests {
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use prost::Message as _;
     use std::io::Write as _;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     fn export_request() -> Vec<u8> {
         let scope_spans =
@@ -266,5 +274,63 @@ mod tests {
             (OtlpSignal::Logs, true, "[]".into()),
         ];
         assert_eq!(relayed, expected);
+    }
+
+    const MIB: usize = 1024 * 1024;
+
+    /// A client that has sent so much of a body's length.
+    async fn sending(places: &Places, intake: &Intake, length: usize, sent: usize) -> DuplexStream {
+        let (ours, mut client) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(local_http::serve_one(ours, places.take().await, handler(intake.clone())));
+        let head = format!(
+            "POST /v1/metrics HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&vec![0; sent]).await.unwrap();
+        client
+    }
+
+    async fn status_of(mut client: DuplexStream) -> u16 {
+        let mut head = [0; 12];
+        client.read_exact(&mut head).await.unwrap();
+        String::from_utf8_lossy(&head)[9..].parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_stalled_with_half_a_body_makes_way_for_whoever_needs_its_room() {
+        let (out, received) = mpsc::channel(16);
+        let (_collecting, intake) = (tokio::spawn(collect(received)), Intake::new(Inlet::new(out)));
+        let places = Places::new(208, IDLE_TIME);
+        let longest = sending(&places, &intake, 3 * MIB, MIB).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut shorter = sending(&places, &intake, 3 * MIB, MIB).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        let mut newcomer = sending(&places, &intake, MIB, 0).await;
+        newcomer.write_all(&vec![0; MIB]).await.unwrap();
+        assert_eq!(status_of(newcomer).await, 200);
+        assert!(begun.elapsed() <= Duration::from_millis(100), "{:?}", begun.elapsed());
+        assert_eq!(status_of(longest).await, 503, "it is told to try again");
+        shorter.write_all(&vec![0; 2 * MIB]).await.unwrap();
+        assert_eq!(status_of(shorter).await, 200, "nobody needed its room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_that_go_on_and_have_no_room_beside_each_other_are_served_one_after_the_other() {
+        let (out, received) = mpsc::channel(16);
+        let (_collecting, intake) = (tokio::spawn(collect(received)), Intake::new(Inlet::new(out)));
+        let places = Places::new(208, IDLE_TIME);
+        let mut first = sending(&places, &intake, 4 * MIB, MIB).await;
+        let mut second = sending(&places, &intake, 4 * MIB, 0).await;
+        let second = tokio::spawn(async move {
+            second.write_all(&vec![0; 4 * MIB]).await.unwrap();
+            status_of(second).await
+        });
+        // Slow, and never still for as long as somebody waits before it asks.
+        for _ in 0..48 {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            first.write_all(&vec![0; MIB / 16]).await.unwrap();
+        }
+        assert_eq!((status_of(first).await, second.await.unwrap()), (200, 200));
     }
 }

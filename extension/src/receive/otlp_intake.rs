@@ -6,7 +6,8 @@ use super::otlp_decode::{self, Step, salvaged_resource, salvaged_scope};
 use super::otlp_json;
 use super::otlp_schema::origin_bytes;
 use super::oversize::{Fitted, fitted};
-use super::{OtlpSignal, Received, Relayed, SpansPart};
+use super::places::{Place, Places};
+use super::{OtlpSignal, Received, Relayed, SpansPart, awake};
 use crate::accounts::Reason;
 use crate::translate::flush::Origin;
 use bytes::Bytes;
@@ -89,36 +90,40 @@ pub(super) enum Refusal {
     Protobuf(#[from] prost::DecodeError),
     #[error("the request is not an OTLP ExportTraceServiceRequest in JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("too many requests at once")]
+    #[error("too many requests at once, or one that has stalled while others wait")]
     Busy,
     #[error("the extension is shutting down")]
     Closing,
+}
+
+/// Room for a request, of which its place is what makes way for others.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) place: Place,
+    _share: OwnedSemaphorePermit,
 }
 
 /// Takes export requests in. A cheap handle to the one intake.
 #[derive(Debug, Clone)]
 pub struct Intake {
     out: Inlet,
-    room: Arc<Semaphore>,
+    room: Places,
     desk: Arc<Semaphore>,
 }
 
 impl Intake {
     pub fn new(out: Inlet) -> Self {
-        Self {
-            out,
-            room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT)),
-            desk: Arc::new(Semaphore::new(1)),
-        }
+        Self { out, room: Places::sharing(ROOM_BYTES / ROOM_UNIT), desk: Arc::new(Semaphore::new(1)) }
     }
 
     /// Room for a request of so many bytes, for as long as what is returned is held.
-    pub(super) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) async fn room(&self, bytes: usize) -> Result<Room, Refusal> {
         let units = bytes.min(MAX_REQUEST_BYTES).div_ceil(ROOM_UNIT);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        match tokio::time::timeout(ROOM_TIME, Arc::clone(&self.room).acquire_many_owned(units)).await {
-            Ok(Ok(room)) => Ok(room),
-            _ => Err(Refusal::Busy),
+        let place = self.room.take().await;
+        match awake::timeout(ROOM_TIME, place.share(units)).await.flatten() {
+            Some(share) => Ok(Room { place, _share: share }),
+            None => Err(Refusal::Busy),
         }
     }
 

@@ -83,12 +83,21 @@ impl State {
 
 impl Places {
     pub(super) fn new(most: usize, idle_time: Duration) -> Self {
+        Self::of(most, idle_time, MAX_AT_WORK)
+    }
+
+    /// Places for as many as there are, who share so much of something.
+    pub(super) fn sharing(units: usize) -> Self {
+        Self::of(usize::MAX, IDLE_TIME, units)
+    }
+
+    fn of(most: usize, idle_time: Duration, units: usize) -> Self {
         Self(Arc::new(Inner {
             most,
             idle_time,
             state: Mutex::default(),
             changed: Notify::new(),
-            work: Arc::new(Semaphore::new(MAX_AT_WORK)),
+            work: Arc::new(Semaphore::new(units)),
         }))
     }
 
@@ -200,6 +209,29 @@ impl Place {
             if let Ok(turn) = tokio::time::timeout(ASK_AGAIN, turn.as_mut()).await {
                 return turn.ok();
             }
+        }
+    }
+
+    /// So many units of what all share. Whoever is waited for and has stalled since somebody needs its share makes way:
+    /// one that only seems to, between two pieces of a body, has time to go on.
+    pub(super) async fn share(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let mut share = pin!(Arc::clone(&self.places.0.work).acquire_many_owned(units));
+        let mut wanting = None;
+        loop {
+            let asked_at = self.places.state().count();
+            if let Some(share) = awake::timeout(ASK_AGAIN, share.as_mut()).await {
+                return share.ok();
+            }
+            wanting.get_or_insert_with(|| Wanting::one_more(&self.places));
+            self.places.state().ask(|seat| seat.stalled_since.filter(|since| *since < asked_at));
+        }
+    }
+
+    /// What comes from the client of whoever has a place; none when that is to make way for somebody else.
+    pub(super) async fn client<F: Future>(place: Option<&Self>, client: F) -> Option<F::Output> {
+        match place {
+            Some(place) => place.work(client, || Some(0)).await,
+            None => Some(client.await),
         }
     }
 

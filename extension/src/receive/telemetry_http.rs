@@ -110,7 +110,7 @@ async fn receive(
     out: &mpsc::Sender<Received>,
     log: &Log,
 ) -> Result<(), DeliveryError> {
-    let body = local_http::read_body(request, MAX_BODY_BYTES).await?;
+    let body = local_http::read_body(request, MAX_BODY_BYTES, None).await?;
     let delivery = platform::parse(&body)?;
     if delivery.skipped > 0 {
         log.say(Level::Debug, format_args!("{} telemetry records of no interest", delivery.skipped));

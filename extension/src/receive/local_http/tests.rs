@@ -16,7 +16,7 @@ fn handler() -> Handler {
             let mut response = Response::new(Full::new(Bytes::new()));
             if request.uri().path() == "/unread" {
                 *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-            } else if read_body(request, 100).await.is_err() {
+            } else if read_body(request, 100, None).await.is_err() {
                 *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
             }
             response
@@ -238,7 +238,7 @@ async fn nobody_is_cut_off_while_it_is_worked_for() {
     let handler: Handler = Arc::new(move |request| {
         let gate = Arc::clone(&gate);
         Box::pin(async move {
-            let _ = read_body(request, 100).await;
+            let _ = read_body(request, 100, None).await;
             let _turn = gate.acquire().await;
             Response::new(Full::new(Bytes::new()))
         })

@@ -259,3 +259,28 @@ async fn a_newcomer_waits_for_no_call_that_has_stalled() {
         assert!(until(&mut stalled[0], GOAWAY).await && !until(&mut stalled[0], GOAWAY).await);
     }
 }
+
+/// The beginning of a call that is larger than what a connection may hold without room.
+fn large_beginning() -> Vec<u8> {
+    let call = export(1);
+    let head = 9 + usize::from(call[2]);
+    let mut beginning = call[..head].to_vec();
+    for _ in 0..5 {
+        beginning.extend([0, 0x3c, 0, 0, 0, 0, 0, 0, 1]);
+        beginning.extend(vec![0; 0x3c00]);
+    }
+    beginning
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_call_that_has_stalled_makes_way_for_whoever_needs_its_room() {
+    let intake = taking_intake();
+    let places = Places::new(208, IDLE_TIME);
+    let mut stalled = connect(&places, &intake).await;
+    stalled.write_all(&large_beginning()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    assert!(intake.room(MAX_REQUEST_BYTES).await.is_ok(), "whichever receiver it is");
+    assert!(begun.elapsed() <= Duration::from_millis(100), "{:?}", begun.elapsed());
+    assert!(until(&mut stalled, GOAWAY).await);
+}
