@@ -79,6 +79,39 @@ test("P1: the death of the extension is not the function's", () =>
     },
   ));
 
+test("A-29: a lost connection is opened again by the next frame, with hello and the invocation that runs", { skip: major < 22 && "before, Node.js connects to no abstract name" }, () =>
+  withFunction(
+    `${SPANS}
+     const fs = require("node:fs");
+     exports.handler = async ({ file }) => {
+       const active = () => process.getActiveResourcesInfo().filter((name) => /pipe/i.test(name)).length;
+       const before = active();
+       while (file && !fs.existsSync(file)) await new Promise((go) => setTimeout(go, 5));
+       spans("own", file ? 70 : 1);
+       return active() - before;
+     };`,
+    {},
+    async (run) => {
+      await run.invoke({});
+      await run.frames.done(1);
+      const file = `${fs.mkdtempSync("/tmp/lost-")}/go`;
+      const answer = run.invoke({ file });
+      await run.frames.until(() => run.frames.started.length === 2, "the handler's begin");
+      run.frames.drop();
+      await run.frames.until(() => run.frames.closed === 0, "the end of the connection");
+      fs.writeFileSync(file, "");
+      assert.equal((await answer).body, "0", "nothing that the event loop waits for");
+      await run.frames.done(2);
+      const later = run.frames.all.filter(({ connection }) => connection === 2).map(({ kind }) => kind);
+      assert.deepEqual(later, [Frame.hello, Frame.invoke, ...Array(70 - 64 + 1).fill(Frame.end), Frame.done]);
+      assert.equal(dropped(run.frames), 64, "what was written to the lost connection");
+      await run.invoke({});
+      await run.frames.done(3);
+      assert.equal(run.frames.connections, 2);
+      assert.equal(run.output().match(/\[otel-xray\]/g).length, 1, run.output());
+    },
+  ));
+
 test("a number that is the function's own is not written to", () =>
   withFunction(
     "exports.handler = async () => process.env.OTEL_XRAY_AGENT_FD ?? null;",

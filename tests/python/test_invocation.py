@@ -198,6 +198,70 @@ def handler(event, context):
         assert function.output().count("otel-xray") == 1
 
 
+def test_a_29_a_connection_is_lost_in_the_middle_of_an_invocation_and_opened_again(start: Start) -> None:
+    source = """
+import gc
+def handler(event, context):
+    from _otel_xray_agent.wire import Wire
+    wire = next(thing for thing in gc.get_objects() if type(thing) is Wire)
+    if event == "cut":
+        wire._socket.shutdown(2)
+    for _ in range(70):
+        wire.end(b"", now=False)
+    return 1
+"""
+    with start(source) as function:
+        assert function.invoke("cut").json == 1
+        function.frames.wait_for(5, 1)
+        assert [kind for kind, _ in function.frames.frames] == [1, 2, 3, 1, 2, *[4] * 7, 5]
+        assert int.from_bytes(function.frames.of(5)[0][1:5], "little") == 64
+
+
+def test_a_29_nothing_is_waited_for_twice_in_an_invocation(start: Start) -> None:
+    source = """
+import gc, socket
+def handler(event, context):
+    from _otel_xray_agent import wire
+    line = next(thing for thing in gc.get_objects() if type(thing) is wire.Wire)
+    waits = []
+    class Full:
+        def __init__(self, *_):
+            self.limit = None
+        def settimeout(self, seconds):
+            self.limit = seconds
+        def connect(self, _):
+            pass
+        def sendall(self, data):
+            if len(data) > 4000:
+                waits.append(self.limit)
+                raise TimeoutError("full")
+        def close(self):
+            pass
+    class Refusing(Full):
+        connects = 0
+        def connect(self, _):
+            Refusing.connects += 1
+            raise ConnectionRefusedError("gone")
+    real, kept = wire._socket, line._socket
+    class Sockets:
+        AF_UNIX, SOCK_STREAM, socket = real.AF_UNIX, real.SOCK_STREAM, Full
+    wire._socket = Sockets
+    line._socket = Full()
+    line._socket.settimeout(line._patience)
+    for _ in range(3):
+        line.start(b"x" * 5000)
+    Sockets.socket = Refusing
+    for _ in range(3):
+        line.start(b"x" * 5000)
+    wire._socket, line._socket, line._is_refused = real, kept, False
+    return [waits, Refusing.connects]
+"""
+    with start(source) as function:
+        # The limit of each, in seconds: the first waits, the others take what there is room for at once.
+        assert function.invoke().json == [[0.05, 0, 0], 1]
+        assert function.invoke().json == [[0.05, 0, 0], 1], "another invocation, another wait"
+
+
 def test_a_30_no_thread_is_started(start: Start) -> None:
     source = "import threading\ndef handler(event, context):\n    return threading.active_count()\n"
     with start(source) as function:

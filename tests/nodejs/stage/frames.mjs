@@ -53,6 +53,11 @@ export class Frames {
     for (const socket of this.#sockets) socket.resume();
   }
 
+  /** The connections are lost, and new ones are taken. */
+  drop() {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   /** As when the extension has died. */
   die() {
     this.#server.close();

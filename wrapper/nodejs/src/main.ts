@@ -69,7 +69,10 @@ function start(environ: NodeJS.ProcessEnv): void {
   const invocation = makeInvocation(agent, environ);
   // During init, so that the extension knows before the first invocation that a done frame will come.
   if (isManaged) chunk("managed").share(agent, invocation, environ);
-  else if (fd !== undefined) wire.adopt(Number(fd));
+  else if (fd !== undefined) {
+    wire.adopt(Number(fd));
+    wire.connect = () => chunk("managed").reconnect(wire, environ);
+  }
   // Where several run at once, a socket's bytes do not tell whose they are.
   const found = watchConnections(agent, isManaged ? undefined : invocation);
   watchNativeClient(agent, invocation, found);

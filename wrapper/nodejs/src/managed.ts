@@ -158,6 +158,12 @@ function connectByItself(wire: Wire, name: string): void {
   };
 }
 
+/** Opens a connection in the place of the one that the launcher had opened. */
+export function reconnect(wire: Wire, environ: NodeJS.ProcessEnv): boolean {
+  connectByItself(wire, agentSocket(environ));
+  return wire.connect();
+}
+
 /** The invocation of the last invoke frame. */
 let said: Scope | undefined;
 

@@ -45,6 +45,8 @@ export interface Wire {
   rest: Uint8Array | undefined;
   /** The extension has taken nothing for a while: this invocation does not wait for it again. */
   isStalled: boolean;
+  /** Nobody listens: the next invocation asks again. */
+  isRefused: boolean;
   /** Complete spans in the encoder's buffer, where they wait for the next write. */
   waiting: number;
   spansDropped: number;
@@ -80,6 +82,7 @@ export function makeWire(hello: string): Wire {
     fd: -1,
     rest: undefined,
     isStalled: false,
+    isRefused: false,
     waiting: 0,
     spansDropped: 0,
     invocation: undefined,
@@ -107,7 +110,7 @@ function adopt(this: Wire, fd: number): void {
   }
 }
 
-/** One that is lost stays lost: the extension is gone, and Lambda ends the environment. */
+/** Without the launcher's there is no extension. */
 const connect = function (this: Wire): boolean {
   return this.fd >= 0;
 };
@@ -128,7 +131,8 @@ function introduce(this: Wire, text: string): void {
 
 function begin(this: Wire, requestId: string, traceHeader: string, deadlineMs: number, span: Span): boolean {
   this.invocation = undefined;
-  if (this.fd < 0 && !this.connect()) return false;
+  this.isRefused = false;
+  if (!isConnected(this)) return false;
   this.isStalled = false;
   const start = writtenBytes();
   openFrame(Frame.Invoke);
@@ -142,6 +146,12 @@ function begin(this: Wire, requestId: string, traceHeader: string, deadlineMs: n
   if (!isTold) this.spansDropped++;
   return isTold;
 }
+
+/** Whether there is a connection, after trying to have one, though not twice in an invocation. */
+const isConnected = (wire: Wire): boolean => {
+  if (wire.fd < 0 && !wire.isRefused) wire.isRefused = !wire.connect();
+  return wire.fd >= 0;
+};
 
 /** Gives the bytes of its payload; less than none where a value of the function's own has refused to be read. */
 function spanFrame(kind: number, span: Span): number {
@@ -205,7 +215,7 @@ function send(wire: Wire): number {
   wire.waiting = 0;
   let at = 0;
   try {
-    if (wire.fd < 0 && !wire.connect()) throw new Error("the extension is not listening");
+    if (!isConnected(wire)) throw new Error("the extension is not listening");
     at = write(wire, written(), 0, end);
     if (at < end) lose(wire, at, end);
   } catch (error) {

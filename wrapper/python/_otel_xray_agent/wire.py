@@ -72,6 +72,10 @@ class Wire:
         self._hello = frame(HELLO, hello)
         self._socket: _socket.socket | None = None
         self._pid = 0
+        self._patience = SEND_SECONDS
+        """Nothing is waited for twice in an invocation."""
+        self._is_refused = False
+        """Nobody listens: the next invocation asks again."""
         self._waiting: deque[bytes] = deque()
         self._lock = allocate_lock()
         self.spans_dropped = 0
@@ -83,13 +87,16 @@ class Wire:
         if self._socket is not None and self._pid == os.getpid():
             return True
         self._socket = None
+        if self._is_refused:
+            return False
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
-            connection.settimeout(SEND_SECONDS)
+            connection.settimeout(self._patience)
             connection.connect(self._address)
             connection.sendall(self._hello + b"".join(self._invocations.values()))
         except OSError:
             connection.close()
+            self._is_refused = True
             return False
         self._socket = connection
         self._pid = os.getpid()
@@ -98,6 +105,10 @@ class Wire:
     def begin(self, request_id: str, invocation: bytes, span: bytes) -> bool:
         """Announces an invocation and its open handler span. False when nobody listens."""
         with self._lock:
+            self._patience = SEND_SECONDS
+            self._is_refused = False
+            if self._socket is not None:
+                self._socket.settimeout(SEND_SECONDS)
             if not self.connect():
                 return False
             self._invocations[request_id] = invocation
@@ -146,6 +157,7 @@ class Wire:
             self._socket.sendall(data)
         except OSError as error:
             self.spans_dropped += waiting
+            self._patience = 0
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
