@@ -86,8 +86,10 @@ impl Facts {
         if !sampled && !self.keep {
             return Err(Reason::Unsampled); // row 4
         }
-        let inner =
-            self.parent_id.filter(|parent| !self.parent_is_remote() && Some(*parent) != header.parent);
+        // A request of the function's own to itself comes from a remote parent that is one of its own spans: one function, one
+        // node (P6).
+        let is_inner = self.parent == Parent::Known || !self.parent_is_remote();
+        let inner = self.parent_id.filter(|parent| is_inner && Some(*parent) != header.parent);
         Ok(match (inner, self.parent) {
             (Some(parent), Parent::Known | Parent::Awaited) => child_of(parent),
             (None, _) => self.top_in(header, sampled),
@@ -200,6 +202,16 @@ mod tests {
                 Ok(subsegment(1)),
             ),
             ("row 1, child", inner(), Ok(subsegment(9))),
+            (
+                "P6, a remote parent of the function's own, Active",
+                Facts { flags: 0x301, kind: SpanKind::Server, ..inner() },
+                Ok(subsegment(9)),
+            ),
+            (
+                "P6, a remote parent of the function's own, PassThrough",
+                Facts { flags: 0x301, mode: Mode::PassThrough, ..inner() },
+                Ok(subsegment(9)),
+            ),
             ("row 2", top(Mode::PassThrough), Ok(segment(Some(1)))),
             ("row 3", top(Mode::Unknown), Ok(segment(Some(1)))),
             (
