@@ -39,7 +39,8 @@ test("its spans hang on the handler's, and the agent's calls on its current span
     ({ run, answer, seen }) => {
       const root = run.frames.named("app.handler");
       const [work] = answer;
-      assert.deepEqual([work.traceId, work.parent, work.remote], [TRACE, root.spanId, true]);
+      // Not a remote parent: with one, the function would be there twice (P6).
+      assert.deepEqual([work.traceId, work.parent, work.remote ?? false], [TRACE, root.spanId, false]);
       const calls = run.frames.ended.filter(({ name }) => name === "GET");
       assert.deepEqual(calls.map(({ parentId, traceId }) => [parentId, traceId]), [[work.id, TRACE], [work.id, TRACE], [root.spanId, TRACE]]);
       assert.deepEqual(seen.map(({ headers }) => headers.traceparent), calls.map(({ spanId }) => `00-${TRACE}-${spanId}-01`));
@@ -130,6 +131,45 @@ test("what is left attached does not reach the next invocation", { skip }, () =>
       assert.deepEqual(far.map(({ traceId, parentId }) => [traceId, parentId]), [["1".repeat(32), "2".repeat(16)], ["1".repeat(32), "2".repeat(16)]]);
       const left = run.frames.ended.filter(({ name }) => name === "child");
       assert.notEqual(left[0].parentId, left[1].parentId);
+    },
+  ));
+
+for (const [what, registered] of [["no SDK", ""], ["only a provider", "register({ contextManager: null, propagator: null });"], ["an SDK", "register();"]])
+  test(`calls in an extracted context belong to the trace that it names, and to the invocation where that is its own, with ${what}`, { skip }, () =>
+    withSdk(
+      `${registered} const far = (trace) => propagation.extract(ROOT_CONTEXT, { traceparent: "00-" + trace + "-" + "2".repeat(16) + "-01" });
+       exports.handler = async ({ url }) => {
+         await context.with(far("1".repeat(32)), async () => { await null; await get(url); await fetch(url).then((a) => a.text()); });
+         await context.with(far("${TRACE}"), async () => { await get(url); tracer.startSpan("mine").end(); });
+         await get(url); return told(); };`,
+      ({ run, seen }) => {
+        const root = run.frames.named("app.handler");
+        const calls = run.frames.ended.filter(({ name }) => name === "GET");
+        const theirs = ["1".repeat(32), "2".repeat(16), 0x301];
+        const own = [TRACE, root.spanId, 0x101];
+        assert.deepEqual(calls.map(({ traceId, parentId, flags }) => [traceId, parentId, flags]), [theirs, theirs, own, own]);
+        assert.deepEqual(seen.map(({ headers }) => headers.traceparent), calls.map(({ traceId, spanId }) => `00-${traceId}-${spanId}-01`));
+        if (registered !== "") return;
+        const mine = run.frames.named("mine");
+        assert.deepEqual([mine.traceId, mine.parentId, mine.flags], own);
+      },
+    ));
+
+test("a context of suppressTracing that is left attached does not keep the next invocation silent", { skip }, () =>
+  withFunction(
+    `${SDK} exports.handler = async ({ url }) => { await get(url); context.attach(suppressTracing(context.active())); await get(url); return 1; };`,
+    { packages: beside },
+    async (run) => {
+      const server = await listen((request, response) => (request.resume(), response.end("ok")));
+      try {
+        for (const count of [1, 2]) {
+          await run.invoke({ url: `http://${server.address}` });
+          await run.frames.done(count);
+        }
+        assert.deepEqual(run.frames.ended.map(({ name }) => name), ["GET", "app.handler", "GET", "app.handler"]);
+      } finally {
+        server.close();
+      }
     },
   ));
 

@@ -199,6 +199,39 @@ def test_l_8_28_a_worker_thread_that_ends_takes_its_invocation_with_it(tmp_path:
     assert handler["end_time"] - handler["start_time"] < 9
 
 
+OWN_SDK = """
+const { trace, SpanKind } = require("@opentelemetry/api");
+const { NodeTracerProvider, BatchSpanProcessor } = require("@opentelemetry/sdk-trace-node");
+const { OTLPTraceExporter } = require("@opentelemetry/exporter-trace-otlp-http");
+const provider = new NodeTracerProvider({ spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())] });
+provider.register();
+const tracer = trace.getTracer("own");
+exports.handler = async () => {
+  tracer.startActiveSpan("work", (work) => {
+    tracer.startSpan("inner", { kind: SpanKind.SERVER }).end();
+    work.end();
+  });
+  await provider.forceFlush();
+};
+"""
+
+
+@pytest.mark.parametrize("tracing", ["active", "pass-through"])
+def test_p6_spans_of_the_functions_own_sdk_are_subsegments_of_the_functions(tracing: str, tmp_path: Path) -> None:
+    function, scratch = tmp_path / "function", tmp_path / "scratch"
+    function.mkdir()
+    scratch.mkdir()
+    (function / "app.js").write_text(OWN_SDK)
+    layer = layer_zip.zip_for(layer_zip.HOST_ARCH)
+    command = nodejs_command(layer, {}, [local_lambda.EVENT], function, scratch)
+    result = local_lambda.invoke_json([*command, "--timeout", "60", "--tracing", tracing])
+    found = {span_name(document): document for document in documents(result)}
+    handler, work, inner = (found[name] for name in ("app.handler", "work", "inner"))
+    assert (work["parent_id"], inner["parent_id"]) == (handler["id"], work["id"])
+    segments = [one for one in documents(result) if one.get("type") != "subsegment" and one.get("origin")]
+    assert len([one for one in segments if one["origin"] == "AWS::Lambda::Function"]) == 1
+
+
 LOOK = """
 const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");

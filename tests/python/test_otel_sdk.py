@@ -280,6 +280,28 @@ def test_a_parent_is_followed_within_an_invocation_and_reaches_no_other(start: S
         assert (current.trace_id, current.parent_span_id) == (handler.trace_id, handler.span_id)
 
 
+OWN_CONTEXT = """
+t = trace.get_tracer("shop")
+def handler(event, _):
+    own = trace.get_current_span().get_span_context()
+    came = propagate.extract({"traceparent": f"00-{own.trace_id:032x}-53995c3f42cd8aff-01"})
+    with t.start_as_current_span("named", context=came):
+        pass
+    token = context.attach(came)
+    urllib.request.urlopen(event).read()
+    context.detach(token)
+"""
+
+
+def test_p6_what_names_the_invocations_own_trace_is_a_part_of_the_invocation(start: Start, website: Website) -> None:
+    with start(SDK + OWN_CONTEXT) as function:
+        function.invoke(website.url)
+        function.frames.wait_for(5, 1)
+        named, call, handler = function.frames.ended()
+    for span in (named, call):
+        assert (span.trace_id, span.parent_span_id, span.flags) == (handler.trace_id, handler.span_id, 0x101)
+
+
 LEFT_BY_SDK = """
 provider = register()
 stray = tracer.start_span("of the initialisation")

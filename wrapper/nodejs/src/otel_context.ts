@@ -53,10 +53,16 @@ class HeldContext {
   ) {}
 
   isSilent(): boolean {
-    return isSuppressed(this.context);
+    return !this.isLeft() && isSuppressed(this.context);
+  }
+
+  /** Whether an earlier invocation has left it. */
+  private isLeft(): boolean {
+    return this.attachedIn !== undefined && this.attachedIn !== this.joined.root;
   }
 
   spanOf(): Span | undefined {
+    if (this.isLeft()) return undefined;
     const span = this.context.getValue(SPAN);
     return span instanceof BridgeSpan ? span.span : this.joined.standFor(span);
   }

@@ -38,6 +38,11 @@ export class Joined implements Foreign {
     this.changed();
   }
 
+  /** The handler's span of the invocation that runs. */
+  get root(): Span | undefined {
+    return this.agent.root;
+  }
+
   /** The provider that the function has registered. */
   get provider(): unknown {
     return this.registered.trace;
@@ -91,32 +96,39 @@ export class Joined implements Foreign {
     return own === undefined || stand.startUs >= own.startUs ? stand : own;
   }
 
-  /** Stands for an open span of the function's SDK in this invocation's trace as the parent of what happens in it. Never written. */
+  /**
+   * Stands for an open span of the function's SDK in this invocation's trace, or for one of another process in another trace, as the parent
+   * of what happens in it. Never written. What another process has begun in this trace is where the invocation itself comes from.
+   */
   standFor(held: unknown): Span | undefined {
     const { root } = this.agent;
     if (typeof held !== "object" || held === null || held instanceof LentSpan || root === undefined) return undefined;
     return guarded(this.agent, "the function's OpenTelemetry SDK", () => {
       const span = held as TheirSpan;
-      if (!span.isRecording()) return undefined;
-      let stand = this.stands.get(span);
-      if (stand === undefined) {
-        const { traceId, spanId, isRemote } = span.spanContext();
-        const id = hexId(spanId, 16);
-        if (isRemote === true || traceId !== root.traceId || id === "") return undefined;
-        stand = makeSpan("", Kind.Internal, traceId, id, "", root.flags & ~Flag.Remote, startOf(span) || this.agent.now());
-        stand.isCall = CALLS.includes(span.kind);
-        stand.invocation = root;
-        this.stands.set(span, stand);
-      }
-      return stand.invocation === root ? stand : undefined;
+      const known = this.stands.get(span);
+      if (known?.isRemote !== true && !span.isRecording()) return known === undefined ? this.makeStand(span, root, true) : undefined;
+      const stand = known === undefined || (known.isRemote && known.invocation !== root) ? this.makeStand(span, root, known?.isRemote === true) : known;
+      return stand?.invocation === root ? stand : undefined;
     });
+  }
+
+  private makeStand(span: TheirSpan, root: Span, isRemote: boolean): Span | undefined {
+    const context = span.spanContext();
+    const [traceId, id] = [hexId(context.traceId, 32), hexId(context.spanId, 16)];
+    if (traceId === "" || id === "" || isRemote !== (context.isRemote === true) || isRemote === (traceId === root.traceId)) return undefined;
+    const stand = makeSpan("", Kind.Internal, traceId, id, "", root.flags & ~Flag.Remote, startOf(span) || this.agent.now());
+    stand.isRemote = isRemote;
+    stand.isCall = CALLS.includes(span.kind);
+    stand.invocation = root;
+    this.stands.set(span, stand);
+    return stand;
   }
 
   /** Its instrumentations make a span that is current nowhere, and name it in the header. Whoever injects by hand names the current one. */
   callOf(traceparent: string, current: Span): Span | undefined {
     const { root } = this.agent;
     const { traceId, parentId } = ofTraceparent(traceparent);
-    if (root === undefined || traceId !== root.traceId || [current.spanId, root.spanId].includes(parentId)) return undefined;
+    if (root === undefined || traceId !== current.traceId || [current.spanId, root.spanId].includes(parentId)) return undefined;
     return makeSpan("", Kind.Client, traceId, parentId, "", root.flags & ~Flag.Remote, this.agent.now());
   }
 

@@ -145,11 +145,7 @@ export class BridgeSpan {
 }
 
 /**
- * A span of the agent's as a parent of what the function's own SDK records: from somewhere else, as far as that is concerned, which would
- * else wait for its end.
+ * A span of the agent's as a parent of what the function's own SDK records. Not a remote one: what has a remote parent is where a
+ * service begins, and the function would be there twice (P6).
  */
-export class LentSpan extends BridgeSpan {
-  override spanContext(): SpanContext {
-    return { ...super.spanContext(), isRemote: true };
-  }
-}
+export class LentSpan extends BridgeSpan {}

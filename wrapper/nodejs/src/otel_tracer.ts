@@ -56,8 +56,8 @@ function start(agent: Agent, joined: Joined, scope: Attributes, name: unknown, g
     const within = asContext(context) ?? activeContext(agent, joined);
     const span = isSuppressed(within) ? undefined : recorder.child(String(name), kindOf(options.kind), microseconds(options.startTime));
     if (span === undefined) return undefined;
-    if (options.root === true) setParent(span, agent.root && bridged(agent, agent.root), undefined);
-    else setParent(span, within.getValue(SPAN), recorder.own());
+    if (options.root === true) setParent(agent, span, agent.root && bridged(agent, agent.root), undefined);
+    else setParent(agent, span, within.getValue(SPAN), recorder.own());
     span.attributes = { ...scope };
     return { span, options };
   });
@@ -86,18 +86,21 @@ function endedSpan(agent: Agent): BridgeSpan {
 }
 
 /** The parent that the caller named, for example one that came with a message. */
-function setParent(span: Span, parent: unknown, active: Span | undefined): void {
+function setParent(agent: Agent, span: Span, parent: unknown, active: Span | undefined): void {
   if (parent instanceof BridgeSpan) {
     // An active span has been taken for the parent already, or a subsegment of the X-Ray SDK inside of it.
     if (parent.span.traceId === NO_TRACE || parent.span === active) return;
     span.traceId = parent.span.traceId;
     span.parentId = parent.span.spanId;
+    span.flags &= ~Flag.Remote;
     return;
   }
   const context = (parent as { spanContext?: () => SpanContext } | undefined)?.spanContext?.();
   const traceId = hexId(String(context?.traceId), 32);
   const parentId = hexId(String(context?.spanId), 16);
   if (context === undefined || traceId === "" || parentId === "") return;
+  // Where the invocation itself comes from: it is a part of that already, and a second beginning would be a second function (P6).
+  if (context.isRemote && traceId === agent.root?.traceId) return;
   span.traceId = traceId;
   span.parentId = parentId;
   if (context.isRemote && span.flags !== 0) span.flags |= Flag.Remote;

@@ -38,6 +38,12 @@ export interface XraySdk {
 /** In front of the id in an X-Ray header. */
 const PARENT = "Parent=";
 const MAX_NAMED = 1024;
+/** A span has the parent's, and those of a remote parent where it is one. */
+const flagsBelow = ({ flags, isRemote }: Span): number => {
+  const own = flags & ~Flag.Remote;
+  return isRemote && own !== 0 ? own | Flag.RemoteKnown | Flag.Remote : own;
+};
+
 const EVERYBODY: Destinations = { none: false, has: () => true };
 
 export class Recorder {
@@ -152,7 +158,7 @@ export class Recorder {
       parent.traceId,
       newId(8),
       parent.spanId,
-      parent.flags & ~Flag.Remote,
+      flagsBelow(parent),
       startUs || this.agent.now(),
     );
     span.outer = this.held();

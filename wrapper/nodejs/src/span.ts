@@ -46,6 +46,8 @@ export interface Span {
   traceState: string;
   /** A library's call: libraries below it do not speak for themselves. */
   isCall: boolean;
+  /** It stands for one of another process: what hangs on it begins something there. */
+  isRemote: boolean;
   /** The context of the OpenTelemetry API that was active when the span began. */
   outer: unknown;
   /** The handler's span of the invocation that it was begun in. */
@@ -77,6 +79,7 @@ export function makeSpan(
     statusMessage: "",
     traceState: "",
     isCall: false,
+    isRemote: false,
     outer: undefined,
     invocation: undefined,
   };

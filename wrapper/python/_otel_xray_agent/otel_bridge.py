@@ -168,6 +168,9 @@ class Bridge:
         context = held.get_span_context()
         if not context.is_valid:
             return None
+        # Where the invocation itself comes from: it is a part of that already.
+        if context.is_remote and context.trace_id.to_bytes(16, "big") == root.trace_id:
+            return None
         stand = Stand(context, held, root.flags & ~spans.REMOTE)
         # One that was there before is what somebody has left attached.
         return None if 0 < stand.start_ns < root.start_ns else stand
