@@ -232,6 +232,55 @@ def test_p6_spans_of_the_functions_own_sdk_are_subsegments_of_the_functions(trac
     assert len([one for one in segments if one["origin"] == "AWS::Lambda::Function"]) == 1
 
 
+STALLING = """
+const http = require("node:http");
+const asked = (path) => new Promise((go) => http.get(process.env.SITE + path, go));
+exports.handler = async () => {
+  const unread = await asked("/unread");
+  const read = await asked("/read");
+  read.resume();
+  const later = await asked("/later");
+  await new Promise((go) => setTimeout(go, 50));
+  later.resume();
+  await new Promise((go) => setTimeout(go, 50));
+  process.exit(3);
+};
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_p5_an_answered_call_is_not_what_a_process_that_ends_was_waiting_for(version: int, tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    class Stalling(servers.Handler):
+        """Answers, and keeps the body to itself."""
+
+        def do_GET(self) -> None:
+            self.send_response(202)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.flush()
+            ended.wait(servers.BOUND_S)
+
+    function, scratch = tmp_path / "function", tmp_path / "scratch"
+    function.mkdir()
+    scratch.mkdir()
+    (function / "app.js").write_text(STALLING)
+    with servers.serving(Stalling) as address:
+        try:
+            result = invoke(function, scratch, version, [local_lambda.EVENT], SITE=f"http://{address}")
+        finally:
+            ended.set()
+    calls = {url_of(document).rpartition("/")[2]: document for document in documents(result)}
+    assert calls["unread"]["http"]["response"]["status"] == 202
+    told = {
+        path: (calls[path].get("fault", False), "in_progress" in calls[path]) for path in ("unread", "read", "later")
+    }
+    assert told == {"unread": (False, False), "read": (True, False), "later": (True, False)}
+    # It ended when it was answered, and the others when the process did.
+    assert calls["unread"]["end_time"] < min(calls["read"]["end_time"], calls["later"]["end_time"])
+
+
 LOOK = """
 const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");
