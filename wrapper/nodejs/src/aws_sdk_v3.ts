@@ -7,6 +7,7 @@ import { defaultPort } from "./aws_request";
 import type { Span } from "./span";
 
 interface Client {
+  send: Send;
   config: { serviceId?: unknown; region?: unknown; cacheMiddleware?: unknown };
 }
 
@@ -111,7 +112,7 @@ async function withTokens(agent: Agent, span: Span, sent: unknown): Promise<unkn
 const regions = new WeakMap<Client, unknown>();
 
 function begin(agent: Agent, client: Client, command: Command): Span | undefined {
-  if (agent.recorder.foreign?.instruments("aws-sdk") === true) return undefined;
+  if (agent.recorder.records("aws-sdk", client.send)) return undefined;
   const span = agent.recorder.call("");
   if (span === undefined) return undefined;
   const operation = (command.clientCommand ?? command).constructor.name.replace(/Command$/, "");

@@ -49,6 +49,10 @@ const followQuery: Follow = (given, asCallback, finish) => {
   };
 };
 
+/** Begins nothing where an instrumentation of the function's own has put itself around that method. */
+const unlessTheirs = (agent: Agent, library: string, method: string, begin: Begin): Begin => (self, given) =>
+  agent.recorder.records(library, (self as Prototype)[method]) ? undefined : begin(self, given);
+
 const wrapQuery = (agent: Agent, prototype: Prototype, method: string, begin: Begin): void =>
   wrap(agent, prototype, method, begin, undefined, followQuery);
 
@@ -90,10 +94,8 @@ export function patchPg(agent: Agent, exports: unknown): void {
       tellsOf((this as { connection?: { stream?: unknown } }).connection?.stream);
       return connect.apply(this, given);
     };
-  wrapQuery(agent, prototype, "query", (self, given) => {
-    const [name, attributes] = sql("postgresql", given[0], self as Record<string, unknown>);
-    return callSpan(agent, name, attributes);
-  });
+  const begin: Begin = (self, given) => callSpan(agent, ...sql("postgresql", given[0], self as Record<string, unknown>));
+  wrapQuery(agent, prototype, "query", unlessTheirs(agent, "pg", "query", begin));
 }
 
 export function patchPgPool(agent: Agent, exports: unknown): void {
@@ -103,11 +105,13 @@ export function patchPgPool(agent: Agent, exports: unknown): void {
 export function patchMysql(agent: Agent, exports: unknown): void {
   const { prototype } = exports as { prototype: Prototype };
   patched.add("mysql2");
+  // Its newer versions have all of it in a class below, where an instrumentation of the function's looks for it as well.
+  if (!Object.hasOwn(prototype, "query")) return;
   const of = (self: object, statement: unknown): Span | undefined =>
     callSpan(agent, ...sql("mysql", statement, (self as { config?: Record<string, unknown> }).config ?? {}));
   const begin: Begin = (self, given) => of(self, given[0]);
-  wrapQuery(agent, prototype, "query", begin);
-  wrapQuery(agent, prototype, "execute", begin);
+  const library = prototype.execute === undefined ? "mysql" : "mysql2";
+  for (const method of ["query", "execute"]) wrapQuery(agent, prototype, method, unlessTheirs(agent, library, method, begin));
   // mysql2: also of the handshake, and of a statement that has been prepared.
   wrapQuery(agent, prototype, "addCommand", (self, given) => {
     tellsOf((self as { stream?: unknown }).stream);
@@ -152,6 +156,7 @@ export function patchIoredis(agent: Agent, exports: unknown): void {
   const seen = new WeakSet();
   wrap(agent, client.prototype, "sendCommand", (self, given) => {
     tellsOf((self as { stream?: unknown }).stream);
+    if (agent.recorder.records("ioredis", (self as Prototype).sendCommand)) return undefined;
     const command = given[0] as { name: string; args: unknown[] };
     // A command that had to wait for the connection comes through here again.
     if (seen.has(command)) return undefined;
@@ -170,6 +175,7 @@ export function patchRedis(agent: Agent, exports: unknown): void {
     return { host: own?.socket?.host ?? "localhost", port: own?.socket?.port ?? 6379, database: own?.database };
   };
   const begin = (self: object, words: readonly unknown[]): Span | undefined => {
+    if (agent.recorder.records("redis", (self as Prototype).sendCommand)) return undefined;
     const { host, port, database } = options(self);
     const [name, attributes] = redis(words ?? [], host, port, database);
     return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
@@ -218,7 +224,7 @@ export function patchMongodb(agent: Agent, exports: unknown): void {
     return described && callSpan(agent, ...described);
   };
   // Newer versions end with the class of the response, older ones with a callback.
-  wrap(agent, connection.prototype, "command", begin, (value): value is Method => typeof value === "function" && !("make" in value));
+  wrap(agent, connection.prototype, "command", unlessTheirs(agent, "mongodb", "command", begin), (value): value is Method => typeof value === "function" && !("make" in value));
 }
 
 /** Drivers before version 6 call back whoever waits for a connection. */

@@ -71,7 +71,7 @@ export function patchClient(agent: Agent, exports: unknown): void {
 
 function begin(agent: Agent, client: object, given: unknown[], position: number): Span | undefined {
   const { recorder } = agent;
-  if (recorder.foreign?.instruments("grpc") === true) return undefined;
+  if (recorder.instruments("grpc")) return undefined;
   const [name, attributes] = describe(String(given[0]));
   const span = recorder.call(name);
   if (span === undefined) return undefined;

@@ -7,7 +7,7 @@ import { MAX_BODY } from "./aws_body";
 import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
 import { chunk } from "./chunks";
 import { isOwnServer } from "./own_servers";
-import { type Span, Status } from "./span";
+import { isLibrarysCall, type Span, Status } from "./span";
 import { X_RAY } from "./trace_header";
 
 type Send = (data: unknown, ...rest: unknown[]) => boolean;
@@ -24,7 +24,7 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   const get = reader(request, headers);
   const signed = isSigned(get("authorization"));
   const elsewhere = recorder.xraySdk?.records(get("x-amzn-trace-id"));
-  if (current.isCall) return withTrace(agent, request, headers, current, false);
+  if (isLibrarysCall(current)) return withTrace(agent, request, headers, current, false);
   if (elsewhere === true) return headers;
   const theirs = recorder.foreign?.callOf(get("traceparent"), current);
   if (theirs !== undefined) return withTrace(agent, request, headers, theirs, false);

@@ -4,7 +4,7 @@ import { type Agent, guarded } from "./agent";
 import type { Body } from "./answers";
 import { covers, defaultPort, isSignedAnyhow } from "./aws_request";
 import { chunk } from "./chunks";
-import { type Span, Status } from "./span";
+import { isLibrarysCall, type Span, Status } from "./span";
 import { X_RAY } from "./trace_header";
 
 type Headers = Record<string, unknown> | unknown[] | null | undefined;
@@ -60,7 +60,7 @@ function begin(agent: Agent, session: Session, headers: Headers): [Span | undefi
   const isGrpc = get("content-type").startsWith("application/grpc");
   if (isGrpc && chunk("grpc").isKnown(get("user-agent"))) return [undefined, headers];
   const { host, port, scheme } = placeOf(session, get);
-  if (current.isCall) return [undefined, withTrace(agent, current, headers, get, host, port)];
+  if (isLibrarysCall(current)) return [undefined, withTrace(agent, current, headers, get, host, port)];
   const path = get(":path") || "/";
   const method = get(":method") || "GET";
   const span = recorder.call(method);

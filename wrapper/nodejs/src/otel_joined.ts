@@ -10,6 +10,13 @@ import { hexId, ofTraceparent } from "./trace_header";
 /** The API's own numbers for spans of calls to something outside. */
 const CALLS: readonly unknown[] = [Kind.Client - 1, Kind.Producer - 1];
 
+/** Names of tracers that are remembered. */
+const MAX_TRACERS = 1024;
+
+interface Provider {
+  getTracer: (...given: unknown[]) => unknown;
+}
+
 interface ContextManager {
   active: () => ApiContext;
 }
@@ -23,8 +30,10 @@ interface TheirSpan {
 }
 
 export class Joined implements Foreign {
-  /** Names of the tracers that have been asked for. */
-  readonly tracers = new Set<string>();
+  private readonly tracers = new Set<string>();
+  private listened: Provider | undefined;
+  /** The provider's own method. */
+  private getTracer: Provider["getTracer"] | undefined;
   private manager: ContextManager | undefined;
   /** The manager's own method. */
   private active: (() => ApiContext) | undefined;
@@ -35,6 +44,7 @@ export class Joined implements Foreign {
     private readonly agent: Agent,
     private readonly registered: Record<PropertyKey, unknown>,
   ) {
+    agent.recorder.tracers = this.tracers;
     this.changed();
   }
 
@@ -57,6 +67,7 @@ export class Joined implements Foreign {
         this.manager = context as ContextManager | undefined;
         this.active = this.manager === undefined ? undefined : this.showIn(this.manager);
       }
+      if (trace !== this.listened) this.listen(trace as Provider | undefined);
       this.agent.recorder.foreign = context === undefined && trace === undefined ? undefined : this;
     });
   }
@@ -132,8 +143,23 @@ export class Joined implements Foreign {
     return makeSpan("", Kind.Client, traceId, parentId, "", root.flags & ~Flag.Remote, this.agent.now());
   }
 
-  instruments(library: string): boolean {
-    return this.lends() && this.tracers.has(`@opentelemetry/instrumentation-${library}`);
+  /** Instrumentations ask when they are made, and may be made behind the SDK. */
+  private listen(provider: Provider | undefined): void {
+    if (this.getTracer !== undefined) delete (this.listened as Partial<Provider>).getTracer;
+    this.listened = provider;
+    const getTracer = (this.getTracer = provider?.getTracer);
+    if (provider === undefined || getTracer === undefined) return;
+    const { agent } = this;
+    const listening = (...given: unknown[]): unknown => {
+      guarded(agent, "a tracer", () => this.note(given[0]));
+      return getTracer.apply(provider, given);
+    };
+    Object.defineProperty(provider, "getTracer", { configurable: true, writable: true, value: listening });
+  }
+
+  /** Somebody has asked for that tracer. */
+  note(name: unknown): void {
+    if (typeof name === "string" && this.tracers.size < MAX_TRACERS) this.tracers.add(name);
   }
 
   private theirs(): ApiContext | undefined {

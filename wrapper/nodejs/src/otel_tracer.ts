@@ -24,15 +24,13 @@ interface TracerProvider {
   getTracer: (name: string, version?: string, options?: unknown) => Tracer;
 }
 
-/** Names of tracers that are remembered: instrumentations ask first. */
-const MAX_TRACERS = 1024;
 const NO_TRACE = "0".repeat(32);
 const NO_SPAN = "0".repeat(16);
 
 export function tracerProvider(agent: Agent, joined: Joined): TracerProvider {
   return {
     getTracer: (name, version, options) => {
-      if (typeof name === "string" && joined.tracers.size < MAX_TRACERS) joined.tracers.add(name);
+      joined.note(name);
       const scope: Attributes = { "otel.scope.name": name || undefined, "otel.scope.version": version || undefined };
       // The function may have registered one in the meantime, which the tracer then stays with, as the API's own would.
       let delegate: Tracer | undefined;

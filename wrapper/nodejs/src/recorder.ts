@@ -5,7 +5,7 @@ import type { Agent } from "./agent";
 import { chunk } from "./chunks";
 import { newId } from "./ids";
 import type { Destinations } from "./propagation";
-import { type Attributes, Flag, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "./span";
+import { type Attributes, Flag, INSTRUMENTATION, isLibrarysCall, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "./span";
 import { outgoing, parseTraceHeader, X_RAY } from "./trace_header";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
@@ -23,8 +23,8 @@ export interface Foreign {
   inner: (own: Span | undefined) => Span | undefined;
   /** What stands for its own span of the call that carries this `traceparent`, if it records that call. */
   callOf: (traceparent: string, current: Span) => Span | undefined;
-  /** Whether an instrumentation of its own records a library's calls in this trace, in spans that begin inside of the agent's. */
-  instruments: (library: string) => boolean;
+  /** Whether what its instrumentations record is of this trace. */
+  lends: () => boolean;
 }
 
 /** The X-Ray SDK that the function has loaded. */
@@ -38,17 +38,19 @@ export interface XraySdk {
 /** In front of the id in an X-Ray header. */
 const PARENT = "Parent=";
 const MAX_NAMED = 1024;
+const EVERYBODY: Destinations = { none: false, has: () => true };
+
 /** A span has the parent's, and those of a remote parent where it is one. */
 const flagsBelow = ({ flags, isRemote }: Span): number => {
   const own = flags & ~Flag.Remote;
   return isRemote && own !== 0 ? own | Flag.RemoteKnown | Flag.Remote : own;
 };
 
-const EVERYBODY: Destinations = { none: false, has: () => true };
-
 export class Recorder {
   xraySdk: XraySdk | undefined;
   foreign: Foreign | undefined;
+  /** Names of the tracers that the function has asked the OpenTelemetry API for. */
+  tracers: ReadonlySet<string> | undefined;
   private contexts: AsyncLocalStorage<Held | undefined> | undefined;
   private flushesAtExit = false;
   private destinations: Destinations | undefined;
@@ -148,6 +150,16 @@ export class Recorder {
     return bound as T;
   }
 
+  /** Whether an OpenTelemetry instrumentation of the function's own records the library's calls, in this trace. */
+  instruments(library: string): boolean {
+    return this.tracers?.has(INSTRUMENTATION + library) === true && (this.foreign === undefined || this.foreign.lends());
+  }
+
+  /** The same of the calls of this very method, on which it has put its own: it may have been made too late, or see no module. */
+  records(library: string, method: unknown): boolean {
+    return (method as { __wrapped?: unknown } | undefined)?.__wrapped === true && this.instruments(library);
+  }
+
   /** A new span below the current one; none outside of an invocation. */
   child(name: string, kind: Kind, startUs = 0): Span | undefined {
     const parent = this.current();
@@ -172,7 +184,7 @@ export class Recorder {
    */
   call(name: string, kind: Kind = Kind.Client): Span | undefined {
     const parent = this.current();
-    if (parent === undefined || parent.isCall) return undefined;
+    if (parent === undefined || isLibrarysCall(parent)) return undefined;
     const span = this.child(name, kind);
     if (span !== undefined) span.isCall = true;
     return span;

@@ -84,3 +84,10 @@ export function makeSpan(
     invocation: undefined,
   };
 }
+
+/** In front of the library's name in that of a tracer of OpenTelemetry's. */
+export const INSTRUMENTATION = "@opentelemetry/instrumentation-";
+
+/** Whether it is a library's call, recorded by the agent or by an instrumentation of OpenTelemetry: nothing in it is another one. */
+export const isLibrarysCall = ({ isCall, kind, attributes }: Span): boolean =>
+  isCall || ((kind === Kind.Client || kind === Kind.Producer) && String(attributes["otel.scope.name"]).startsWith(INSTRUMENTATION));

@@ -5,7 +5,7 @@ import type { Body } from "./answers";
 import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
 import { chunk } from "./chunks";
 import { isOwnServer } from "./own_servers";
-import { type Span, Status } from "./span";
+import { isLibrarysCall, type Span, Status } from "./span";
 
 /** undici's request, of version 5 or later. */
 interface Request {
@@ -103,7 +103,7 @@ function begin(agent: Agent, request: Request): void {
   if (recorder.isNamed(headers.get("x-amzn-trace-id"))) return;
   const get = (name: string): string => headers.get(name) ?? "";
   const signed = isSigned(get("authorization"));
-  const inner = current.isCall;
+  const inner = isLibrarysCall(current);
   if (!inner && recorder.xraySdk?.records(get("x-amzn-trace-id")) === true) return;
   const url = new URL(request.path, request.origin);
   const port = Number(url.port) || defaultPort(url.protocol);
