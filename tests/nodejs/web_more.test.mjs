@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 import test from "node:test";
-import { major, withFunction } from "./stage/function.mjs";
+import { major, version, withFunction } from "./stage/function.mjs";
 
 const older = path.join(process.env.OTEL_XRAY_NODE_FRESH, "node_modules");
 
@@ -48,6 +48,13 @@ const TRPC = `
   const answer = awsLambdaRequestHandler({ router: appRouter });
   exports.handler = async (event, context) => (await answer(event, context)).statusCode;`;
 
+/** The same as ES modules. */
+const imported = (source) => ({
+  "app.mjs": source
+    .replace(/const (\{[^}]*\}) = require\((".*?")\);/g, "import $1 from $2;")
+    .replace("exports.handler =", "export const handler ="),
+});
+
 /** packages, source, [path, route] of one that works and one that fails, the error on the route's span */
 const FRAMEWORKS = {
   "hapi 21": [undefined, HAPI, ["/items/7", "/items/{id}"], ["/boom", "/boom"], "RangeError"],
@@ -58,6 +65,12 @@ const FRAMEWORKS = {
   "tRPC 11": [undefined, TRPC, ["/trpc/items.one", "/trpc/items.one"], ["/trpc/boom", "/trpc/boom"], "RangeError"],
   "tRPC 10": [older, TRPC, ["/trpc/items.one", "/trpc/items.one"], ["/trpc/boom", "/trpc/boom"], "RangeError"],
 };
+
+// Before, nothing tells of an ES module that is loaded, and hooks would be slow.
+const hooked = major > 22 || (major === 22 && Number(version.split(".")[1]) >= 15);
+if (hooked)
+  for (const [name, of] of [["hono 4", HONO], ["hono 3", HONO], ["tRPC 11", TRPC], ["tRPC 10", TRPC]])
+    FRAMEWORKS[`${name}, imported`] = [FRAMEWORKS[name][0], imported(of), ...FRAMEWORKS[name].slice(2)];
 
 for (const [name, [packages, source, [works, route], [fails, failing], error]] of Object.entries(FRAMEWORKS))
   test(`${name}: the route is the invocation's, and what it fails with is told`, () =>
@@ -78,6 +91,26 @@ for (const [name, [packages, source, [works, route], [fails, failing], error]] o
       assert.deepEqual(routes.map(({ parentId }) => parentId), roots.slice(0, 3).map(({ spanId }) => spanId));
       assert.deepEqual(routes.map(({ events }) => events[0]?.attributes["exception.type"]), [undefined, undefined, error]);
     }));
+
+test("a function whose package.json makes it an ES module, in a folder of its own, has its routes", { skip: !hooked }, () =>
+  withFunction(
+    { "src/app.js": imported(HONO)["app.mjs"], "src/package.json": '{"type":"module"}' },
+    { handler: "src/app.handler" },
+    async (run) => {
+      assert.equal((await run.invoke(request("/items/7"))).body, "200", run.output());
+      await run.frames.done(1);
+      assert.equal(run.frames.named("src/app.handler").attributes["http.route"], "/items/:id");
+      assert.equal(run.output().includes("Warning"), false, run.output());
+    },
+  ));
+
+test("turned off, an ES module is loaded as it is", { skip: !hooked }, () =>
+  withFunction(
+    { "app.mjs": `import { SmartRouter } from "hono/router/smart-router"; import fs from "node:fs"; import { registerHooks } from "node:module";
+        export const handler = async () => [SmartRouter.prototype.match.toString().startsWith("match("), typeof registerHooks];` },
+    { variables: { OTEL_NODE_DISABLED_INSTRUMENTATIONS: "hono" } },
+    async (run) => assert.equal((await run.invoke()).body, '[true,"function"]'),
+  ));
 
 const NATIVE = major >= 20 ? "native" : "native3";
 const STREAMED = {

@@ -5,6 +5,7 @@ import type * as awsSdk2 from "./aws_sdk_v2";
 import type * as awsSdk3 from "./aws_sdk_v3";
 import type * as contrib from "./contrib";
 import type * as databases from "./databases";
+import type * as esModules from "./es_modules";
 import type * as errors from "./errors";
 import type * as graphql from "./graphql";
 import type * as grpc from "./grpc";
@@ -44,6 +45,7 @@ export interface Chunks {
   aws_sdk_v3: typeof awsSdk3;
   contrib: typeof contrib;
   databases: typeof databases;
+  es_modules: typeof esModules;
   errors: typeof errors;
   graphql: typeof graphql;
   grpc: typeof grpc;

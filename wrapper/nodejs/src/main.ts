@@ -80,7 +80,7 @@ function start(environ: NodeJS.ProcessEnv): void {
   // Only looks: whoever catches them, or nobody, does so as without it.
   process.on("uncaughtExceptionMonitor", (error) => guarded(agent, "an uncaught error", () => chunk("uncaught").thrown(invocation, error)));
   watchChannels(agent, environ.NODE_OPTIONS !== undefined);
-  watchModules(agent);
+  watchModules(agent, environ);
   if (!agent.disabled("opentelemetry")) offerOtelApi(agent);
   if (!agent.disabled("console")) chunk("log_ids").patchConsole(agent, environ.AWS_LAMBDA_LOG_FORMAT === "JSON");
   if (chosen.named.length > 0) chunk("contrib").load(agent, chosen.named, environ.LAMBDA_TASK_ROOT ?? process.cwd());
