@@ -90,6 +90,29 @@ for (const [what, source] of Object.entries(FAILING))
     assert.deepEqual(traced.trace, bare.trace.slice(0, traced.trace.length));
   });
 
+const BRIDGED = {
+  "startActiveSpan": "() => tracer.startActiveSpan('own', fail)",
+  "startActiveSpan with a promise": "() => tracer.startActiveSpan('own', async () => fail())",
+  "context.with": "() => context.with(context.active(), fail)",
+  "context.bind": "() => context.bind(context.active(), fail)()",
+};
+for (const [what, source] of Object.entries(BRIDGED))
+  test(`an error that comes through ${what} is reported without a frame of the agent's`, () =>
+    withFunction(
+      `const { trace, context } = require("@opentelemetry/api"); const tracer = trace.getTracer("t");
+       const fail = () => { throw new RangeError("bang"); }; exports.handler = async () => (${source})();`,
+      {},
+      async (run) => {
+        const { body, headers } = await run.invoke();
+        const { errorType, trace } = JSON.parse(body);
+        assert.equal(errorType, "RangeError");
+        assert.ok(trace[1].includes(`fail (${run.task}/app.js`), trace.join("\n"));
+        const { exceptions } = JSON.parse(headers["lambda-runtime-function-xray-error-cause"]);
+        assert.ok(exceptions[0].stack.some(({ label }) => label === "fail"));
+        assert.doesNotMatch(JSON.stringify([trace, exceptions]), /otel-xray\/nodejs|otel_bridge/);
+      },
+    ));
+
 test("an error that nothing can be changed of goes on as it is", () =>
   withFunction(
     `const { execute, parse, buildSchema } = require("graphql");

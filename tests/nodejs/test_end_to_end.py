@@ -281,6 +281,84 @@ def test_p5_an_answered_call_is_not_what_a_process_that_ends_was_waiting_for(ver
     assert calls["unread"]["end_time"] < min(calls["read"]["end_time"], calls["later"]["end_time"])
 
 
+FAILING = """
+const { trace, context, propagation, ROOT_CONTEXT } = require("@opentelemetry/api");
+const http = require("node:http");
+const xray = require("aws-xray-sdk-core");
+const tracer = trace.getTracer("own");
+const own = process.env.OWN_SDK && (() => {
+  const { NodeTracerProvider, SimpleSpanProcessor } = require("@opentelemetry/sdk-trace-node");
+  const { OTLPTraceExporter } = require("@opentelemetry/exporter-trace-otlp-http");
+  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(new OTLPTraceExporter())] });
+  provider.register({ contextManager: null, propagator: null });
+  return provider;
+})();
+const fail = () => { throw new RangeError("bang", { cause: new TypeError("why") }); };
+const said = (span, run) => {
+  try {
+    run();
+  } catch (error) {
+    span.recordException(error);
+    span.setStatus({ code: 2, message: error.message });
+  }
+};
+const WAYS = {
+  within: () => context.with(context.active(), fail),
+  bound: () => context.bind(context.active(), fail)(),
+  active: () => tracer.startActiveSpan("active", (span) => { span.end(); fail(); }),
+  thrice: () => tracer.startActiveSpan("a", () => tracer.startActiveSpan("b", () => context.with(ROOT_CONTEXT, fail))),
+  text: () => { try { context.with(context.active(), fail); } catch ({ stack }) { throw Object.assign(new Error("m"), { stack }); } },
+};
+exports.handler = async ({ how }) => {
+  for (const [name, run] of Object.entries(WAYS)) {
+    const span = tracer.startSpan(name);
+    said(span, run);
+    span.end();
+  }
+  const segment = xray.getSegment();
+  const below = segment.addNewSubsegment("below");
+  try { WAYS.thrice(); } catch (error) { below.close(error); }
+  await new Promise((go) => context.with(context.active(), () => http.get("http://127.0.0.1:1/").on("error", go)));
+  const failed = await tracer.startActiveSpan("call", async () => { await fetch("http://127.0.0.1:1/"); }).catch((error) => error);
+  said(trace.getActiveSpan(), () => { throw failed; });
+  if (own) await own.forceFlush();
+  if (how === "uncaught") setTimeout(() => tracer.startActiveSpan("late", fail)), await new Promise(() => {});
+  if (how === "rejected") await tracer.startActiveSpan("late", async () => fail());
+  return tracer.startActiveSpan("late", fail);
+};
+"""
+
+
+def stacks(value: Any) -> list[list[dict[str, Any]]]:
+    """What is called a stack in a document, wherever it is."""
+    if isinstance(value, list):
+        return [found for part in value for found in stacks(part)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["stack"]] if isinstance(value.get("stack"), list) else []
+    return own + [found for part in value.values() for found in stacks(part)]
+
+
+@pytest.mark.parametrize("how", ["thrown", "rejected", "uncaught"])
+@pytest.mark.parametrize("own_sdk", ["", "1"])
+def test_no_stack_in_a_trace_has_a_frame_of_the_agents(how: str, own_sdk: str, tmp_path: Path) -> None:
+    function, scratch, event = tmp_path / "function", tmp_path / "scratch", tmp_path / "event.json"
+    function.mkdir()
+    scratch.mkdir()
+    (function / "app.js").write_text(FAILING)
+    event.write_text(json.dumps({"how": how}))
+    result = invoke(function, scratch, 22, [event], OWN_SDK=own_sdk)
+    found = documents(result)
+    told = [stack for document in found for stack in stacks(document)]
+    assert len(told) > 10
+    assert all(stack for stack in told)
+    # The function's variables say where the layer is.
+    ours = [frame for stack in told for frame in stack if "otel-xray/nodejs" in json.dumps(frame)]
+    assert ours == []
+    texts = [document["metadata"] for document in found if "metadata" in document]
+    assert ".js:" not in json.dumps(texts)
+
+
 LOOK = """
 const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");

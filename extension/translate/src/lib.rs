@@ -42,6 +42,7 @@ mod metadata;
 mod name;
 mod named;
 mod nest;
+mod own_frames;
 mod place;
 mod plan;
 mod service;

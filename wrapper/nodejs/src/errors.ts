@@ -51,6 +51,18 @@ export function withoutOwnFrames(stack: string): string {
   return lines.filter((_line, index) => !isOwn(index) && !isContexts(index)).join("\n");
 }
 
+/** The same of the runtime client's report, and of what it says of it in X-Ray's words. */
+export function reportWithoutOwnFrames(report: string): string {
+  const own = `${__dirname}/`;
+  if (!report.includes(own)) return report;
+  const said = JSON.parse(report) as { trace?: unknown; stackTrace?: unknown; exceptions?: unknown };
+  for (const key of ["trace", "stackTrace"] as const)
+    if (Array.isArray(said[key])) said[key] = withoutOwnFrames((said[key] as unknown[]).join("\n")).split("\n");
+  for (const exception of Array.isArray(said.exceptions) ? (said.exceptions as { stack?: unknown }[]) : [])
+    if (Array.isArray(exception.stack)) exception.stack = (exception.stack as { path?: unknown }[]).filter(({ path }) => !String(path).includes(own));
+  return JSON.stringify(said);
+}
+
 /** An error goes on to the function: its stack says nothing of the agent. It may be of any kind, and refuse. */
 export function leave(error: unknown): void {
   try {

@@ -1,6 +1,7 @@
 /** The runtime client's native module: what it receives and answers is the invocation (A-42). */
 
 import { type Agent, guarded } from "./agent";
+import { chunk } from "./chunks";
 import type { Invocation, InvocationHeaders } from "./invocation";
 
 interface NativeClient {
@@ -34,6 +35,9 @@ function isClient(exports: object): boolean {
 
 function watch(agent: Agent, invocation: Invocation, client: NativeClient): void {
   const { next, done, error } = client;
+  const own = `${__dirname}/`;
+  // An error that nobody has caught on its way may have come through the agent.
+  const withoutOwn = (text: string): string => guarded(agent, "an error", () => chunk("errors").reportWithoutOwnFrames(text)) ?? text;
   client.next = function (...args) {
     const scope = invocation.asks();
     return next.apply(this, args).then((received) => {
@@ -50,8 +54,9 @@ function watch(agent: Agent, invocation: Invocation, client: NativeClient): void
   };
   client.error = function (...args) {
     const endUs = agent.now();
-    const result = error.apply(this, args);
-    invocation.end(invocation.answers(String(args[0])), endUs, String(args[1]));
+    const told = args.map((text, index) => (index > 0 && typeof text === "string" && text.includes(own) ? withoutOwn(text) : text));
+    const result = error.apply(this, told);
+    invocation.end(invocation.answers(String(args[0])), endUs, String(told[1]));
     return result;
   };
 }

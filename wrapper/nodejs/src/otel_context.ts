@@ -1,6 +1,7 @@
 /** The OpenTelemetry API's contexts, as what the recorder holds for each asynchronous context. */
 
 import { type Agent, guarded } from "./agent";
+import { bare } from "./library_calls";
 import type { Joined } from "./otel_joined";
 import { BridgeSpan, bridged } from "./otel_span";
 import type { Held } from "./recorder";
@@ -110,11 +111,11 @@ export function contextManager(agent: Agent, joined: Joined): object {
   return {
     active,
     with: (context: unknown, run: (...given: unknown[]) => unknown, self?: unknown, ...given: unknown[]) =>
-      recorder.run(holding(context, joined), () => run.apply(self, given)),
+      bare(() => recorder.run(holding(context, joined), () => run.apply(self, given))),
     bind: (context: unknown, target: unknown) => {
       if (typeof target !== "function") return target;
       const bound = function (this: unknown, ...given: unknown[]): unknown {
-        return recorder.run(holding(context, joined), () => target.apply(this, given) as unknown);
+        return bare(() => recorder.run(holding(context, joined), () => target.apply(this, given) as unknown));
       };
       Object.defineProperty(bound, "length", { configurable: true, value: target.length });
       return bound;

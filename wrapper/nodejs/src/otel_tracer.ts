@@ -2,6 +2,7 @@
 
 import { type Agent, guarded } from "./agent";
 import { activeContext, type ApiContext, asContext, holding, isSuppressed, SPAN } from "./otel_context";
+import { bare } from "./library_calls";
 import type { Joined } from "./otel_joined";
 import { BridgeSpan, bridged, type Link, microseconds, type SpanContext, type TimeInput } from "./otel_span";
 import { type Attributes, Flag, Kind, makeSpan, type Span } from "./span";
@@ -112,5 +113,5 @@ function startActive(agent: Agent, joined: Joined, scope: Attributes, name: unkn
   const context = given.length > 2 ? asContext(given[1]) : undefined;
   const span = start(agent, joined, scope, name, options, context);
   const inner = guarded(agent, "a context", () => (context ?? activeContext(agent, joined)).setValue(SPAN, span));
-  return agent.recorder.run(holding(inner, joined), () => run(span) as unknown);
+  return bare(() => agent.recorder.run(holding(inner, joined), () => run(span) as unknown));
 }

@@ -61,6 +61,7 @@ export function spanOf(subsegment: Entity, stand: Span): Span {
 
 /** What the SDK has noted of the stack, as Node.js writes it. */
 function stackOf(thrown: Thrown): string {
-  const frames = (thrown.stack ?? []).map(({ path, line, label }) => `\n    at ${label} (${path}:${line})`);
+  const own = `${__dirname}/`;
+  const frames = (thrown.stack ?? []).filter(({ path }) => path?.includes(own) !== true).map(({ path, line, label }) => `\n    at ${label} (${path}:${line})`);
   return `${thrown.type}: ${thrown.message}${frames.join("")}`;
 }

@@ -2,6 +2,7 @@
 
 use super::{MAX_FRAMES, Parsed};
 use crate::document::Frame;
+use crate::own_frames::is_own;
 
 /// Exceptions of a text that are read: more than are sent, so that those left out can be counted.
 pub(super) const MAX_CHAIN: usize = 100;
@@ -11,8 +12,11 @@ const MAX_FRAME_CHARS: usize = 500;
 const MAX_NUMBER: usize = 0x7fff_ffff;
 
 impl Parsed {
-    /// Adds the next frame outward. What is beyond the limit is only counted (BET-21).
+    /// Adds the next frame outward, but none of an agent's. What is beyond the limit is only counted (BET-21).
     pub(super) fn push(&mut self, path: &str, line: usize, label: &str) {
+        if is_own(path) || path.is_empty() && is_own(label) {
+            return;
+        }
         if self.stack.len() < MAX_FRAMES {
             self.stack.push(Frame { path: cut(path), line, label: cut(label) });
         } else {
@@ -133,6 +137,21 @@ pub(super) mod tests {
         ] {
             assert_eq!(path_line_column(place), expected, "{place}");
         }
+    }
+
+    #[test]
+    fn no_frame_is_an_agents() {
+        let mut parsed = Parsed::default();
+        for (path, label) in [
+            ("/var/task/app.js", "pack"),
+            ("/opt/otel-xray/nodejs/recorder.js", "run"),
+            ("/opt/otel-xray/python/_otel_xray_agent/otel_span.py", "end"),
+            ("", "called by /opt/otel-xray/nodejs/recorder.js"),
+            ("/var/task/otel-xray.js", "handler"),
+        ] {
+            parsed.push(path, 1, label);
+        }
+        assert_eq!(show(&[parsed]), "- | -\n  /var/task/app.js:1 pack\n  /var/task/otel-xray.js:1 handler\n");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::accounts::{Accounts, Reason, Trim};
 use crate::budget::{LEAN_BYTES, MAX_BYTES, RICH_BYTES};
 use crate::document::TranslatedDocument;
 use crate::memory::TraceState;
+use crate::own_frames;
 use crate::size::MAX_DOCUMENT_BYTES;
 use crate::trace_header::{SpanId, TraceId};
 use serde_json::{Map, Value};
@@ -76,8 +77,9 @@ impl SdkDocument {
         let is_segment = is_segment(&document);
         let is_true = |name: &&str| document.get(*name).and_then(Value::as_bool) == Some(true);
         let has_failed = ["fault", "error", "throttle"].iter().any(is_true);
+        let had_own_frames = own_frames::drop_from(&mut document);
         let is_masked = otel_xray_mask::document(&mut document);
-        let is_as_it_came = is_proper && !is_mended && !is_masked;
+        let is_as_it_came = is_proper && !is_mended && !had_own_frames && !is_masked;
         let json = if is_as_it_came { json } else { Value::Object(document).to_string() };
         Ok(Self { trace_id, ids, is_segment, has_failed, fields_lost, json })
     }
