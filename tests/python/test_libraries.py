@@ -56,6 +56,49 @@ def test_aws_calls_a_20_a_27(start: Start, website: Website) -> None:
     assert "x-amzn-trace-id" not in headers["authorization"].split("SignedHeaders=")[1].split(",")[0]
 
 
+STREAM = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:orders"
+ABOUT = {
+    "kinesis by name": (
+        "kinesis",
+        "put_record(StreamName='clicks', Data=b'x', PartitionKey='p')",
+        {"rpc.service": "Kinesis", "aws.kinesis.stream_name": "clicks"},
+    ),
+    "kinesis by arn": (
+        "kinesis",
+        f"put_record(StreamARN={STREAM!r}, Data=b'x', PartitionKey='p')",
+        {"aws.kinesis.stream.arn": STREAM},
+    ),
+    "sqs": (
+        "sqs",
+        "send_message(QueueUrl='https://sqs/123456789012/orders', MessageBody='x')",
+        {"aws.sqs.queue.url": "https://sqs/123456789012/orders"},
+    ),
+    "sns": ("sns", f"publish(TopicArn={TOPIC!r}, Message='x')", {"aws.sns.topic.arn": TOPIC}),
+    "dynamodb": (
+        "dynamodb",
+        "get_item(TableName='carts', Key={'id': {'S': '1'}})",
+        {"rpc.service": "DynamoDB", "aws.dynamodb.table_names": ["carts"]},
+    ),
+    "lambda": ("lambda", "invoke(FunctionName='price')", {"aws.lambda.function.name": "price"}),
+}
+
+
+@pytest.mark.parametrize("kind", ABOUT)
+def test_an_aws_call_says_what_it_is_about(start: Start, website: Website, kind: str) -> None:
+    service, call, expected = ABOUT[kind]
+    source = (
+        f"import boto3\nclient = boto3.client({service!r})\n"
+        f"def handler(event, context):\n    try:\n        client.{call}\n    except Exception:\n        pass\n"
+    )
+    variables = {"AWS_ENDPOINT_URL": website.url, "AWS_MAX_ATTEMPTS": "1"}
+    with start(source, variables=variables) as function:
+        function.invoke()
+        function.frames.wait_for(5, 1)
+        about = attributes(function.frames.ended()[0])
+    assert {key: about.get(key) for key in expected} == expected
+
+
 HTTP = {
     "requests": "import requests\ndef get(url):\n    return requests.get(url).status_code\n",
     "urllib3": (
