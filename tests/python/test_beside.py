@@ -10,7 +10,7 @@ CALLS = """
 import boto3, requests, urllib.request
 from botocore.config import Config
 s3 = boto3.client("s3", config=Config(retries={"max_attempts": 1}))
-def calls(url):
+def calls(url, context=None):
     urllib.request.urlopen(url + "/urllib").read()
     requests.get(url + "/requests")
     s3.get_object(Bucket="orders", Key="o-1")["Body"].read()
@@ -82,6 +82,25 @@ def handler(event, context):
     for kind, data in Kept.events:
         if kind in ("span", "transaction", "error"):
             seen.append([kind, data.get("name"), data.get("outcome"), data.get("type")])
+    return [answer, seen]
+""",
+    "lumigo": """
+from lumigo_tracer import lumigo_tracer, wrappers
+from lumigo_tracer.lambda_tracer import lambda_reporter
+reported = []
+def report_json(region, msgs, is_start_span=False):
+    reported.extend(msgs)
+    return 0
+lambda_reporter.report_json = report_json
+wrappers.wrap()
+def handler(event, context):
+    reported.clear()
+    answer = lumigo_tracer(token="t_0123456789")(calls)(event, context)
+    seen = []
+    for span in reported:
+        http = span.get("info", {}).get("httpInfo", {})
+        request, response = http.get("request", {}), http.get("response", {})
+        seen.append([span["type"], request.get("method"), request.get("uri"), response.get("statusCode")])
     return [answer, seen]
 """,
 }
