@@ -307,7 +307,13 @@ const WAYS = {
   bound: () => context.bind(context.active(), fail)(),
   active: () => tracer.startActiveSpan("active", (span) => { span.end(); fail(); }),
   thrice: () => tracer.startActiveSpan("a", () => tracer.startActiveSpan("b", () => context.with(ROOT_CONTEXT, fail))),
-  text: () => { try { context.with(context.active(), fail); } catch ({ stack }) { throw Object.assign(new Error("m"), { stack }); } },
+  text: () => {
+    try {
+      context.with(context.active(), fail);
+    } catch ({ stack }) {
+      throw Object.assign(new Error("m"), { stack });
+    }
+  },
 };
 exports.handler = async ({ how }) => {
   for (const [name, run] of Object.entries(WAYS)) {
@@ -319,7 +325,8 @@ exports.handler = async ({ how }) => {
   const below = segment.addNewSubsegment("below");
   try { WAYS.thrice(); } catch (error) { below.close(error); }
   await new Promise((go) => context.with(context.active(), () => http.get("http://127.0.0.1:1/").on("error", go)));
-  const failed = await tracer.startActiveSpan("call", async () => { await fetch("http://127.0.0.1:1/"); }).catch((error) => error);
+  const call = tracer.startActiveSpan("call", async () => { await fetch("http://127.0.0.1:1/"); });
+  const failed = await call.catch((error) => error);
   said(trace.getActiveSpan(), () => { throw failed; });
   if (own) await own.forceFlush();
   if (how === "uncaught") setTimeout(() => tracer.startActiveSpan("late", fail)), await new Promise(() => {});

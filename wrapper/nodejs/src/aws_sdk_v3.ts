@@ -2,6 +2,7 @@
 
 import { type Agent, guarded } from "./agent";
 import { BEDROCK, describeCall, describeOutcome, describeTokens } from "./aws_calls";
+import { chunk } from "./chunks";
 import { leave } from "./errors";
 import { defaultPort } from "./aws_request";
 import type { Span } from "./span";
@@ -139,6 +140,65 @@ function finish(agent: Agent, span: Span, error: unknown, data: unknown): void {
     const source = (error ?? data ?? {}) as { $metadata?: Metadata };
     const metadata = source.$metadata ?? {};
     describeOutcome(span, { ...metadata, statusCode: metadata.httpStatusCode }, error);
-    agent.recorder.finish(span, error);
+    const events = span.attributes["rpc.service"] === BEDROCK ? eventsOf(data) : undefined;
+    if (events === undefined) agent.recorder.finish(span, error);
+    else followEvents(agent, span, events, Number(metadata.httpStatusCode ?? 0));
   });
+}
+
+/** What a model answers with piece by piece. */
+interface Events {
+  [Symbol.asyncIterator]: () => AsyncIterator<ModelEvent>;
+}
+
+interface ModelEvent {
+  metadata?: { usage?: unknown };
+  chunk?: { bytes?: unknown };
+}
+
+function eventsOf(data: unknown): Events | undefined {
+  const { stream, body } = (data ?? {}) as { stream?: Partial<Events>; body?: Partial<Events> };
+  return [stream, body].find((one): one is Events => typeof one?.[Symbol.asyncIterator] === "function" && !(one instanceof Uint8Array));
+}
+
+/** The call lasts to the end of what is read of its answer, and tells there of its tokens. */
+function followEvents(agent: Agent, span: Span, events: Events, status: number): void {
+  const { recorder } = agent;
+  recorder.answered(span, status);
+  const original = events[Symbol.asyncIterator];
+  const end = (error?: unknown): void => void guarded(agent, "an AWS call", () => recorder.finish(span, error));
+  const read = (result: IteratorResult<ModelEvent>): IteratorResult<ModelEvent> => {
+    guarded(agent, "an AWS call", () => (result.done === true ? recorder.finish(span) : describeEvent(span, result.value)));
+    return result;
+  };
+  const failed = (error: unknown): never => {
+    leave(error);
+    end(error);
+    throw error;
+  };
+  events[Symbol.asyncIterator] = function () {
+    const iterator = original.call(this);
+    guarded(agent, "an AWS call", () => recorder.awaited(span));
+    const watched: AsyncIterableIterator<ModelEvent> = {
+      [Symbol.asyncIterator]: () => watched,
+      next: (...given) => iterator.next(...given).then(read, failed),
+      return: (value) => {
+        end();
+        return iterator.return?.(value) ?? Promise.resolve({ done: true, value });
+      },
+      throw: (error) => {
+        end();
+        return iterator.throw?.(error) ?? Promise.reject(error as Error);
+      },
+    };
+    return watched;
+  };
+}
+
+function describeEvent(span: Span, { metadata, chunk: piece }: ModelEvent): void {
+  if (metadata?.usage !== undefined) describeTokens(span, metadata.usage);
+  if (!(piece?.bytes instanceof Uint8Array)) return;
+  const { input, output } = chunk("models").tokensIn(Buffer.from(piece.bytes).toString("latin1"));
+  if (input !== undefined) span.attributes["gen_ai.usage.input_tokens"] = input;
+  if (output !== undefined) span.attributes["gen_ai.usage.output_tokens"] = output;
 }

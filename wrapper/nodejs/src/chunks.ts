@@ -16,6 +16,7 @@ import type * as listeners from "./listeners";
 import type * as logIds from "./log_ids";
 import type * as managed from "./managed";
 import type * as messaging from "./messaging";
+import type * as models from "./models";
 import type * as otelBridge from "./otel_bridge";
 import type * as packages from "./packages";
 import type * as postgres from "./postgres";
@@ -56,6 +57,7 @@ export interface Chunks {
   log_ids: typeof logIds;
   managed: typeof managed;
   messaging: typeof messaging;
+  models: typeof models;
   otel_bridge: typeof otelBridge;
   packages: typeof packages;
   postgres: typeof postgres;

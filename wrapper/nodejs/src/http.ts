@@ -6,6 +6,7 @@ import type { Body } from "./answers";
 import { MAX_BODY } from "./aws_body";
 import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
 import { chunk } from "./chunks";
+import { asksModel, readAnswer } from "./model_requests";
 import { isOwnServer } from "./own_servers";
 import { isLibrarysCall, type Span, Status } from "./span";
 import { X_RAY } from "./trace_header";
@@ -37,18 +38,27 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   if (signed) {
     describeAwsRequest(span, request.method, request.path, get);
     const length = Number(get("content-length"));
-    if (length > 0 && wantsBody(span)) readBody(agent, span, request, get("content-type"), Math.min(length, MAX_BODY + 1));
+    const type = get("content-type");
+    if (length > 0 && wantsBody(span)) readBody(agent, span, request, length, (body) => describeAwsBody(span, type, body));
+  }
+  const isModels = asksModel(span, signed, request.method, request.path, get);
+  if (isModels && !signed) {
+    const type = get("content-type");
+    readBody(agent, span, request, Number(get("content-length")), (body) => chunk("models").describeModel(span, type, body));
   }
   const sent = guarded(agent, "a trace header", () => withTrace(agent, request, headers, span, elsewhere === false)) ?? headers;
-  follow(agent, span, request, signed);
+  follow(agent, span, request, signed, isModels);
   recorder.announce(span);
   return sent;
 }
 
-/** Looks at what is sent behind the header block, which is made inside of the call that brings the first of it. */
-function readBody(agent: Agent, span: Span, request: ClientRequest, type: string, bytes: number): void {
+/**
+ * Looks at what is sent behind the header block, which is made inside of the call that brings the first of it: when all is there, or with
+ * each piece where its length is not told.
+ */
+function readBody(agent: Agent, span: Span, request: ClientRequest, length: number, describe: (body: Buffer) => void): void {
   const pieces: Uint8Array[] = [];
-  let left = bytes;
+  let left = Math.min(length || Infinity, MAX_BODY + 1);
   const sender = request as unknown as { _send: Send };
   const send = sender._send;
   sender._send = function (data, ...rest) {
@@ -57,7 +67,7 @@ function readBody(agent: Agent, span: Span, request: ClientRequest, type: string
       const piece = (typeof data === "string" ? Buffer.from(data) : data).subarray(0, left);
       pieces.push(piece);
       left -= piece.length;
-      if (left === 0 && span.endUs === 0) describeAwsBody(span, type, Buffer.concat(pieces));
+      if ((left === 0 || !length) && span.endUs === 0) describe(Buffer.concat(pieces));
     });
     return send.call(this, data, ...rest);
   };
@@ -131,7 +141,7 @@ function withTrace(agent: Agent, request: ClientRequest, headers: Headers, span:
  * Watches what the request and its response tell their listeners. A listener of our own would change what happens: a response
  * that nobody listens for is thrown away by Node.js, and must be.
  */
-function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolean): void {
+function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolean, isModels: boolean): void {
   let answered = false;
   let isLate = false;
   // Whoever closes it on purpose says so here, and to the listeners that the connection is gone.
@@ -142,7 +152,7 @@ function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolea
     guarded(agent, "an HTTP call", () => {
       if (event === "response") {
         answered = true;
-        followResponse(agent, span, value as IncomingMessage, signed);
+        followResponse(agent, span, value as IncomingMessage, signed, isModels);
       } else if (event === "upgrade" || event === "connect") {
         answered = true;
         status(span, value as IncomingMessage);
@@ -158,8 +168,9 @@ function follow(agent: Agent, span: Span, request: ClientRequest, signed: boolea
   });
 }
 
-function followResponse(agent: Agent, span: Span, response: IncomingMessage, signed: boolean): void {
+function followResponse(agent: Agent, span: Span, response: IncomingMessage, signed: boolean, isModels: boolean): void {
   status(span, response);
+  if (isModels) readAnswer(agent, span, response, response.headers["content-encoding"]);
   if (signed) describeAwsResponse(span, response.headers);
   watchDestroy(agent, response, (error) => {
     // Node.js closes it with that where the server does.

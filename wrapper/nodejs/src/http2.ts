@@ -2,8 +2,9 @@
 
 import { type Agent, guarded } from "./agent";
 import type { Body } from "./answers";
-import { covers, defaultPort, isSignedAnyhow } from "./aws_request";
+import { covers, defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "./aws_request";
 import { chunk } from "./chunks";
+import { asksModel, readAnswer } from "./model_requests";
 import { isLibrarysCall, type Span, Status } from "./span";
 import { X_RAY } from "./trace_header";
 
@@ -51,11 +52,14 @@ export function patch(agent: Agent): void {
   };
 }
 
+/** Calls of models. */
+const asking = new WeakSet<Span>();
+
 /** The call, if it is one, and the headers to send. */
 function begin(agent: Agent, session: Session, headers: Headers): [Span | undefined, Headers] {
   const { recorder } = agent;
   const current = recorder.current();
-  const get = (name: string): string => String((Array.isArray(headers) ? listed(headers, name) : headers?.[name]) ?? "");
+  const get = (name: string): string => String((Array.isArray(headers) ? listed(headers, name) : inAnyCase(headers, name)) ?? "");
   if (current === undefined || recorder.isNamed(get("x-amzn-trace-id")) || isUndicis(session)) return [undefined, headers];
   const isGrpc = get("content-type").startsWith("application/grpc");
   if (isGrpc && chunk("grpc").isKnown(get("user-agent"))) return [undefined, headers];
@@ -73,9 +77,18 @@ function begin(agent: Agent, session: Session, headers: Headers): [Span | undefi
     span.attributes = { "http.request.method": method, "url.full": `${scheme}://${port === defaultPort(scheme) ? host : `${host}:${port}`}${path}` };
   }
   Object.assign(span.attributes, { "server.address": host, "server.port": port, "network.protocol.version": "2" });
+  const signed = isSigned(get("authorization"));
+  if (signed) describeAwsRequest(span, method, path, get);
+  if (!isGrpc && asksModel(span, signed, method, path, get)) asking.add(span);
   const sent = guarded(agent, "a trace header", () => withTrace(agent, span, headers, get, host, port)) ?? headers;
   recorder.announce(span);
   return [span, sent];
+}
+
+/** Node.js writes names in lower case, whatever the caller does. */
+function inAnyCase(headers: Headers, name: string): unknown {
+  const object = (headers ?? {}) as Record<string, unknown>;
+  return object[name] ?? object[Object.keys(object).find((key) => key.toLowerCase() === name) ?? name];
 }
 
 function listed(headers: unknown[], name: string): unknown {
@@ -110,8 +123,12 @@ function withTrace(agent: Agent, span: Span, headers: Headers, get: (name: strin
       : get(name.toLowerCase()) === "";
   const added = recorder.headers(span).flatMap(([name, value]) => (isOurs(name) ? [[name.toLowerCase(), value] as const] : []));
   if (added.length === 0) return headers;
-  if (!Array.isArray(headers)) return { ...headers, ...Object.fromEntries(added) };
   const names = new Set<string>(added.map(([name]) => name));
+  if (!Array.isArray(headers)) {
+    const others = { ...headers };
+    for (const name of Object.keys(others)) if (names.has(name.toLowerCase())) delete others[name];
+    return Object.assign(others, Object.fromEntries(added));
+  }
   const kept = headers.filter((_, index) => !names.has(String(headers[index - (index % 2)]).toLowerCase()));
   return [...kept, ...added.flat()];
 }
@@ -129,6 +146,8 @@ function follow(agent: Agent, span: Span, stream: Stream): void {
     if (event === "response") {
       isAnswered = true;
       if (!isGrpc) status(span, Number(headers[":status"] ?? 0));
+      if (span.attributes["rpc.system"] === "aws-api") describeAwsResponse(span, headers as Record<string, string>);
+      if (asking.has(span)) readAnswer(agent, span, stream, headers["content-encoding"]);
       chunk("answers").watchBody(agent, span, () => stream);
     }
     if (isGrpc && (event === "response" || event === "trailers") && headers["grpc-status"] !== undefined)

@@ -4,6 +4,8 @@ import { type Agent, guarded } from "./agent";
 import type { Body } from "./answers";
 import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "./aws_request";
 import { chunk } from "./chunks";
+import { asksModel } from "./model_requests";
+import type { ModelAnswer } from "./models";
 import { isOwnServer } from "./own_servers";
 import { isLibrarysCall, type Span, Status } from "./span";
 
@@ -18,12 +20,15 @@ interface Request {
   /** What it is told, and what it tells its handler; the names depend on the version. */
   onConnect?: Started;
   onRequestStart?: Started;
+  onData?: Piece;
+  onResponseData?: Piece;
   onUpgrade?: Upgraded;
   onRequestUpgrade?: Upgraded;
 }
 
 /** Gets what its caller breaks it off with. */
 type Started = (this: Request, abort: (reason: unknown) => unknown, ...rest: unknown[]) => unknown;
+type Piece = (this: Request, data: unknown) => unknown;
 /** Another protocol goes on from here. */
 type Upgraded = (this: Request, status: number, headers: Buffer[], ...rest: unknown[]) => unknown;
 
@@ -34,6 +39,9 @@ interface Message {
 }
 
 const calls = new WeakMap<Request, Span>();
+/** Calls of models. */
+const asking = new WeakSet<Request>();
+const answers = new WeakMap<Request, ModelAnswer>();
 /** Why its caller has broken it off. */
 const reasons = new WeakMap<Request, unknown>();
 
@@ -48,10 +56,12 @@ export function on(event: "create" | "headers" | "trailers" | "error", agent: Ag
   if (event === "headers") {
     if (response === undefined) return;
     answered(span, response);
+    if (asking.has(request)) readAnswer(agent, span, request, response.headers);
     if (response.statusCode >= 200) chunk("answers").watchBody(agent, span, () => bodyOf(request));
     return;
   }
   calls.delete(request);
+  if (event === "trailers") guarded(agent, "a model's answer", () => answers.get(request)?.tell());
   agent.recorder.finish(span, event === "error" ? failureOf(request, error) : undefined);
 }
 
@@ -95,6 +105,40 @@ function follow(agent: Agent, request: Request, span: Span): void {
   }
 }
 
+/** What is sent says the model. `fetch` gives it piece by piece. */
+function readModel(agent: Agent, span: Span, request: Request, type: string): void {
+  const { body } = request;
+  const describe = (data: unknown): void => {
+    guarded(agent, "a model's call", () => {
+      if ((typeof data === "string" || data instanceof Uint8Array) && span.attributes["gen_ai.request.model"] === undefined)
+        chunk("models").describeModel(span, type, Buffer.from(data as string));
+    });
+  };
+  describe(body);
+  const pieces = body as (AsyncIterable<unknown> & { pipe?: unknown }) | null | undefined;
+  if (typeof pieces !== "object" || pieces === null || pieces.pipe !== undefined || pieces[Symbol.asyncIterator] === undefined) return;
+  request.body = (async function* () {
+    for await (const piece of pieces) {
+      describe(piece);
+      yield piece;
+    }
+  })();
+}
+
+function readAnswer(agent: Agent, span: Span, request: Request, headers: Buffer[]): void {
+  const at = headers.findIndex((name, index) => index % 2 === 0 && String(name).toLowerCase() === "content-encoding");
+  const answer = new (chunk("models").ModelAnswer)(span, at < 0 ? "" : String(headers[at + 1]));
+  answers.set(request, answer);
+  for (const name of ["onData", "onResponseData"] as const) {
+    const piece = request[name];
+    if (piece === undefined) continue;
+    request[name] = function (data) {
+      guarded(agent, "a model's answer", () => answer.feed(data));
+      return piece.call(this, data);
+    };
+  }
+}
+
 function begin(agent: Agent, request: Request): void {
   const { recorder } = agent;
   const current = recorder.current();
@@ -123,6 +167,10 @@ function begin(agent: Agent, request: Request): void {
       const { body } = request;
       if ((typeof body === "string" || body instanceof Uint8Array) && wantsBody(span))
         describeAwsBody(span, get("content-type"), Buffer.from(body as string));
+    }
+    if (asksModel(span, signed, request.method, request.path, get)) {
+      asking.add(request);
+      if (!signed) readModel(agent, span, request, get("content-type"));
     }
   }
   if (recorder.mayTell(url.hostname, port) && !isSignedAnyhow(request.path, get)) {
