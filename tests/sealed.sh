@@ -12,5 +12,5 @@ for tool in apt-get c++ cargo cc cmake g++ gcc go javac make mvn npm npx pip pip
     chmod 0755 "$sealed/.$tool.$$"
     mv "$sealed/.$tool.$$" "$sealed/$tool"
 done
-# `python -m pip` needs no program of its own, and would find wheels in a folder.
-PIP_NO_INDEX=1 PIP_FIND_LINKS='' PATH=$sealed:$PATH exec "$@"
+# `python -m pip`, and whoever calls a program by its path, is told to ask no registry; nor does pip find wheels in a folder.
+PIP_NO_INDEX=1 PIP_FIND_LINKS='' CARGO_NET_OFFLINE=true GOPROXY=off npm_config_offline=true PATH=$sealed:$PATH exec "$@"

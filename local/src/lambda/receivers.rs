@@ -92,7 +92,9 @@ impl Receivers {
         (!moves.is_empty()).then(|| {
             format!(
                 "the extension does not listen where it does on Lambda ({}); the function is told by \
-                 OTEL_EXPORTER_OTLP_ENDPOINT and AWS_XRAY_DAEMON_ADDRESS. What it sends to a usual port all the same \
+                 OTEL_EXPORTER_OTLP_ENDPOINT and AWS_XRAY_DAEMON_ADDRESS. That endpoint is the HTTP receiver unless \
+                 OTEL_EXPORTER_OTLP_PROTOCOL is grpc: an exporter that speaks gRPC needs this variable here, as it \
+                 does not on Lambda. What it sends to a usual port all the same \
                  goes to the other process: end that one first",
                 moves.join(", ")
             )
@@ -184,6 +186,7 @@ mod tests {
             assert!(note.contains(address), "{note}");
         }
         assert!(note.contains("is another environment's"), "{note}");
+        assert!(note.contains("OTEL_EXPORTER_OTLP_PROTOCOL is grpc"), "{note}");
         drop(first);
         let next = Receivers::claim_of(&usual, &nothing).unwrap();
         assert_eq!(next.note(), None, "the usual ports are given back");
