@@ -19,7 +19,7 @@ use super::caller::Answer;
 use super::clock::{WallClock, date_path};
 use super::config::{Config, RuntimeKind};
 use super::environment_variables::{Facts, Variables, for_extension, for_runtime};
-use super::event_log::{EventLog, Phase};
+use super::event_log::EventLog;
 use super::freeze;
 use super::full_disk::FullDisk;
 use super::init::InitReport;
@@ -93,7 +93,7 @@ impl LambdaEnvironment {
         let (runtime_api, note) = (driver.server.address, driver.receivers.note());
         let task = tokio::spawn(async move {
             let limit = tokio::time::Instant::now() + driver.platform.config.init_limit;
-            let report = driver.initialise(limit, Phase::Init).await;
+            let report = driver.initialise(limit, None).await;
             let failure = report.failure.clone();
             let _ = initialised.send(report);
             if driver.platform.config.initialization_type.is_managed() {

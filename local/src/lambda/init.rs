@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::config::InitializationType;
 use super::environment::{Driver, RuntimeLaunch};
 use super::event_log::{Event, Origin, Phase, ProcessExit};
+use super::invocation::Invocation;
 use super::platform::State;
 use super::processes::{Launch, Process, ProcessObserver};
 use super::registry::{Extension, ExtensionState, MAX_EXTENSIONS};
@@ -23,6 +24,7 @@ const OUT_OF_MEMORY: &str = "Runtime.OutOfMemory";
 /// How an initialisation went.
 #[derive(Debug, Clone)]
 pub struct InitReport {
+    pub begin: SystemTime,
     pub duration: Duration,
     pub failure: Option<InitFailure>,
 }
@@ -126,15 +128,16 @@ fn laggards(state: &State, runtime_started: bool) -> String {
 }
 
 impl Driver {
-    /// Starts all processes; `phase` is what telemetry calls it: within an invocation, a suppressed init.
-    pub(crate) async fn initialise(&mut self, limit: Instant, phase: Phase) -> InitReport {
+    /// Starts all processes, within an invocation where one waits: a suppressed init. Only when that is over is the
+    /// invocation announced (L-6.9), to the processes of a failed one too.
+    pub(crate) async fn initialise(&mut self, limit: Instant, waits: Option<&Invocation>) -> InitReport {
         let (started, begin) = (Instant::now(), SystemTime::now());
         self.platform.enter(Phase::Init);
         let snap_start = self.platform.config.initialization_type == InitializationType::SnapStart;
-        let phase_name = match phase {
-            Phase::Invoke => "invoke",
-            _ if snap_start => "snap-start",
-            _ => "init",
+        let phase_name = match waits {
+            Some(_) => "invoke",
+            None if snap_start => "snap-start",
+            None => "init",
         };
         if snap_start {
             self.platform.clock.set_back(self.platform.config.snapshot_age);
@@ -142,6 +145,9 @@ impl Driver {
         let outcome = self.bring_up(limit, phase_name).await;
         let duration = started.elapsed();
         self.announce_init(phase_name, duration, outcome.as_ref().err());
+        if let Some(invocation) = waits {
+            self.platform.announce_invocation(invocation);
+        }
         self.platform.telemetry.close();
         match outcome {
             Ok(()) => {
@@ -150,14 +156,14 @@ impl Driver {
                 self.unreported_init = Some((begin, SystemTime::now()));
                 self.platform.enter(Phase::Idle);
                 let freezes = !self.platform.config.initialization_type.is_managed();
-                if freezes && (snap_start || self.platform.config.freeze_after_init) && phase == Phase::Init {
+                if freezes && (snap_start || self.platform.config.freeze_after_init) && waits.is_none() {
                     self.freeze().await;
                 }
-                InitReport { duration, failure: None }
+                InitReport { begin, duration, failure: None }
             }
             Err(failure) => {
                 self.terminate(failure.reason()).await;
-                InitReport { duration, failure: Some(failure) }
+                InitReport { begin, duration, failure: Some(failure) }
             }
         }
     }

@@ -128,11 +128,14 @@ impl Driver {
         let invocation = Invocation::begin(&self.platform, request.upstream.as_ref());
         self.thaw();
         self.platform.enter(Phase::Invoke);
-        self.platform.announce_invocation(&invocation);
-        if !self.alive {
-            let InitReport { failure, .. } = self.initialise(invocation.deadline, Phase::Invoke).await;
+        if self.alive {
+            self.platform.announce_invocation(&invocation);
+        } else {
+            let InitReport { begin, failure, .. } =
+                self.initialise(invocation.deadline, Some(&invocation)).await;
             if let Some(failure) = failure {
-                return self.init_failed(&invocation, &mut caller, &failure);
+                let init = Some(("Init", begin, SystemTime::now()));
+                return self.init_failed(&invocation, &mut caller, &failure, init);
             }
             self.platform.enter(Phase::Invoke);
         }
@@ -144,7 +147,7 @@ impl Driver {
         let preparation = match restored.transpose() {
             Err(failure) => {
                 self.terminate(failure.reason()).await;
-                return self.init_failed(&invocation, &mut caller, &failure);
+                return self.init_failed(&invocation, &mut caller, &failure, None);
             }
             Ok(Some(restore)) => {
                 self.unreported_init = None;
@@ -276,6 +279,7 @@ impl Driver {
         invocation: &Invocation,
         caller: &mut Caller,
         failure: &InitFailure,
+        init: Option<(&'static str, SystemTime, SystemTime)>,
     ) -> InvocationReport {
         let mut answer = if failure.timed_out {
             invocation.platform_error("Sandbox.Timedout", &invocation.timeout_message())
@@ -302,7 +306,7 @@ impl Driver {
             max_memory_used_mb: self.platform.max_memory_used_mb(),
         };
         self.platform.announce_report(invocation, &report);
-        self.platform.write_segments(invocation, SystemTime::now(), None, error.as_ref());
+        self.platform.write_segments(invocation, SystemTime::now(), init, error.as_ref());
         report
     }
 }

@@ -126,6 +126,17 @@ async fn sim_18_an_init_error_of_the_runtime_reaches_the_caller_after_a_second_t
     let started = |event: &Event| matches!(event, Event::ProcessStarted { .. });
     assert_eq!(environment.event_log().count(started), 2);
     assert_eq!(shutdown_reasons(&environment, "collector"), ["failure", "failure"]);
+    // L-6.9: the invocation begins when the second try is over, and the extension hears of it before it ends.
+    let entries = environment.event_log().entries();
+    let order: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::PlatformLine(line) => line.split([' ', '\t']).next().filter(|word| *word != "EXTENSION"),
+            Event::Phase(Phase::Down) => Some("down"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["INIT_REPORT", "down", "INIT_REPORT", "START", "down", "END", "REPORT"]);
 }
 
 #[tokio::test]
