@@ -96,6 +96,22 @@ fn lam_2_lam_24_the_initialisation_hangs_below_the_functions_own_segment_and_onl
 }
 
 #[test]
+fn the_initialisation_is_told_in_the_invocations_own_trace_and_in_no_other_that_the_function_writes_to() {
+    for (mode, expected) in [(Mode::PassThrough, 1), (Mode::Active, 0)] {
+        let foreign = Span { trace_id: vec![9; 16], flags: 0x301, ..span(2, 7, vec![]) };
+        let mut flush = batch(vec![foreign, handler()], first(mode, false));
+        for collected in &mut flush.spans {
+            collected.request_id = Some("r".into());
+        }
+        flush.invocations[0].request_id = "r".into();
+        let all = bodies(&Translator::default().translate(&flush, &function()));
+        let found: Vec<_> = all.iter().filter(|body| body["name"] == "Initialization").collect();
+        assert_eq!(found.len(), expected, "{mode:?}: {all:?}");
+        assert!(found.iter().all(|body| !body["trace_id"].as_str().unwrap().contains("09090909")), "{all:?}");
+    }
+}
+
+#[test]
 fn l_8_23_what_was_told_after_the_segment_had_left_follows_it() {
     for (mode, expected) in [(Mode::PassThrough, 1), (Mode::Active, 0)] {
         let mut translator = Translator::default();

@@ -117,13 +117,18 @@ pub(super) fn plan<'a>(
     planned
 }
 
-/// The initialisation that a span is the first after, told once and by a finished one.
+/// The initialisation that a span is the first after, told once and by a finished one. What the function writes to another
+/// trace tells it only where the invocation's own is not sent.
 fn initialisation_for<'a>(
     one: &Candidate<'a>,
     placement: &Placement,
     memory: &mut Memory,
 ) -> Option<&'a Initialisation> {
-    let initialisation = one.invocation?.initialisation.as_ref()?;
+    let invocation = one.invocation?;
+    let initialisation = invocation.initialisation.as_ref()?;
+    if invocation.is_sampled() && invocation.header.is_some_and(|header| header.root != one.trace_id) {
+        return None;
+    }
     let can_tell = placement.is_top && one.collected.span.end_time_unix_nano != 0;
     let told = can_tell && std::mem::replace(&mut memory.trace(one.trace_id).told_initialisation, true);
     (can_tell && !told).then_some(initialisation)
