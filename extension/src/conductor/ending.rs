@@ -3,7 +3,7 @@
 use super::Conductor;
 use super::clock::{time_until, unix_nanos};
 use crate::accounts::Reason;
-use crate::export::{Moment, Occasion, Outlets};
+use crate::export::{Moment, Occasion, Outlets, Waiting};
 use crate::lambda::Shutdown;
 use crate::receive::Received;
 use crate::settings::OutletKind;
@@ -26,13 +26,28 @@ impl Conductor {
         while let Ok(Some(arrived)) = tokio::time::timeout(Duration::from_millis(5), received.recv()).await {
             self.take_in(arrived);
         }
+        self.restore();
         self.machine.shut_down(shutdown, unix_nanos());
+        self.hand_over();
         self.start_flush(until, Occasion::Last, None);
         // The flush ends itself in time; the extra moment is for its return.
         self.wait_for_flush(until + SHUTDOWN_MARGIN / 2).await;
         self.leave();
         self.put_telemetry(until).await;
         self.write_accounts();
+    }
+
+    /// Leaves to the next process what only that one can give to the invocation that waits; else it leaves now.
+    fn hand_over(&mut self) {
+        let waiting = Waiting { spans: self.machine.hand_over() };
+        if waiting.spans.is_empty() {
+            return;
+        }
+        match self.settings.spool.as_ref().map(|spool| waiting.leave(spool, Moment::now())) {
+            Some(Ok(())) => self.handed_over = waiting.spans.len() as u64,
+            // Nothing is lost by it: it leaves now, in a trace of its own.
+            Some(Err(_)) | None => self.machine.keep(waiting.spans),
+        }
     }
 
     /// Waits for a flush until then, and ends it.
@@ -81,7 +96,7 @@ impl Conductor {
 
     fn write_accounts(&mut self) {
         self.books.note_received(self.machine.take_accounts());
-        let in_machine = self.machine.held_spans() as u64;
+        let in_machine = self.handed_over + self.machine.held_spans() as u64;
         let waiting = self.outlets.as_ref().map(Outlets::waiting_spans).unwrap_or_default();
         let held = |outlet| {
             let waits = waiting.iter().find(|(kind, _)| *kind == outlet);

@@ -3,7 +3,7 @@
 use super::clock::{time_until, unix_nanos};
 use super::{Conductor, Held};
 use crate::accounts::Reason;
-use crate::export::{self, Flushed, Moment, Occasion, Outlets, Window};
+use crate::export::{self, Flushed, Moment, Occasion, Outlets, Waiting, Window};
 use crate::invocation::Load;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,9 +169,11 @@ impl Conductor {
     pub(super) fn restore(&mut self) {
         let Some(outlets) = &mut self.outlets else { return };
         let Some(spool) = self.spool_to_read.take() else { return };
-        for taken in outlets.restore(&spool, Moment::now()) {
+        let mut waiting = Waiting::default();
+        for taken in outlets.restore(&spool, Moment::now(), &mut waiting) {
             self.books.note(taken);
         }
+        self.machine.take_over(waiting.spans);
     }
 
     pub(super) fn new_outlets(&self) -> Outlets {

@@ -58,6 +58,8 @@ pub struct Conductor {
     seen: Moment,
     /// What an earlier process may have left; `None` when it has been read.
     spool_to_read: Option<Spool>,
+    /// Spans that wait in a file for the next process.
+    handed_over: u64,
     /// A flush was still running when the environment had to end: what it holds is not known.
     flush_left_behind: bool,
     daemon: DaemonAddress,
@@ -108,6 +110,7 @@ impl Conductor {
             progress_at: None,
             seen: now,
             spool_to_read,
+            handed_over: 0,
             flush_left_behind: false,
             daemon,
             log,

@@ -34,6 +34,7 @@ mod telemetry;
 mod trouble;
 mod trust;
 mod verdict;
+mod waiting;
 mod xray;
 
 pub use client::Clients;
@@ -41,7 +42,8 @@ pub use clocks::{Moment, Occasion, Window};
 pub use daemon::DaemonAddress;
 pub use own::{OwnAddresses, Transport};
 pub use rest::RestError;
-pub use spool::Spool;
+pub use spool::{Spool, SpoolError};
+pub use waiting::Waiting;
 
 use crate::accounts::{Accounts, Reason};
 use crate::invocation::Load;

@@ -1,7 +1,7 @@
 //! What could not be sent before the end of the process, left in files for the next one on the same `/tmp` (L-2.2).
 //!
-//! One file for each outlet. Its name says when it was written, by which outlet, and how many spans it stands for. What
-//! can be read counts for itself; what can't be counts as its name says, within reason: anybody may have written that.
+//! One file for each outlet, and one for what told why the function could not be loaded, which is nobody's yet. Its name
+//! says when it was written, whose it is, and how many spans it stands for. What can be read counts for itself; what can't be counts as its name says, within reason: anybody may have written that.
 //! Written beside and renamed: a file is whole or not there.
 
 use super::Moment;
@@ -43,10 +43,32 @@ pub enum SpoolError {
     Full { path: String, limit_bytes: u64 },
 }
 
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Outlet(OutletKind),
+    /// The invocation that waits for the initialisation which has failed.
+    Waiting,
+}
+
+impl Owner {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Outlet(outlet) => outlet.name(),
+            Self::Waiting => "waiting",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let is_waiting = (name == Self::Waiting.name()).then_some(Self::Waiting);
+        is_waiting.or_else(|| OutletKind::parse(name).map(Self::Outlet))
+    }
+}
+
 /// One file that was found, and is gone now.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
-    pub outlet: OutletKind,
+    pub owner: Owner,
     pub is_too_old: bool,
     pub content: Content,
 }
@@ -61,14 +83,8 @@ pub enum Content {
 }
 
 impl Spool {
-    /// Leaves what an outlet has not sent: `payload`, which stands for `spans`.
-    pub fn leave(
-        &self,
-        outlet: OutletKind,
-        spans: u64,
-        payload: &[u8],
-        now: Moment,
-    ) -> Result<(), SpoolError> {
+    /// Leaves what has not been sent: `payload`, which stands for `spans`.
+    pub fn leave(&self, owner: Owner, spans: u64, payload: &[u8], now: Moment) -> Result<(), SpoolError> {
         let failed = |cause| SpoolError::Io { path: self.directory.display().to_string(), cause };
         if !self.directory.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(failed)?;
@@ -81,7 +97,7 @@ impl Spool {
             return Err(SpoolError::Full { path, limit_bytes: self.limit_bytes });
         }
         let name =
-            format!("{:013}-{}-{spans}-{}{SUFFIX}", now.unix.as_millis(), outlet.name(), std::process::id());
+            format!("{:013}-{}-{spans}-{}{SUFFIX}", now.unix.as_millis(), owner.name(), std::process::id());
         let unfinished = self.directory.join(format!("{name}{UNFINISHED}"));
         let written =
             write(&unfinished, payload).and_then(|()| fs::rename(&unfinished, self.directory.join(name)));
@@ -104,7 +120,7 @@ impl Spool {
             let content = payload.map_or(Content::Unreadable { spans }, Content::Whole);
             // A clock that was set back makes a file look new, which costs nothing.
             let is_too_old = now.unix.saturating_sub(name.written) > self.max_age;
-            found.push(Found { outlet: name.outlet, is_too_old, content });
+            found.push(Found { owner: name.owner, is_too_old, content });
             // One that can't be removed is found again, and sent again: X-Ray takes the same id as the same thing.
             let _ = fs::remove_file(&path);
         }
@@ -123,7 +139,7 @@ impl Spool {
 /// What the name of a file says.
 struct Name {
     written: Duration,
-    outlet: OutletKind,
+    owner: Owner,
     spans: u64,
     is_whole: bool,
 }
@@ -134,11 +150,11 @@ impl Name {
         let name = file_name.strip_suffix(UNFINISHED).unwrap_or(file_name);
         let mut parts = name.strip_suffix(SUFFIX)?.split('-');
         let written = Duration::from_millis(parts.next()?.parse().ok()?);
-        let outlet = OutletKind::parse(parts.next()?)?;
+        let owner = Owner::parse(parts.next()?)?;
         let spans = parts.next()?.parse().ok()?;
         // The process that wrote it.
         parts.next()?.parse::<u32>().ok()?;
-        parts.next().is_none().then_some(Self { written, outlet, spans, is_whole })
+        parts.next().is_none().then_some(Self { written, owner, spans, is_whole })
     }
 }
 
@@ -174,6 +190,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
+    const XRAY: Owner = Owner::Outlet(OutletKind::Xray);
+    const OTLP: Owner = Owner::Outlet(OutletKind::Otlp);
+    const DAEMON: Owner = Owner::Outlet(OutletKind::Daemon);
+
     fn spool(directory: &Path) -> Spool {
         Spool { directory: directory.join("spool"), limit_bytes: 1000, max_age: Duration::from_mins(1) }
     }
@@ -182,8 +202,8 @@ mod tests {
         Moment { unix: Duration::from_secs(1_800_000_000 + second), ..Moment::now() }
     }
 
-    fn whole(outlet: OutletKind, payload: &[u8]) -> Found {
-        Found { outlet, is_too_old: false, content: Content::Whole(payload.to_vec()) }
+    fn whole(owner: Owner, payload: &[u8]) -> Found {
+        Found { owner, is_too_old: false, content: Content::Whole(payload.to_vec()) }
     }
 
     #[test]
@@ -191,14 +211,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let spool = spool(directory.path());
         assert_eq!(spool.take(at(0)), []);
-        spool.leave(OutletKind::Otlp, 2, b"second", at(2)).unwrap();
-        spool.leave(OutletKind::Xray, 3, b"first", at(1)).unwrap();
+        spool.leave(OTLP, 2, b"second", at(2)).unwrap();
+        spool.leave(XRAY, 3, b"first", at(1)).unwrap();
+        spool.leave(Owner::Waiting, 1, b"third", at(3)).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&spool.directory), 0o700);
         for entry in fs::read_dir(&spool.directory).unwrap() {
             assert_eq!(mode(&entry.unwrap().path()), 0o600);
         }
-        let found = vec![whole(OutletKind::Xray, b"first"), whole(OutletKind::Otlp, b"second")];
+        let found = vec![whole(XRAY, b"first"), whole(OTLP, b"second"), whole(Owner::Waiting, b"third")];
         assert_eq!(spool.take(at(3)), found);
         assert_eq!(spool.take(at(3)), []);
     }
@@ -209,7 +230,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let spool = spool(directory.path());
         let change = |how: &dyn Fn(&mut Vec<u8>)| {
-            spool.leave(OutletKind::Xray, 7, b"payload", at(0)).unwrap();
+            spool.leave(XRAY, 7, b"payload", at(0)).unwrap();
             let path = fs::read_dir(&spool.directory).unwrap().next().unwrap().unwrap().path();
             let mut bytes = fs::read(&path).unwrap();
             how(&mut bytes);
@@ -225,18 +246,14 @@ mod tests {
         assert_eq!(change(&|bytes| bytes[7] = b'2'), UNREADABLE);
         assert_eq!(change(&|bytes| bytes.extend([0; 2000])), UNREADABLE);
 
-        spool.leave(OutletKind::Daemon, 1, b"old", at(0)).unwrap();
-        let old = Found { is_too_old: true, ..whole(OutletKind::Daemon, b"old") };
+        spool.leave(DAEMON, 1, b"old", at(0)).unwrap();
+        let old = Found { is_too_old: true, ..whole(DAEMON, b"old") };
         assert_eq!(spool.take(at(61)), [old]);
-        spool.leave(OutletKind::Daemon, 1, b"ahead", at(100)).unwrap();
-        assert_eq!(spool.take(at(0)), [whole(OutletKind::Daemon, b"ahead")]);
+        spool.leave(DAEMON, 1, b"ahead", at(100)).unwrap();
+        assert_eq!(spool.take(at(0)), [whole(DAEMON, b"ahead")]);
 
         fs::write(spool.directory.join("1800000000000-otlp-9-1.spool.part"), b"half").unwrap();
-        let half = |spans| Found {
-            outlet: OutletKind::Otlp,
-            is_too_old: false,
-            content: Content::Unreadable { spans },
-        };
+        let half = |spans| Found { owner: OTLP, is_too_old: false, content: Content::Unreadable { spans } };
         assert_eq!(spool.take(at(0)), [half(9)]);
         assert_eq!(fs::read_dir(&spool.directory).unwrap().count(), 0);
         for claimed in [32, 1_000_000, u64::MAX] {
@@ -255,8 +272,8 @@ mod tests {
         }
         fs::create_dir(spool.directory.join("1-xray-1-1.spool")).unwrap();
         assert_eq!(spool.take(at(0)), []);
-        spool.leave(OutletKind::Xray, 1, b"fits", at(0)).unwrap();
-        assert_eq!(spool.take(at(0)), [whole(OutletKind::Xray, b"fits")]);
+        spool.leave(XRAY, 1, b"fits", at(0)).unwrap();
+        assert_eq!(spool.take(at(0)), [whole(XRAY, b"fits")]);
         assert_eq!(fs::read_dir(&spool.directory).unwrap().count(), names.len() + 1);
     }
 
@@ -264,11 +281,11 @@ mod tests {
     fn what_does_not_fit_or_cannot_be_written_is_an_error_that_says_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let spool = spool(directory.path());
-        spool.leave(OutletKind::Xray, 1, &[0; 900], at(0)).unwrap();
-        let full = spool.leave(OutletKind::Otlp, 1, &[0; 100], at(0)).unwrap_err();
+        spool.leave(XRAY, 1, &[0; 900], at(0)).unwrap();
+        let full = spool.leave(OTLP, 1, &[0; 100], at(0)).unwrap_err();
         assert!(full.to_string().contains("OTEL_XRAY_SPOOL_KB"), "{full}");
         let nowhere = Spool { directory: "/dev/null/spool".into(), ..spool };
-        let failed = nowhere.leave(OutletKind::Xray, 1, b"x", at(0)).unwrap_err();
+        let failed = nowhere.leave(XRAY, 1, b"x", at(0)).unwrap_err();
         assert!(failed.to_string().contains("/dev/null/spool"), "{failed}");
         assert_eq!(nowhere.take(at(0)), []);
     }

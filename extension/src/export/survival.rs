@@ -3,7 +3,8 @@
 use super::buffer::Buffer;
 use super::otlp::{self, OutgoingSpan};
 use super::outgoing::{Outgoing, from_text, spans_of, to_text};
-use super::spool::{Content, Found, Spool};
+use super::spool::{Content, Found, Owner, Spool};
+use super::waiting::Waiting;
 use super::{Flushed, Moment, Outlet, Outlets};
 use crate::accounts::{Accounts, Reason};
 use crate::log::Level;
@@ -11,10 +12,16 @@ use crate::settings::OutletKind;
 
 impl Outlets {
     /// Takes over what an earlier process has left in the spool. Everything that is found there comes into the accounts,
-    /// also what is not usable.
-    pub fn restore(&mut self, spool: &Spool, now: Moment) -> Vec<Flushed> {
+    /// also what is not usable. `waiting` gets what is no outlet's yet.
+    pub fn restore(&mut self, spool: &Spool, now: Moment, waiting: &mut Waiting) -> Vec<Flushed> {
         let mut taken = Vec::new();
-        for Found { outlet: kind, is_too_old, content } in spool.take(now) {
+        for Found { owner, is_too_old, content } in spool.take(now) {
+            let Owner::Outlet(kind) = owner else {
+                let accounts = waiting.restore(&content, is_too_old);
+                let kinds = self.open.iter().map(Outlet::kind);
+                taken.extend(kinds.map(|outlet| Flushed { outlet, accounts: accounts.clone() }));
+                continue;
+            };
             let Some(outlet) = self.open.iter_mut().find(|outlet| outlet.kind() == kind) else {
                 self.log.say(
                     Level::Warn,
@@ -51,7 +58,7 @@ impl Outlets {
                 continue;
             }
             let (payload, spans) = outlet.leave();
-            let left = spool.map(|spool| spool.leave(outlet.kind(), spans, &payload, now));
+            let left = spool.map(|spool| spool.leave(Owner::Outlet(outlet.kind()), spans, &payload, now));
             if let Some(Ok(())) = left {
                 continue;
             }

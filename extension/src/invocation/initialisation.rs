@@ -1,18 +1,21 @@
 //! What came before the first invocation: the initialisation of the environment, or its restore from a snapshot.
 
 use super::Initialisation;
+use crate::receive::platform::{InitStart, Phase};
 
 /// An initialisation that ended longer than this before an invocation was not waited for: it ran ahead of time, as
 /// with provisioned concurrency (L-8.3).
 const AHEAD_NANOS: u64 = 1_000_000_000;
 
 const SNAP_START: &str = "snap-start";
+const ON_DEMAND: &str = "on-demand";
 
 /// What the platform and the invocations have said of it so far.
 #[derive(Debug, Default)]
 pub(super) struct Initialising {
     name: &'static str,
     kind: String,
+    phase: Phase,
     start_unix_nano: Option<u64>,
     end_unix_nano: Option<u64>,
     /// `errorType`, where it failed.
@@ -23,10 +26,12 @@ pub(super) struct Initialising {
 
 impl Initialising {
     /// `platform.initStart`.
-    pub(super) fn started(&mut self, kind: &str, at_unix_nano: u64) {
+    pub(super) fn started(&mut self, start: &InitStart, at_unix_nano: u64) {
+        let kind = start.initialization_type.as_str();
         *self = Self {
             name: "Initialization",
             kind: kind.to_owned(),
+            phase: start.phase.clone(),
             // What the snapshot was made of, no invocation has paid for (L-8.23).
             start_unix_nano: (kind != SNAP_START).then_some(at_unix_nano),
             first: self.first.take(),
@@ -61,6 +66,11 @@ impl Initialising {
         }
     }
 
+    /// Whether it is tried again within the invocation that waits for it, or that comes next, where it fails (L-8.21).
+    pub(super) fn is_tried_again(&self) -> bool {
+        self.phase == Phase::Init && self.kind == ON_DEMAND
+    }
+
     pub(super) fn start_unix_nano(&self) -> Option<u64> {
         self.start_unix_nano
     }
@@ -85,13 +95,17 @@ impl Initialising {
 mod tests {
     use super::*;
 
+    fn start(kind: &str) -> InitStart {
+        InitStart { initialization_type: kind.to_owned(), ..InitStart::default() }
+    }
+
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn l_8_3_only_the_first_invocation_has_paid_and_only_when_it_waited() {
         for (begun, was_ahead) in [(3 * SECOND, false), (3_600 * SECOND, true)] {
             let mut initialising = Initialising::default();
-            initialising.started("on-demand", SECOND);
+            initialising.started(&start("on-demand"), SECOND);
             initialising.ended(3 * SECOND, None);
             initialising.ended(4 * SECOND, None);
             initialising.invoked("a", begun);
@@ -108,7 +122,7 @@ mod tests {
         let mut initialising = Initialising::default();
         initialising.invoked("a", 2 * SECOND);
         assert_eq!(initialising.of("a"), None, "nothing is known without telemetry");
-        initialising.started("on-demand", SECOND);
+        initialising.started(&start("on-demand"), SECOND);
         assert_eq!(initialising.of("a").unwrap().end_unix_nano, 2 * SECOND);
         assert_eq!(initialising.of("a").unwrap().name, "Initialization");
     }
@@ -116,7 +130,7 @@ mod tests {
     #[test]
     fn l_8_23_after_a_restore_the_next_invocation_is_the_first() {
         let mut initialising = Initialising::default();
-        initialising.started("snap-start", SECOND);
+        initialising.started(&start("snap-start"), SECOND);
         initialising.ended(2 * SECOND, None);
         initialising.invoked("at publish time", 3 * SECOND);
         initialising.restore_started(9 * SECOND);
@@ -124,7 +138,7 @@ mod tests {
         assert_eq!(initialising.of("r").unwrap().name, "Restore");
 
         let mut told_late = Initialising::default();
-        told_late.started("snap-start", SECOND);
+        told_late.started(&start("snap-start"), SECOND);
         told_late.invoked("r", 10 * SECOND);
         assert_eq!(told_late.of("r"), None, "the snapshot's own initialisation is nobody's");
         told_late.restore_started(9 * SECOND);

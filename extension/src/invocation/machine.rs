@@ -23,7 +23,7 @@ use crate::sampling::decision::Verdict;
 use crate::sampling::{Keep, Sampler, Sampling};
 use crate::settings::TracingMode;
 use crate::translate::sdk::SdkDocument;
-use init::EndedInInit;
+use init::{EndedInInit, FailedLoads};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use std::sync::Arc;
@@ -92,6 +92,9 @@ pub struct Machine {
     expects_events: bool,
     initialising: Initialising,
     ended_in_init: Option<EndedInInit>,
+    failed_loads: FailedLoads,
+    /// The next process knows who waits for what could not be loaded here.
+    hands_over: bool,
     /// What preceded an invocation was told when that was over.
     initialised_late: bool,
     /// The Telemetry API has spoken: what it will say of an end can be waited for.
@@ -115,6 +118,8 @@ impl Machine {
             expects_events: true,
             initialising: Initialising::default(),
             ended_in_init: None,
+            failed_loads: FailedLoads::default(),
+            hands_over: false,
             initialised_late: false,
             has_telemetry: false,
             has_sdk: false,
@@ -180,7 +185,9 @@ impl Machine {
             }
             Received::Ended(connection, span) => {
                 let mut collected = self.agents.collected(connection, span);
-                self.init_told(connection, &mut collected);
+                if self.init_told(connection, &mut collected) {
+                    return Signal::Nothing;
+                }
                 self.note_top(&collected, now_unix_nano);
                 self.note_outcome(&collected);
                 self.spans.end(&collected);
@@ -244,10 +251,15 @@ impl Machine {
             record.invocation.is_over = true;
             record.awaits_mode = false;
         }
+        self.hands_over = self.is_retried_later(shut);
+        if !self.hands_over {
+            self.place_failed_loads(true);
+        }
     }
 
     /// Hands out the complete spans.
     pub fn take_load(&mut self) -> Load {
+        self.place_failed_loads(false);
         self.initialised_late = false;
         let frame = self.frame(false);
         self.spans.take(keeping::waiting(&self.recent), frame)
@@ -285,7 +297,7 @@ impl Machine {
 
     /// Spans in memory, open ones included.
     pub fn held_spans(&self) -> usize {
-        self.spans.held()
+        self.spans.held() + self.failed_loads.len()
     }
 
     /// The counts since the last call.
@@ -385,7 +397,7 @@ impl Machine {
         if !is_top(&collected.span, parent) {
             return None;
         }
-        record.has_top = true;
+        record.top = SpanId::from_bytes(&collected.span.span_id).or(record.top);
         let request_id: Arc<str> = record.invocation.request_id.as_str().into();
         self.decide(&request_id, Some(collected), now_unix_nano);
         Some(request_id)

@@ -1,7 +1,7 @@
 //! The invocations of late, and what is known of each.
 
 use super::ending::{Evidence, Shut};
-use super::trace_header::{Sampled, TraceHeader, TraceId};
+use super::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
 use super::{Collected, Invocation, Mode};
 use crate::receive::process::Exit;
 use crate::sampling::decision::Deciding;
@@ -46,8 +46,8 @@ pub(super) struct Record {
     pub(super) awaits_mode: bool,
     /// When it was heard to be over; 0 before.
     pub(super) over_unix_nano: u64,
-    /// The span of its handler has come, complete or open.
-    pub(super) has_top: bool,
+    /// The span of its handler, complete or open, or what stands for it.
+    pub(super) top: Option<SpanId>,
     pub(super) death: Option<Death>,
     /// `errorType` of `platform.runtimeDone` or `platform.report`.
     pub(super) error_type: Option<String>,
@@ -156,7 +156,7 @@ impl Recent {
                 has_begun: false,
                 awaits_mode: false,
                 over_unix_nano: 0,
-                has_top: false,
+                top: None,
                 death: None,
                 error_type: None,
                 said_timeout: false,

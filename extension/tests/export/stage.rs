@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::accounts::Accounts;
 use otel_xray::export::{
-    Clients, Config, DaemonAddress, Flushed, Moment, Occasion, Outlets, OwnAddresses, Spool, Window,
+    Clients, Config, DaemonAddress, Flushed, Moment, Occasion, Outlets, OwnAddresses, Spool, Waiting, Window,
 };
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Load, Mode, Origin};
@@ -226,7 +226,7 @@ impl Stage {
     /// The beginning of one that is so much later.
     pub(crate) fn restore(&mut self, spool: &Spool, later: Duration) {
         self.frozen += later;
-        let taken = self.outlets.restore(spool, self.now());
+        let taken = self.outlets.restore(spool, self.now(), &mut Waiting::default());
         self.note(taken);
     }
 

@@ -3,6 +3,8 @@
 use super::{BOTH, Tracing, UPSTREAM, ends, stage};
 use anyhow::Result;
 use otel_xray_local::lambda::InitializationType;
+use otel_xray_local::xray::{Node, Trace};
+use otel_xray_tests::Stage;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +26,62 @@ async fn a_function_that_cannot_be_loaded_says_why() -> Result<()> {
             assert_eq!(told.text("/cause/exceptions/0/type"), kind, "{}", ended.drawn());
             assert!(told.text("/cause/exceptions/0/message").contains(message), "{told:?}");
             assert!(ended.drawn().contains(message), "{}", ended.drawn());
+            assert_eq!(ended.traces.len(), 1, "{tracing:?} {source:?}: {}", ended.drawn());
+            assert_eq!(tries(&ended.traces), 2, "{tracing:?} {source:?}: {}", ended.drawn());
+            assert!(ended.traces.iter().all(|trace| trace.orphans.is_empty()));
+            assert_eq!(ended.run.all_accounts()[0]["carried"], 1, "by the first process");
+            assert_eq!(ended.run.all_accounts()[1]["restored"], 1, "by the second");
         }
+    }
+    Ok(())
+}
+
+/// How often the traces tell that loading the function failed, Lambda's own segments apart.
+fn tries(traces: &[Trace]) -> usize {
+    let nodes = traces.iter().flat_map(Trace::nodes);
+    let tells = |node: &&Node| {
+        let named = [node.name(), node.text("/metadata/otel/span_name")];
+        named.contains(&"load app.handler") && node.flag("fault")
+    };
+    nodes.filter(tells).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l_8_21_a_second_try_that_succeeds_has_the_first_in_its_trace() -> Result<()> {
+    let source = "
+import os
+tried = os.path.join(os.environ['LAMBDA_TASK_ROOT'], 'tried')
+if not os.path.exists(tried):
+    open(tried, 'w').close()
+    raise ConnectionError('no settings')
+def handler(event, context):
+    return event
+";
+    for tracing in BOTH {
+        let stage = stage(source, tracing).await?;
+        let upstream = (tracing == Tracing::PassThrough).then_some(UPSTREAM);
+        let run = stage.run_with(&[json!(1), json!(2)], upstream).await?;
+        let traces = stage.traces();
+        assert_eq!(tries(&traces), 1, "{tracing:?}");
+        // The try and the handler say so, in one trace.
+        let is_cold = |node: &&Node| node.value("/annotations/faas.coldstart") == &json!(true);
+        let colds = traces.iter().map(|trace| trace.nodes().into_iter().filter(is_cold).count());
+        assert_eq!(colds.filter(|count| *count > 0).collect::<Vec<_>>(), [2], "{tracing:?}");
+        // Under Active tracing each invocation has a trace of its own, else both have the caller's.
+        assert_eq!(traces.len(), if tracing == Tracing::Active { 2 } else { 1 });
+        assert!(traces.iter().all(|trace| trace.orphans.is_empty()));
+        assert_eq!(run.seen_by_callers().len(), 2);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_initialisation_that_cannot_be_left_is_told_all_the_same() -> Result<()> {
+    let off = |stage: &mut Stage| stage.set("OTEL_XRAY_SPOOL", "off");
+    for tracing in BOTH {
+        let ended = ends("raise RuntimeError('no settings')\n", tracing, &[json!({})], off).await?;
+        assert_eq!(tries(&ended.traces), 2, "{tracing:?}: {}", ended.drawn());
+        assert_eq!(ended.traces.len(), 2, "the first has one of its own: {}", ended.drawn());
     }
     Ok(())
 }
@@ -40,6 +97,7 @@ async fn a_runtime_that_dies_while_it_loads_says_so() -> Result<()> {
             drawn.contains("Runtime.ExitError: ") && drawn.contains(", while the function was being loaded"),
             "{tracing:?}: {drawn}"
         );
+        assert_eq!(ended.traces.len(), 1, "L-8.21, {tracing:?}: {drawn}");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::super::ending::{Ending, Evidence, Shut};
 use super::super::origin::{attribute, text};
 use super::super::recent::{Death, Record};
 use super::super::spans::Open;
-use super::super::trace_header::Sampled;
+use super::super::trace_header::{Sampled, SpanId};
 use super::super::{Mode, Origin};
 use super::init::EndedInInit;
 use super::{Machine, Signal};
@@ -149,9 +149,13 @@ impl Machine {
         let Some(record) = self.recent.get(request_id) else { return Signal::Nothing };
         // What Lambda's own clean-up takes is not the function's.
         let at = if evidence.timed_out && deadline > 0 { died_at.min(deadline) } else { died_at };
-        let missing = if record.has_top { None } else { self.missing_top(record, &evidence.ending(), at) };
+        let is_told = record.top.is_some() || self.failed_loads.speak_for_handler();
+        let missing = if is_told { None } else { self.missing_top(record, &evidence.ending(), at) };
         self.close_open(|open| open.request_id() == Some(request_id), &evidence, at);
         if let Some(missing) = missing {
+            if let Some(record) = self.recent.get_mut(request_id) {
+                record.top = SpanId::from_bytes(&missing.span.span_id);
+            }
             self.spans.add(&missing);
         }
         self.over(request_id, now_unix_nano)

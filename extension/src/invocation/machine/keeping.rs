@@ -126,7 +126,7 @@ pub(super) fn waiting(recent: &Recent) -> impl Fn(&Packed) -> bool {
     }
 }
 
-fn is_pending(record: &Record) -> bool {
+pub(super) fn is_pending(record: &Record) -> bool {
     record.invocation.header.is_some_and(|header| header.sampled != Sampled::Yes)
         && matches!(record.deciding.verdict, Verdict::Open | Verdict::ByOutcome)
 }

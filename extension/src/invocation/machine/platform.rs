@@ -11,7 +11,7 @@ impl Machine {
         self.has_telemetry = true;
         let at = if event.time_unix_nano == 0 { now_unix_nano } else { event.time_unix_nano };
         match &event.record {
-            PlatformRecord::InitStart(start) => self.initialising.started(&start.initialization_type, at),
+            PlatformRecord::InitStart(start) => self.initialising.started(start, at),
             PlatformRecord::RestoreStart => self.initialising.restore_started(at),
             PlatformRecord::InitRuntimeDone(done)
             | PlatformRecord::InitReport(done)

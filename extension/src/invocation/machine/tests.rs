@@ -308,5 +308,6 @@ fn what_is_remembered_is_bounded_and_every_span_is_accounted_for() {
 }
 
 mod endings;
+mod failed_loads;
 mod interleavings;
 mod keeping;

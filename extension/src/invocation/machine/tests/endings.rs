@@ -1,5 +1,6 @@
 //! Every bad ending, as the spans that leave say it.
 
+use super::failed_loads::loading;
 use super::*;
 use crate::invocation::Collected;
 use crate::invocation::origin::text_of;
@@ -11,10 +12,10 @@ use crate::receive::process::Exit;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-const MILLISECOND: u64 = 1_000_000;
-const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=aaaaaaaaaaaaaaaa;Sampled=1";
+pub(super) const MILLISECOND: u64 = 1_000_000;
+pub(super) const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=aaaaaaaaaaaaaaaa;Sampled=1";
 
-fn platform(record: PlatformRecord) -> Received {
+pub(super) fn platform(record: PlatformRecord) -> Received {
     Received::Platform(Box::new(PlatformEvent { time_unix_nano: 0, record }))
 }
 
@@ -27,11 +28,11 @@ fn runtime_done(status: Status, error_type: &str) -> Received {
     }))
 }
 
-fn ended(exit: Exit) -> Received {
+pub(super) fn ended(exit: Exit) -> Received {
     Received::Closed(AGENT, Fate::Ended(exit))
 }
 
-fn handler() -> Box<Span> {
+pub(super) fn handler() -> Box<Span> {
     let parent_span_id = vec![0xaa; 8];
     let kind = SpanKind::Server.into();
     Box::new(Span { parent_span_id, kind, flags: 0x301, name: "app.handler".into(), ..*span(1) })
@@ -57,7 +58,7 @@ fn in_a_call(has_telemetry: bool) -> Machine {
     machine
 }
 
-fn told(collected: &Collected) -> String {
+pub(super) fn told(collected: &Collected) -> String {
     let attributes = &collected.span.events[0].attributes;
     let text = |name| text_of(attributes, name).unwrap();
     format!("{}: {}", text("exception.type"), text("exception.message"))
@@ -170,7 +171,7 @@ fn section_8_4_a_timeout_ends_at_the_deadline_whatever_came_first() {
     }
 }
 
-fn shutdown(reason: &str) -> Shutdown {
+pub(super) fn shutdown(reason: &str) -> Shutdown {
     Shutdown { reason: reason.into(), deadline_ms: 0 }
 }
 
@@ -222,57 +223,6 @@ fn an_unsampled_invocation_and_a_spindown_make_no_segment() {
         machine.invoke(&invoke("r1", header), 0);
         machine.shut_down(&shutdown(reason), 1_001 * MILLISECOND);
         assert!(machine.take_load().whole().spans.is_empty(), "{reason}");
-    }
-}
-
-fn loading() -> Machine {
-    let mut machine = with_agent();
-    machine.receive(platform(PlatformRecord::InitStart(InitStart::default())), 5 * MILLISECOND);
-    machine
-}
-
-#[test]
-fn a_runtime_that_dies_while_it_loads_the_function_is_told_in_a_trace_of_its_own() {
-    for (reason, says) in [
-        ("failure", "Runtime.ExitError: signal 11, SIGSEGV, while the function was being loaded"),
-        ("timeout", "Timeout: the initialisation was not finished after 0.05 s"),
-    ] {
-        let mut machine = loading();
-        machine.receive(ended(Exit::Signal(11)), 55 * MILLISECOND);
-        machine.shut_down(&shutdown(reason), 60 * MILLISECOND);
-        let batch = machine.take_load().whole();
-        assert_eq!(batch.spans.iter().map(told).collect::<Vec<_>>(), [says]);
-        let span = &batch.spans[0].span;
-        assert_eq!((span.trace_id.len(), span.parent_span_id.len()), (16, 0));
-        assert_eq!(span.start_time_unix_nano, 5 * MILLISECOND);
-    }
-    let mut machine = loading();
-    machine.receive(ended(Exit::Signal(15)), 55 * MILLISECOND);
-    machine.shut_down(&shutdown("spindown"), 60 * MILLISECOND);
-    assert!(machine.take_load().whole().spans.is_empty(), "an environment that was never needed");
-}
-
-#[test]
-fn a_failure_to_load_belongs_to_the_invocation_that_waits_for_it() {
-    for (span_id, is_own) in [("53995c3f42cd8ad8", false), ("", true)] {
-        let mut machine = loading();
-        if !is_own {
-            let tracing = Tracing { span_id: span_id.into(), value: HEADER.into() };
-            let start = Start { request_id: "r1".into(), tracing };
-            machine.receive(platform(PlatformRecord::Start(start)), 6 * MILLISECOND);
-        }
-        let mut failed = span(7);
-        failed.name = "Initialization".into();
-        machine.receive(Received::Ended(AGENT, failed), 20 * MILLISECOND);
-        let finished = Finished { status: Status::Error, ..Finished::default() };
-        machine.receive(platform(PlatformRecord::InitRuntimeDone(finished)), 21 * MILLISECOND);
-        machine.receive(ended(Exit::Status(1)), 22 * MILLISECOND);
-        machine.shut_down(&shutdown("failure"), 25 * MILLISECOND);
-        let batch = machine.take_load().whole();
-        assert_eq!(batch.spans.len(), 1, "told once, by the agent");
-        let parent = &batch.spans[0].span.parent_span_id;
-        assert_eq!(parent.as_slice(), if is_own { &[][..] } else { &[0xaa; 8][..] });
-        assert_eq!(batch.spans[0].request_id.is_none(), is_own);
     }
 }
 
@@ -384,7 +334,7 @@ fn signal_5_the_handlers_span_over_otlp_ends_the_invocation() {
     assert_eq!(machine.receive(sent(handler()), 0), Signal::Over);
 }
 
-const HEADER_TRACE: [u8; 16] =
+pub(super) const HEADER_TRACE: [u8; 16] =
     [0x57, 0x59, 0xe9, 0x88, 0xbd, 0x86, 0x2e, 0x3f, 0xe1, 0xbe, 0x46, 0xa9, 0x94, 0x27, 0x27, 0x93];
 
 #[test]
