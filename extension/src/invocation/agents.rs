@@ -20,8 +20,8 @@ pub(super) struct Agent {
     pub(super) running: Vec<Running>,
     /// Its handler has run at least once.
     pub(super) has_entered: bool,
-    /// It has written a span of its own on the initialisation.
-    pub(super) has_told_init: bool,
+    /// It has said why the function could not be loaded.
+    pub(super) has_told_failed_load: bool,
     pub(super) since_unix_nano: u64,
 }
 
@@ -44,7 +44,7 @@ impl Agents {
             origin: Arc::new(origin_of_agent(hello)),
             running: Vec::new(),
             has_entered: false,
-            has_told_init: false,
+            has_told_failed_load: false,
             since_unix_nano: now_unix_nano,
         };
         self.connected.insert(connection, agent);
@@ -84,10 +84,16 @@ impl Agents {
             .any(|agent| agent.running.iter().any(|running| &*running.request_id == request_id))
     }
 
-    /// A span is written. True when it is one of the initialisation: no handler has run yet.
-    pub(super) fn tells_init(&mut self, connection: Connection) -> bool {
-        let agent = self.connected.get_mut(&connection).filter(|agent| !agent.has_entered);
-        agent.map(|agent| agent.has_told_init = true).is_some()
+    /// Whether no handler has run yet: what it writes is of the initialisation.
+    pub(super) fn is_loading(&self, connection: Connection) -> bool {
+        self.connected.get(&connection).is_some_and(|agent| !agent.has_entered)
+    }
+
+    /// It has said why the function could not be loaded.
+    pub(super) fn note_failed_load(&mut self, connection: Connection) {
+        if let Some(agent) = self.connected.get_mut(&connection) {
+            agent.has_told_failed_load = true;
+        }
     }
 
     /// A span with what is known of where it came from: of several invocations of one process it belongs to the one

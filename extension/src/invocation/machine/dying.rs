@@ -35,7 +35,7 @@ impl Machine {
             Fate::Ended(exit) => Some(exit),
             Fate::Unknown => None,
         };
-        if !agent.has_entered && !agent.has_told_init && self.held.is_none() {
+        if !agent.has_entered && !agent.has_told_failed_load && self.held.is_none() {
             self.ended_in_init = Some(EndedInInit { agent, exit, at_unix_nano: now_unix_nano });
             return Signal::Nothing;
         }

@@ -4,7 +4,7 @@ use super::super::agents::Agent;
 use super::super::closing::fail;
 use super::super::ending::{Evidence, Shut};
 use super::super::origin::{attribute, text_of};
-use super::super::rank::has_failed;
+use super::super::rank::{attribute_text, has_failed};
 use super::super::recent::{Death, Record};
 use super::super::trace_header::{Sampled, SpanId};
 use super::super::{Collected, Mode};
@@ -64,14 +64,16 @@ impl Machine {
     /// is kept until it is known who waits for that. Else it belongs to the invocation that waits for the
     /// initialisation, where one is known, or stays in a trace of its own.
     pub(super) fn init_told(&mut self, connection: Connection, collected: &mut Collected) -> bool {
-        if !self.agents.tells_init(connection) {
+        if !self.agents.is_loading(connection) {
             return false;
         }
-        let is_failure = collected.span.parent_span_id.is_empty() && has_failed(&collected.span);
-        if is_failure && self.failed_loads.len() < MAX_FAILED_LOADS {
-            self.spans.accounts.receive(1);
-            self.failed_loads.own.push(collected.clone());
-            return true;
+        if is_failed_load(&collected.span) {
+            self.agents.note_failed_load(connection);
+            if self.failed_loads.len() < MAX_FAILED_LOADS {
+                self.spans.accounts.receive(1);
+                self.failed_loads.own.push(collected.clone());
+                return true;
+            }
         }
         let waiting =
             self.recent.iter_mut().rev().find(|record| record.has_begun && !record.invocation.is_over);
@@ -228,6 +230,12 @@ impl Machine {
         let origin = Arc::clone(&agent.origin);
         self.failed_loads.own.push(Collected { span: Box::new(span), origin, request_id: None });
     }
+}
+
+/// Whether a span is the loading of the function, and not a call that has failed meanwhile.
+fn is_failed_load(span: &Span) -> bool {
+    let is_cold_start = || attribute_text(span, "faas.coldstart").as_deref() == Some("true");
+    span.parent_span_id.is_empty() && has_failed(span) && is_cold_start()
 }
 
 fn bytes_of(id: Option<SpanId>) -> Vec<u8> {

@@ -3,10 +3,12 @@
 use super::endings::{HEADER, HEADER_TRACE, MILLISECOND, ended, handler, platform, shutdown, told};
 use super::*;
 use crate::invocation::Collected;
+use crate::invocation::origin::attribute;
 use crate::receive::platform::{
     Finished, InitStart, InvocationDone, Phase, PlatformRecord, Start, Status, Tracing,
 };
 use crate::receive::process::Exit;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::{Status as SpanStatus, status::StatusCode};
 
 /// With an agent that has said hello while the function loads.
@@ -23,6 +25,7 @@ fn failed_load(id: u8) -> Box<Span> {
         name: "load app.handler".into(),
         trace_id: vec![id; 16],
         flags: 0x101,
+        attributes: vec![attribute("faas.coldstart", Any::BoolValue(true))],
         status,
         ..*span(id)
     })
@@ -55,6 +58,19 @@ fn places(machine: &mut Machine) -> Vec<(u8, Vec<u8>, Vec<u8>)> {
         .collect();
     places.sort();
     places
+}
+
+#[test]
+fn a_call_that_failed_meanwhile_is_not_why_the_function_could_not_be_loaded() {
+    let mut machine = loading_in(Phase::Init);
+    let call = Box::new(Span { name: "config.example".into(), attributes: vec![], ..*failed_load(7) });
+    machine.receive(Received::Ended(AGENT, call), 20 * MILLISECOND);
+    machine.receive(ended(Exit::Status(1)), 22 * MILLISECOND);
+    machine.shut_down(&shutdown("failure"), 25 * MILLISECOND);
+    let names =
+        |spans: Vec<Collected>| spans.into_iter().map(|one| one.span.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(machine.hand_over()), ["load the function"]);
+    assert_eq!(names(machine.take_load().whole().spans), ["config.example"]);
 }
 
 const LAMBDAS: &str = "53995c3f42cd8ad8";
