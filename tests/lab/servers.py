@@ -132,7 +132,7 @@ class Far:
                 if far.how == "hangs":
                     time.sleep(BOUND_S)
                 if isinstance(far.how, int):
-                    self.answer(far.how, {"message": "told to"}, **far.headers)
+                    self.answer(far.how, {} if far.how == 200 else {"message": "told to"}, **far.headers)
                 self.close_connection = True
 
         return Failing
