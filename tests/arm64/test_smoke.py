@@ -49,6 +49,8 @@ def test_registers_receives_flushes(arch: str, tmp_path: Path) -> None:
             "OTEL_XRAY_OTLP_GRPC": "off",
             "OTEL_XRAY_DAEMON": "off",
             "OTEL_XRAY_TRACING_MODE": "active",
+            # Not what another has left in /tmp.
+            "OTEL_XRAY_SPOOL": str(tmp_path / "spool"),
             # Emulated code is slow; how long a flush takes is not looked at here.
             "OTEL_XRAY_FLUSH_TIMEOUT_MS": "60000",
         }
