@@ -1,10 +1,12 @@
 //! What could not be sent before the end of the process, left in files for the next one on the same `/tmp` (L-2.2).
 //!
 //! One file for each outlet, and one for what told why the function could not be loaded, which is nobody's yet. Its name
-//! says when it was written, whose it is, and how many spans it stands for. What can be read counts for itself; what can't be counts as its name says, within reason: anybody may have written that.
+//! says when it was written, whose it is, and how many spans it stands for. What can be read counts for itself; what
+//! can't be counts as its name says, within reason: anybody may have written that.
 //! Written beside and renamed: a file is whole or not there.
 
 use super::Moment;
+use crate::accounts::{Accounts, Reason};
 use crate::settings::OutletKind;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -80,6 +82,28 @@ pub enum Content {
     Unreadable {
         spans: u64,
     },
+}
+
+impl Found {
+    /// What `read` makes of it, with how many spans those are, where it is of use. All of it is counted.
+    pub fn of_use<T>(&self, read: impl FnOnce(&[u8]) -> (T, u64)) -> (Option<T>, Accounts) {
+        let mut accounts = Accounts::default();
+        let payload = match &self.content {
+            Content::Whole(payload) => payload,
+            Content::Unreadable { spans } => {
+                accounts.restore(*spans);
+                accounts.drop(Reason::SpoolUnreadable, *spans);
+                return (None, accounts);
+            }
+        };
+        let (left, spans) = read(payload);
+        accounts.restore(spans);
+        if self.is_too_old {
+            accounts.drop(Reason::SpoolTooOld, spans);
+            return (None, accounts);
+        }
+        (Some(left), accounts)
+    }
 }
 
 impl Spool {

@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::otlp::{self, OutgoingSpan};
 use super::outgoing::{Outgoing, from_text, spans_of, to_text};
-use super::spool::{Content, Found, Owner, Spool};
+use super::spool::{Owner, Spool};
 use super::waiting::Waiting;
 use super::{Flushed, Moment, Outlet, Outlets};
 use crate::accounts::{Accounts, Reason};
@@ -15,9 +15,9 @@ impl Outlets {
     /// also what is not usable. `waiting` gets what is no outlet's yet.
     pub fn restore(&mut self, spool: &Spool, now: Moment, waiting: &mut Waiting) -> Vec<Flushed> {
         let mut taken = Vec::new();
-        for Found { owner, is_too_old, content } in spool.take(now) {
-            let Owner::Outlet(kind) = owner else {
-                let accounts = waiting.restore(&content, is_too_old);
+        for found in spool.take(now) {
+            let Owner::Outlet(kind) = found.owner else {
+                let accounts = waiting.restore(&found);
                 let kinds = self.open.iter().map(Outlet::kind);
                 taken.extend(kinds.map(|outlet| Flushed { outlet, accounts: accounts.clone() }));
                 continue;
@@ -29,21 +29,13 @@ impl Outlets {
                 );
                 continue;
             };
-            let mut accounts = Accounts::default();
-            match content {
-                Content::Unreadable { spans } => {
-                    accounts.restore(spans);
-                    accounts.drop(Reason::SpoolUnreadable, spans);
-                }
-                Content::Whole(payload) => {
-                    let left = Left::of(kind, &payload);
-                    accounts.restore(left.spans());
-                    if is_too_old {
-                        accounts.drop(Reason::SpoolTooOld, left.spans());
-                    } else {
-                        accounts.drop(Reason::BufferFull, outlet.restore(left));
-                    }
-                }
+            let (left, mut accounts) = found.of_use(|payload| {
+                let left = Left::of(kind, payload);
+                let spans = left.spans();
+                (left, spans)
+            });
+            if let Some(left) = left {
+                accounts.drop(Reason::BufferFull, outlet.restore(left));
             }
             taken.push(Flushed { outlet: kind, accounts });
         }

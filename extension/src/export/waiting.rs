@@ -1,8 +1,8 @@
 //! Spans that have to wait for the next process, because only that one can know which invocation they belong to.
 
 use super::Moment;
-use super::spool::{Content, Owner, Spool, SpoolError};
-use crate::accounts::{Accounts, Reason};
+use super::spool::{Found, Owner, Spool, SpoolError};
+use crate::accounts::Accounts;
 use crate::invocation::{Collected, Origin};
 use crate::receive::otlp_decode;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -23,24 +23,13 @@ impl Waiting {
     }
 
     /// Takes in what a file holds, as far as it can be used, and counts all of it.
-    pub(super) fn restore(&mut self, content: &Content, is_too_old: bool) -> Accounts {
-        let mut accounts = Accounts::default();
-        let payload = match content {
-            Content::Whole(payload) => payload,
-            Content::Unreadable { spans } => {
-                accounts.restore(*spans);
-                accounts.drop(Reason::SpoolUnreadable, *spans);
-                return accounts;
-            }
-        };
-        let found = from_bytes(payload);
-        let count = found.len() as u64;
-        accounts.restore(count);
-        if is_too_old {
-            accounts.drop(Reason::SpoolTooOld, count);
-        } else {
-            self.spans.extend(found);
-        }
+    pub(super) fn restore(&mut self, found: &Found) -> Accounts {
+        let (spans, accounts) = found.of_use(|payload| {
+            let spans = from_bytes(payload);
+            let count = spans.len() as u64;
+            (spans, count)
+        });
+        self.spans.extend(spans.into_iter().flatten());
         accounts
     }
 
@@ -76,7 +65,9 @@ fn from_bytes(payload: &[u8]) -> Vec<Collected> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spool::Content;
     use super::*;
+    use crate::accounts::Reason;
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
     use opentelemetry_proto::tonic::resource::v1::Resource;
     use opentelemetry_proto::tonic::trace::v1::Span;
@@ -105,7 +96,7 @@ mod tests {
         let mut next = Waiting::default();
         let found = spool.take(Moment::now());
         assert_eq!((found.len(), found[0].owner), (1, Owner::Waiting));
-        let accounts = next.restore(&found[0].content, false);
+        let accounts = next.restore(&found[0]);
         let told = |waiting: &Waiting| -> Vec<_> {
             waiting.spans.iter().map(|one| (one.span.clone(), one.origin.clone())).collect()
         };
@@ -123,7 +114,7 @@ mod tests {
             (Content::Whole(b"\xff\xff".to_vec()), false, Reason::SpoolUnreadable, 0),
         ];
         for (content, is_too_old, reason, spans) in cases {
-            let accounts = waiting.restore(&content, is_too_old);
+            let accounts = waiting.restore(&Found { owner: Owner::Waiting, is_too_old, content });
             assert_eq!(accounts.dropped(reason), spans);
             assert!(accounts.balance(0) && waiting.spans.is_empty());
         }
