@@ -11,7 +11,7 @@ export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
 .PHONY: help demo demo-nodejs needs-demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
 .PHONY: check-format check-clippy check-lint check-dependencies check-licenses
-.PHONY: test-rust test-fuzz test-layer test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e test-foreign
+.PHONY: test-rust test-fuzz test-layer test-agents test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e test-foreign
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -106,10 +106,14 @@ test-fuzz:
 test-layer:
 	$(PYTEST) tests/layer
 
-test-python:
-	tests/python/every_version.sh
+test-python: ## the Python agent on its oldest and its newest Python, or on PYTHON_VERSIONS
+	PYTHON_VERSIONS="$(or $(PYTHON_VERSIONS),3.9 3.14)" tests/python/every_version.sh
 
-test-node: ## the Node.js agent on Node.js 18 to 26
+test-node: ## the Node.js agent on Node.js 18, 22 and 26, or on NODE_VERSIONS
+	NODE_VERSIONS="$(or $(NODE_VERSIONS),18 22 26)" tests/nodejs/every_version.sh
+
+test-agents: ## the agents on every version that they support
+	tests/python/every_version.sh
 	tests/nodejs/every_version.sh
 
 test-node-e2e: layer local

