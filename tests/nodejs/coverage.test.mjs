@@ -24,7 +24,7 @@ test("every version that coverage.tsv names is one that the tests install, and n
 });
 
 test("every library that is patched is in coverage.tsv", () => {
-  const table = /const TABLE[^]*?\n};/.exec(read("..", "..", "wrapper", "nodejs", "src", "packages.ts"))[0];
+  const table = /const TABLE[^]*?\n};/.exec(read("..", "..", "wrapper", "nodejs", "src", "loading", "packages.ts"))[0];
   const patched = [...table.matchAll(/^ {2}"((?:@[^/]+\/)?[^/"]+)\//gm)].map(([, name]) => name);
   assert.ok(patched.length > 20);
   // Parts of what the rows name.

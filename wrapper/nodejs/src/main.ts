@@ -1,18 +1,18 @@
 /** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
 
-import { type Agent, guarded } from "./agent";
-import { watchChannels } from "./channels";
+import { type Agent, guarded } from "./record/agent";
+import { watchChannels } from "./watch/channels";
 import { chunk } from "./chunks";
-import { nowUs } from "./clock";
-import { watchConnections } from "./connections";
-import { makeInvocation } from "./invocation";
-import { isLogger } from "./log_ids";
-import { watchModules } from "./modules";
-import { watchNativeClient } from "./native_client";
-import { offerOtelApi } from "./otel_global";
-import { watchHttp } from "./outgoing";
-import type { Recorder } from "./recorder";
-import { complain, makeWire, told } from "./wire";
+import { nowUs } from "./trace/clock";
+import { watchConnections } from "./watch/connections";
+import { makeInvocation } from "./runtime/invocation";
+import { isLogger } from "./libraries/log_ids";
+import { watchModules } from "./watch/modules";
+import { watchNativeClient } from "./runtime/native_client";
+import { offerOtelApi } from "./otel/global";
+import { watchHttp } from "./watch/requests";
+import type { Recorder } from "./record/recorder";
+import { complain, makeWire, told } from "./record/wire";
 
 declare const AGENT_VERSION: string;
 

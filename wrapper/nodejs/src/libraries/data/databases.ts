@@ -1,0 +1,285 @@
+/** Database drivers: one span for each statement or command. */
+
+import type { Agent } from "../../record/agent";
+import { callSpan, type Begin, type Follow, type Method, type Prototype, text, wrap, wrapQueue } from "../calls";
+import type { Attributes, Span } from "../../trace/span";
+
+/** The attributes of a statement in SQL; the extension masks the literals. */
+export function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {
+  const query = (statement ?? {}) as { text?: unknown; sql?: unknown; cursor?: { text?: unknown } };
+  const written = typeof statement === "string" ? statement : text(query.text ?? query.sql ?? query.cursor?.text);
+  const operation = /^[\s(]*(\w+)/.exec(written ?? "")?.[1]?.toUpperCase();
+  const database = text(config.database);
+  const attributes: Attributes = {
+    "db.system.name": system,
+    "db.namespace": database,
+    "db.query.text": written,
+    "db.operation.name": operation,
+    "db.user": text(config.user),
+    "server.address": text(config.host) ?? text(config.socketPath),
+    "server.port": config.port === undefined ? undefined : Number(config.port),
+  };
+  return [[operation, database].filter(Boolean).join(" ") || system, attributes];
+}
+
+/** Where queries hold what they call back. */
+const CALLBACKS = ["callback", "onResult", "_callback"];
+
+/** A query that has been made before it is sent, or its options, may hold the callback; and drivers tell the query what the server says. */
+const followQuery: Follow = (given, asCallback, finish) => {
+  const query = given[0] as Record<string, Method | undefined> | null | undefined;
+  if (typeof query !== "object" || query === null) return;
+  const isMade = typeof query.submit === "function" || typeof query.emit === "function";
+  for (const key of CALLBACKS) {
+    const callback = query[key];
+    if (typeof callback !== "function") continue;
+    const value = asCallback(callback);
+    if (isMade) query[key] = value;
+    else given[0] = Object.create(query, { [key]: { value, configurable: true, enumerable: true, writable: true } });
+  }
+  const { handleError, handleReadyForQuery } = query;
+  if (!isMade || typeof handleError !== "function" || typeof handleReadyForQuery !== "function") return;
+  query.handleError = function (...told) {
+    finish(told[0]);
+    return handleError.apply(this, told);
+  };
+  query.handleReadyForQuery = function (...told) {
+    finish();
+    return handleReadyForQuery.apply(this, told);
+  };
+};
+
+/** Begins nothing where an instrumentation of the function's own has put itself around that method. */
+const unlessTheirs = (agent: Agent, library: string, method: string, begin: Begin): Begin => (self, given) =>
+  agent.recorder.records(library, (self as Prototype)[method]) ? undefined : begin(self, given);
+
+const wrapQuery = (agent: Agent, prototype: Prototype, method: string, begin: Begin): void =>
+  wrap(agent, prototype, method, begin, undefined, followQuery);
+
+/** Sockets of drivers that are patched. Another driver may speak the same protocol. */
+const toldSockets = new WeakSet<object>();
+
+export const isToldSocket = (socket: object): boolean => toldSockets.has(socket);
+
+function tellsOf(socket: unknown): void {
+  if (typeof socket === "object" && socket !== null) toldSockets.add(socket);
+}
+
+/** A call whose library tells neither when nor where it is sent. */
+export interface Unsent {
+  /** What will be sent, as soon as the library knows. */
+  readonly text: () => string | undefined;
+  readonly sent: (config: Record<string, unknown>) => void;
+}
+
+/** The connection that sends one of them knows where it goes. */
+export const unsent = new Set<Unsent>();
+
+/** Whether this is the sending of a known call, which gets to know where it goes. */
+export function isUnsent(sent: string, config: Record<string, unknown>): boolean {
+  for (const call of unsent) {
+    if (call.text() !== sent) continue;
+    unsent.delete(call);
+    call.sent(config);
+    return true;
+  }
+  return false;
+}
+
+export function patchPg(agent: Agent, exports: unknown): void {
+  const { prototype } = exports as { prototype: Prototype };
+  const { connect } = prototype;
+  if (connect !== undefined)
+    prototype.connect = function (...given) {
+      tellsOf((this as { connection?: { stream?: unknown } }).connection?.stream);
+      return connect.apply(this, given);
+    };
+  const begin: Begin = (self, given) => callSpan(agent, ...sql("postgresql", given[0], self as Record<string, unknown>));
+  wrapQuery(agent, prototype, "query", unlessTheirs(agent, "pg", "query", begin));
+}
+
+export function patchPgPool(agent: Agent, exports: unknown): void {
+  wrapQueue(agent, (exports as { prototype: Prototype }).prototype, "connect");
+}
+
+export function patchMysql(agent: Agent, exports: unknown): void {
+  const { prototype } = exports as { prototype: Prototype };
+  patched.add("mysql2");
+  // Its newer versions have all of it in a class below, where an instrumentation of the function's looks for it as well.
+  if (!Object.hasOwn(prototype, "query")) return;
+  const of = (self: object, statement: unknown): Span | undefined =>
+    callSpan(agent, ...sql("mysql", statement, (self as { config?: Record<string, unknown> }).config ?? {}));
+  const begin: Begin = (self, given) => of(self, given[0]);
+  const library = prototype.execute === undefined ? "mysql" : "mysql2";
+  for (const method of ["query", "execute"]) wrapQuery(agent, prototype, method, unlessTheirs(agent, library, method, begin));
+  // mysql2: also of the handshake, and of a statement that has been prepared.
+  wrapQuery(agent, prototype, "addCommand", (self, given) => {
+    tellsOf((self as { stream?: unknown }).stream);
+    const { constructor, statement } = given[0] as { constructor: { name: string }; statement?: { query?: unknown } };
+    return constructor.name === "Execute" && statement?.query !== undefined ? of(self, statement.query) : undefined;
+  });
+  const { connect } = prototype;
+  if (connect === undefined) return;
+  prototype.connect = function (...given) {
+    const result = connect.apply(this, given);
+    tellsOf((this as { _socket?: unknown })._socket);
+    return result;
+  };
+}
+
+export function patchMysqlPool(agent: Agent, exports: unknown): void {
+  wrapQueue(agent, (exports as { prototype: Prototype }).prototype, "getConnection");
+}
+
+/** A command of Redis without the values it carries. */
+export function redis(words: readonly unknown[], address: unknown, port: unknown, database: unknown): [string, Attributes] {
+  const [command = "", key, ...rest] = words;
+  const name = String(command).toUpperCase();
+  const shown = key === undefined ? name : `${name} ${String(key).slice(0, 256)}${" ?".repeat(Math.min(rest.length, 16))}`;
+  const attributes: Attributes = {
+    "db.system.name": "redis",
+    "db.operation.name": name,
+    "db.query.text": name === "AUTH" || name === "HELLO" ? name : shown,
+    "db.namespace": database === undefined ? undefined : String(database),
+    "server.address": text(address),
+    "server.port": port === undefined ? undefined : Number(port),
+  };
+  return [name, attributes];
+}
+
+/** What a driver says by itself while it connects. */
+export const CONNECTING = new Set(["AUTH", "HELLO", "INFO", "CLIENT", "SELECT", "QUIT"]);
+
+export function patchIoredis(agent: Agent, exports: unknown): void {
+  const { default: client } = exports as { default: { prototype: Prototype } };
+  patched.add("ioredis");
+  const seen = new WeakSet();
+  wrap(agent, client.prototype, "sendCommand", (self, given) => {
+    tellsOf((self as { stream?: unknown }).stream);
+    if (agent.recorder.records("ioredis", (self as Prototype).sendCommand)) return undefined;
+    const command = given[0] as { name: string; args: unknown[] };
+    // A command that had to wait for the connection comes through here again.
+    if (seen.has(command)) return undefined;
+    seen.add(command);
+    const { options = {} } = self as { options?: { host?: unknown; port?: unknown; db?: unknown } };
+    const [name, attributes] = redis([command.name, ...command.args], options.host, options.port, options.db);
+    return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+  });
+}
+
+export function patchRedis(agent: Agent, exports: unknown): void {
+  const { default: client } = exports as { default: { prototype: Prototype } };
+  patched.add("redis");
+  const options = (self: object): Record<string, unknown> => {
+    const { options: own } = self as { options?: { socket?: Record<string, unknown>; database?: unknown } };
+    return { host: own?.socket?.host ?? "localhost", port: own?.socket?.port ?? 6379, database: own?.database };
+  };
+  const begin = (self: object, words: readonly unknown[]): Span | undefined => {
+    if (agent.recorder.records("redis", (self as Prototype).sendCommand)) return undefined;
+    const { host, port, database } = options(self);
+    const [name, attributes] = redis(words ?? [], host, port, database);
+    return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+  };
+  wrap(agent, client.prototype, "sendCommand", (self, given) => begin(self, given[0] as unknown[]));
+  // Version 4 has a private way to send; its commands come through here.
+  wrap(agent, client.prototype, "commandsExecutor", (self, given) => {
+    const command = given[0] as { name?: string; transformArguments?: (...args: unknown[]) => unknown[] };
+    const words = command.transformArguments?.(...(given[1] as unknown[])) ?? [command.name];
+    return begin(self, words);
+  });
+  for (const method of ["_executeMulti", "_executePipeline", "multiExecutor"])
+    wrap(agent, client.prototype, method, (self, given) => {
+      const commands = given[0] as { args: unknown[] }[];
+      const span = begin(self, [method === "_executePipeline" ? "PIPELINE" : "MULTI"]);
+      if (span !== undefined) span.attributes["db.operation.batch.size"] = commands.length;
+      return span;
+    });
+}
+
+/** What the MongoDB driver says by itself. */
+const HOUSEKEEPING = new Set(["hello", "ismaster", "isMaster", "ping", "endSessions", "saslStart", "saslContinue", "authenticate"]);
+
+/** A command of MongoDB; none where the driver sends it by itself. */
+export function mongodb(operation: string, database: unknown, collection: unknown, host: unknown, port: unknown): [string, Attributes] | undefined {
+  if (HOUSEKEEPING.has(operation)) return undefined;
+  const attributes: Attributes = {
+    "db.system.name": "mongodb",
+    "db.namespace": text(database),
+    "db.collection.name": text(collection),
+    "db.operation.name": operation,
+    "server.address": text(host),
+    "server.port": port === undefined ? undefined : Number(port),
+  };
+  return [[operation, text(collection)].filter(Boolean).join(" "), attributes];
+}
+
+export function patchMongodb(agent: Agent, exports: unknown): void {
+  const { Connection: connection } = exports as { Connection: { prototype: Prototype } };
+  patched.add("mongodb");
+  const begin: Begin = (self, given) => {
+    const [namespace, command] = given as [{ db?: unknown }, Record<string, unknown>];
+    const operation = Object.keys(command)[0] ?? "";
+    const [, host, port] = /^(.*):(\d+)$/.exec(String((self as { address?: unknown }).address ?? "")) ?? [];
+    const described = mongodb(operation, namespace.db, text(command[operation]) ?? command.collection, host, port);
+    return described && callSpan(agent, ...described);
+  };
+  // Newer versions end with the class of the response, older ones with a callback.
+  wrap(agent, connection.prototype, "command", unlessTheirs(agent, "mongodb", "command", begin), (value): value is Method => typeof value === "function" && !("make" in value));
+}
+
+/** Drivers before version 6 call back whoever waits for a connection. */
+export function patchMongodbPool(agent: Agent, exports: unknown): void {
+  const { ConnectionPool: pool } = exports as { ConnectionPool: { prototype: Prototype } };
+  wrapQueue(agent, pool.prototype, "checkOut");
+}
+
+/** Message of a tracing channel: what the library says of the call, later with its error. */
+interface Traced {
+  error?: unknown;
+  query?: unknown;
+  database?: unknown;
+  serverAddress?: unknown;
+  serverPort?: unknown;
+  user?: unknown;
+  command?: unknown;
+  args?: unknown[];
+  /** Of several commands at once, and of each of them. */
+  batchMode?: unknown;
+  batchSize?: unknown;
+}
+
+const traced = new WeakMap<Traced, Span>();
+/** Libraries that are patched: what they tell of their calls is known. */
+const patched = new Set<string>();
+/** Libraries that have told of a call. */
+const telling = new Set<string>();
+
+/** Those of which the sockets are known, so that others may speak the same protocol. */
+const KNOWN_SOCKETS = new Set(["ioredis", "mysql2"]);
+
+/** Whether the library's calls are known, so that nobody need read what goes over its sockets. */
+export const isTold = (library: string): boolean => telling.has(library) || (patched.has(library) && !KNOWN_SOCKETS.has(library));
+
+/** Libraries that tell of their calls by themselves, also from inside of a bundle. */
+export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", event: string, message: Traced): void {
+  if (patched.has(library)) return;
+  telling.add(library);
+  if (event === "start") {
+    const { serverAddress: host, serverPort: port, database, user, batchMode, batchSize } = message;
+    const isBatch = batchMode !== undefined && message.command === undefined;
+    if (batchMode !== undefined && !isBatch) return;
+    const command = isBatch ? batchMode : message.command;
+    // Redis drivers give the command among the words, or apart from them.
+    const words = message.args?.[0] === command ? message.args : [command, ...(message.args ?? [])];
+    const [name, attributes] =
+      library === "mysql2" ? sql("mysql", message.query, { host, port, database, user }) : redis(words ?? [], host, port, database);
+    const span = library !== "mysql2" && CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+    if (span === undefined) return;
+    if (isBatch) span.attributes["db.operation.batch.size"] = batchSize;
+    traced.set(message, span);
+    return;
+  }
+  const span = traced.get(message);
+  // A call that fails at once never becomes asynchronous.
+  if (span !== undefined && (event === "asyncEnd" || message.error !== undefined)) agent.recorder.finish(span, message.error);
+}
