@@ -2,7 +2,7 @@
 
 import { type Agent, guarded } from "./record/agent";
 import { watchChannels } from "./watch/channels";
-import { chunk } from "./chunks";
+import { chunk } from "./record/chunk";
 import { nowUs } from "./trace/clock";
 import { watchConnections } from "./watch/connections";
 import { makeInvocation } from "./runtime/invocation";

@@ -5,7 +5,7 @@
 
 import { createRequire } from "node:module";
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 
 /** A package that depends on most of the instrumentations. */
 const COLLECTION = "@opentelemetry/auto-instrumentations-node";

@@ -5,8 +5,8 @@
 
 import type { Agent } from "../record/agent";
 import { guarded } from "../record/agent";
-import { chunk } from "../chunks";
-import { PACKAGES } from "../watch/modules";
+import { chunk } from "../record/chunk";
+import { belowPackages } from "../record/paths";
 
 type Source = string | ArrayBuffer | Uint8Array | null | undefined;
 
@@ -38,7 +38,7 @@ export function watch(agent: Agent, modules: ModuleClass): void {
   modules.registerHooks?.({
     load: (url, context, next) => {
       const loaded = next(url, context);
-      const file = url.slice(url.lastIndexOf(PACKAGES) + PACKAGES.length);
+      const file = belowPackages(url);
       const [instrumentation, patch] = TABLE[file] ?? [];
       if (patch === undefined || loaded.format !== "module" || agent.disabled(String(instrumentation))) return loaded;
       return guarded(agent, file, () => ({ ...loaded, source: telling(textOf(loaded.source), patch) })) ?? loaded;

@@ -1,9 +1,13 @@
 /** Listens to the diagnostics channels of libraries, and hands on what they tell. */
 
 import { type Agent, guarded } from "../record/agent";
-import type { Channel } from "../watch/channels";
-import { chunk } from "../chunks";
-import { RUNTIME_API } from "../watch/requests";
+import { chunk } from "../record/chunk";
+import { RUNTIME_API } from "../record/paths";
+
+export interface Channel {
+  subscribe: (listener: (message: unknown) => void) => void;
+  unsubscribe: (listener: (message: unknown) => void) => boolean;
+}
 
 /** `event` is the last word of the channel's name. */
 type Listener = (agent: Agent, event: string, message: unknown) => void;

@@ -1,8 +1,8 @@
 /** Patches libraries when, and only when, the function itself loads them. */
 
 import { type Agent, guarded } from "../record/agent";
-import { type Chunks, chunk } from "../chunks";
-import { PACKAGES } from "../watch/modules";
+import { type Chunks, chunk } from "../record/chunk";
+import { belowPackages } from "../record/paths";
 
 /** The functions of a part that take what a library exports. */
 type Patches<N extends keyof Chunks> = {
@@ -89,7 +89,7 @@ export function watchPackage(name: string, loaded: Loaded): void {
 
 /** A file of a package is about to run. */
 export function loading(agent: Agent, filename: string, module: NodeJS.Module): void {
-  const wanted = whatToDo(agent, filename, filename.slice(filename.lastIndexOf(PACKAGES) + PACKAGES.length));
+  const wanted = whatToDo(agent, filename, belowPackages(filename));
   if (wanted !== undefined) whenLoaded(module, () => guarded(agent, filename, () => wanted(module)));
 }
 

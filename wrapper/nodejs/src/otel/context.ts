@@ -2,7 +2,6 @@
 
 import { type Agent, guarded } from "../record/agent";
 import { bare } from "../libraries/calls";
-import type { Joined } from "./joined";
 import { BridgeSpan, bridged } from "./span";
 import type { Held } from "../record/recorder";
 import type { Span } from "../trace/span";
@@ -44,12 +43,23 @@ export function isSuppressed(context: ApiContext): boolean {
   return context.getValue(SUPPRESS) === true;
 }
 
+/** What the function has registered with the API. */
+export interface Registered {
+  /** The handler's span of the invocation that runs. */
+  readonly root: Span | undefined;
+  readonly provider: unknown;
+  /** Stands for a span of the function's SDK as the parent of what happens in it. */
+  standFor: (held: unknown) => Span | undefined;
+  /** The context with the agent's span in it, where it has no span of its own. */
+  show: (context: ApiContext) => ApiContext;
+}
+
 /** A context that is active. */
 class HeldContext {
   /** The handler's span of the invocation that it was left attached in; any, where it ends by itself. */
   constructor(
     readonly context: ApiContext,
-    private readonly joined: Joined,
+    private readonly joined: Registered,
     readonly attachedIn?: Span,
   ) {}
 
@@ -70,7 +80,7 @@ class HeldContext {
 }
 
 /** What the recorder holds while the context is active. Whatever is none counts as an empty one. */
-export function holding(context: unknown, joined: Joined, attachedIn?: Span): Held {
+export function holding(context: unknown, joined: Registered, attachedIn?: Span): Held {
   return new HeldContext(asContext(context) ?? EMPTY, joined, attachedIn);
 }
 
@@ -84,7 +94,7 @@ export function asContext(given: unknown): ApiContext | undefined {
 }
 
 /** What is active: what the function has set, a library's call inside of it, or the handler's span. */
-export function activeContext(agent: Agent, joined: Joined): ApiContext {
+export function activeContext(agent: Agent, joined: Registered): ApiContext {
   const { recorder, root } = agent;
   const context = contextOf(recorder.held(), root);
   const span = context.getValue(SPAN);
@@ -105,7 +115,7 @@ function contextOf(held: Held | undefined, root: Span | undefined): ApiContext {
 }
 
 /** The API's context manager, for a function that registers none. */
-export function contextManager(agent: Agent, joined: Joined): object {
+export function contextManager(agent: Agent, joined: Registered): object {
   const { recorder } = agent;
   const active = (): ApiContext => guarded(agent, "a context", () => activeContext(agent, joined)) ?? EMPTY;
   return {

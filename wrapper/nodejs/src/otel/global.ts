@@ -1,7 +1,7 @@
 /** The place where every copy of the OpenTelemetry API 1.x looks for who implements it. */
 
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 
 const NAME = "opentelemetry.js.api.1";
 const KEY = Symbol.for(NAME);

@@ -1,7 +1,7 @@
 /** What the function has registered with the OpenTelemetry API, and how its spans and the agent's hang on one another. */
 
 import { type Agent, guarded } from "../record/agent";
-import { type ApiContext, isSuppressed, SPAN } from "./context";
+import { type ApiContext, isSuppressed, type Registered, SPAN } from "./context";
 import { lent, LentSpan, type SpanContext } from "./span";
 import type { Foreign } from "../record/recorder";
 import { Flag, Kind, makeSpan, type Span } from "../trace/span";
@@ -29,7 +29,7 @@ interface TheirSpan {
   startTime?: unknown;
 }
 
-export class Joined implements Foreign {
+export class Joined implements Foreign, Registered {
   private readonly tracers = new Set<string>();
   private listened: Provider | undefined;
   /** The provider's own method. */

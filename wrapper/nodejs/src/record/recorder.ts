@@ -1,12 +1,12 @@
 /** The current span of each context, and what happens to spans. */
 
 import type { AsyncLocalStorage } from "node:async_hooks";
-import type { Agent } from "./agent";
-import { chunk } from "../chunks";
+import { chunk } from "./chunk";
 import { newId } from "../trace/ids";
 import type { Destinations } from "./propagation";
 import { type Attributes, Flag, INSTRUMENTATION, isLibrarysCall, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "../trace/span";
-import { outgoing, parseTraceHeader, X_RAY } from "../trace/trace_header";
+import { outgoing, parseTraceHeader, type TraceHeader, X_RAY } from "../trace/trace_header";
+import type { Wire } from "./wire";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */
 export type Held = Span | HeldContext;
@@ -35,6 +35,21 @@ export interface XraySdk {
   records: (traceHeader: string) => boolean | undefined;
 }
 
+/** What runs, and where what is recorded of it goes. */
+export interface Running {
+  readonly wire: Wire;
+  /** The handler's span while it runs. Work without a context of its own belongs to it. */
+  root: Span | undefined;
+  /** Ends what nobody waits for when the invocation of that span ends; none where there has been no such call. */
+  leave: ((root: Span) => void) | undefined;
+  /** The trace header that what happens in the invocation goes by. */
+  header: TraceHeader | undefined;
+  /** Epoch microseconds. */
+  readonly now: () => number;
+  /** One line for each kind of trouble in the life of the process. */
+  readonly complain: (key: string, message: string) => void;
+}
+
 /** In front of the id in an X-Ray header. */
 const PARENT = "Parent=";
 const MAX_NAMED = 1024;
@@ -60,7 +75,7 @@ export class Recorder {
   /** Calls that have been answered, and whose answer nobody reads: since when, and in which invocation. */
   private readonly unread = new Map<Span, { sinceUs: number; root: Span | undefined }>();
 
-  constructor(private readonly agent: Agent) {}
+  constructor(private readonly agent: Running) {}
 
   /** What the current context holds. */
   held(): Held | undefined {

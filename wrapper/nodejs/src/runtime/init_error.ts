@@ -1,6 +1,6 @@
 /** The function that could not be loaded. */
 
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 import { newId } from "../trace/ids";
 import type { Invocation } from "./invocation";
 import { type Attributes, Flag, Kind, makeSpan, Status } from "../trace/span";

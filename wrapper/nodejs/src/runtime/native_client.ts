@@ -1,7 +1,7 @@
 /** The runtime client's native module: what it receives and answers is the invocation. */
 
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 import type { Invocation, InvocationHeaders } from "./invocation";
 
 interface NativeClient {

@@ -1,6 +1,6 @@
 /** Errors that nobody catches, and that end the process: what they say is on the span of what ran, the handler's or the failed load's. */
 
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 import type { Invocation } from "./invocation";
 import { loadingFailed } from "./init_error";
 import { Status } from "../trace/span";

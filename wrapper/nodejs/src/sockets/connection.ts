@@ -1,7 +1,7 @@
 /** A connection of the function's to a database, as the one who reads along sees it. */
 
 import type { Agent } from "../record/agent";
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 import { callSpan } from "../libraries/calls";
 import type { Attributes, Span } from "../trace/span";
 

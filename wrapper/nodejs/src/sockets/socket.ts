@@ -4,8 +4,7 @@
  */
 
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
-import type { Options } from "../watch/connections";
+import { chunk } from "../record/chunk";
 import { Connection, type Conversation } from "./connection";
 import { isAmqp, isKafka, isMongodb, isMysql, isPostgres, isRedis } from "./first_words";
 
@@ -16,6 +15,14 @@ export interface Watched {
   write: Write;
   push: (data: Uint8Array | null, encoding?: string) => boolean;
   _destroy: (error: Error | null, done: (error?: Error | null) => void) => void;
+}
+
+/** What a connection is opened with. Those of `http` and `https` bring their agent's key. */
+export interface Options {
+  path?: unknown;
+  host?: unknown;
+  port?: unknown;
+  _agentKey?: unknown;
 }
 
 /** Managed Instances run several invocations at once. */

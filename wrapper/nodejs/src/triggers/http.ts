@@ -2,7 +2,7 @@
 
 import { type Attributes, Kind, type Span, Status } from "../trace/span";
 import { ofTraceparent, parseTraceHeader } from "../trace/trace_header";
-import { type Holder, isHolder, part, text, type Trigger } from "./trigger";
+import { type Holder, isHolder, part, text, type Trigger } from "./event";
 
 /** Characters of a query that are looked at. */
 const MAX_QUERY = 4096;

@@ -2,7 +2,7 @@
 
 import { type Attributes, Kind, type Span } from "../trace/span";
 import { ofTraceparent, parseTraceHeader } from "../trace/trace_header";
-import { type Holder, isHolder, nameOf, part, type Producer, text, type Trigger } from "./trigger";
+import { type Holder, isHolder, nameOf, part, type Producer, text, type Trigger } from "./event";
 
 /** Traces that one event is linked to. */
 const MAX_PRODUCERS = 128;

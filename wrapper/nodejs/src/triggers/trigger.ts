@@ -5,26 +5,9 @@
 
 import { type Attributes, Kind, type Span } from "../trace/span";
 import type { TraceHeader } from "../trace/trace_header";
+import { type Holder, isHolder, part, text, type Trigger } from "./event";
 import { readRequest } from "./http";
 import { readMessages } from "./messages";
-
-export type Holder = Record<string, unknown>;
-
-/** A trace that the event comes from, and what the link to it says. */
-export interface Producer {
-  header: TraceHeader;
-  attributes: Attributes;
-}
-
-export interface Trigger {
-  attributes: Attributes;
-  kind: Kind;
-  producers: Producer[];
-  /** Whether a single producer's trace may go on here. Not for callers from outside. */
-  decides: boolean;
-  /** Looks at what the handler has returned. */
-  answered?: ((span: Span, answer: unknown) => void) | undefined;
-}
 
 /** The producer whose trace goes on here: nobody traces the invocation itself, and one message simply connects. */
 export function onlyProducer({ producers, decides }: Trigger, header: TraceHeader): TraceHeader | undefined {
@@ -38,26 +21,6 @@ export function describe(span: Span, { attributes, kind, producers }: Trigger): 
   span.kind = kind;
   for (const { header, attributes: said } of producers)
     if (header.traceId !== span.traceId) (span.links ??= []).push({ traceId: header.traceId, spanId: header.parentId, attributes: said });
-}
-
-/** The text below the key, undefined for everything else: an event may hold anything anywhere. */
-export function text(holder: unknown, key: string): string | undefined {
-  const value = isHolder(holder) ? holder[key] : undefined;
-  return typeof value === "string" && value !== "" ? value : undefined;
-}
-
-export function part(holder: unknown, key: string): Holder {
-  const value = isHolder(holder) ? holder[key] : undefined;
-  return isHolder(value) ? value : {};
-}
-
-export function isHolder(value: unknown): value is Holder {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The last part of an ARN. */
-export function nameOf(arn: string | undefined): string | undefined {
-  return arn?.slice(arn.lastIndexOf(":") + 1) || undefined;
 }
 
 /** What the event says, as JSON. Undefined for an event that no service makes. */

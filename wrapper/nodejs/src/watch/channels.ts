@@ -1,12 +1,8 @@
 /** Diagnostics channels, on which libraries tell of their calls. */
 
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
-
-export interface Channel {
-  subscribe: (listener: (message: unknown) => void) => void;
-  unsubscribe: (listener: (message: unknown) => void) => boolean;
-}
+import { chunk } from "../record/chunk";
+import type { Channel } from "../loading/listeners";
 
 interface Diagnostics {
   channel: (name: string) => Channel;

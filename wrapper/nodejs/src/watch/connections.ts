@@ -2,19 +2,11 @@
 
 import type { Socket } from "node:net";
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 import type { Invocation } from "../runtime/invocation";
-import type { Watched } from "../sockets/socket";
+import type { Options, Watched } from "../sockets/socket";
 
 type Connect = (this: Watched, ...given: unknown[]) => unknown;
-
-/** What a connection is opened with. Those of `http` and `https` bring their agent's key. */
-export interface Options {
-  path?: unknown;
-  host?: unknown;
-  port?: unknown;
-  _agentKey?: unknown;
-}
 
 /**
  * Sees every connection before it is opened. One to the Runtime API belongs to a runtime client that asks for its events in

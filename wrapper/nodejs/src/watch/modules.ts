@@ -2,16 +2,15 @@
 
 import fs = require("node:fs");
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
 import type { ModuleClass as EsModuleClass } from "../loading/es_modules";
+import { PACKAGES } from "../record/paths";
 
 declare const module: NodeJS.Module;
 
 interface ModuleClass {
   _cache: Record<string, NodeJS.Module>;
 }
-
-export const PACKAGES = "/node_modules/";
 
 /** Packages that functions import as ES modules, and that are no CommonJS below. */
 const ES_PACKAGES = ["hono", "@trpc/server"];

@@ -2,13 +2,11 @@
 
 import type { ClientRequest } from "node:http";
 import { type Agent, guarded } from "../record/agent";
-import { chunk } from "../chunks";
+import { chunk } from "../record/chunk";
+import { RUNTIME_API } from "../record/paths";
 import type { Invocation } from "../runtime/invocation";
 
 type StoreHeader = (this: ClientRequest, firstLine: string, headers: unknown) => unknown;
-
-/** In front of every path of the Runtime API. */
-export const RUNTIME_API = "/2018-06-01/runtime/";
 
 /**
  * Sees every `http` and `https` request where its header block is made: the one place that all of Node.js 18 to 26 share,

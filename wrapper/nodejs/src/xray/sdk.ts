@@ -4,12 +4,12 @@
  * The SDK keeps its own documents. They go to the extension instead of to the daemon (A-15), before the invocation ends.
  */
 
-import type { Socket } from "node:dgram";
-import fs = require("node:fs");
 import { type Agent, guarded } from "../record/agent";
-import { daemonAddress } from "../record/settings";
 import { Flag, Kind, type Span } from "../trace/span";
 import { type Entity, spanOf } from "./kept";
+import { connect, extensionAddress, HEADER, isListening } from "./sender";
+
+export { extensionAddress };
 
 interface Classes {
   prototype: {
@@ -24,10 +24,6 @@ interface Sdk {
   Subsegment: Classes;
   getNamespace: () => { get: (key: string) => Entity | undefined };
 }
-
-const HEADER = '{"format":"json","version":1}\n';
-/** Documents that wait for the socket to be there. */
-const MAX_QUEUED = 64;
 
 export function patch(agent: Agent, exports: unknown): void {
   const sdk = exports as Sdk;
@@ -154,43 +150,4 @@ class Join {
 
 function traceId(span: Span): string {
   return `1-${span.traceId.slice(0, 8)}-${span.traceId.slice(8)}`;
-}
-
-/** Where the extension takes the SDK's documents, unless the function sends them elsewhere (ENV-2). */
-export function extensionAddress(environ: NodeJS.ProcessEnv): [host: string, port: number] | undefined {
-  const chosen = environ.AWS_XRAY_DAEMON_ADDRESS ?? "";
-  const lambdas = `${environ._AWS_XRAY_DAEMON_ADDRESS}:${environ._AWS_XRAY_DAEMON_PORT}`;
-  const own = daemonAddress(environ);
-  const isOwn = ["", lambdas, own?.join(":")].includes(chosen) || chosen.startsWith("169.254.");
-  return isOwn ? own : undefined;
-}
-
-/** Whether a UDP socket is bound there, as the kernel lists them: no datagram would be answered. */
-function isListening(host: string, port: number): boolean {
-  const digits = (value: number, count: number): string => value.toString(16).toUpperCase().padStart(count, "0");
-  const address = host.split(".").reverse().map((part) => digits(Number(part), 2));
-  const wanted = `${address.join("")}:${digits(port, 4)}`;
-  try {
-    return fs.readFileSync("/proc/net/udp", "latin1").split("\n").some((line) => line.trim().split(/\s+/)[1] === wanted);
-  } catch {
-    return false;
-  }
-}
-
-/** A connected socket sends at once: the document is with the extension before the invocation is over. */
-function connect(host: string, port: number): (document: string) => void {
-  const { createSocket } = require("node:dgram") as typeof import("node:dgram");
-  const socket: Socket = createSocket("udp4");
-  let queued: string[] | undefined = [];
-  const ignore = (): void => undefined;
-  socket.on("error", ignore);
-  socket.connect(port, host, () => {
-    for (const document of queued ?? []) socket.send(document, ignore);
-    queued = undefined;
-  });
-  socket.unref();
-  return (document) => {
-    if (queued === undefined) socket.send(document, ignore);
-    else if (queued.length < MAX_QUEUED) queued.push(document);
-  };
 }

@@ -2,7 +2,7 @@
 
 import { type Agent, guarded } from "../../record/agent";
 import { BEDROCK, describeCall, describeOutcome, describeTokens } from "./calls";
-import { chunk } from "../../chunks";
+import { chunk } from "../../record/chunk";
 import { leave } from "../../record/errors";
 import { defaultPort } from "./request";
 import type { Span } from "../../trace/span";

@@ -4,7 +4,7 @@
  */
 
 import { type Agent, guarded } from "../../record/agent";
-import { chunk } from "../../chunks";
+import { chunk } from "../../record/chunk";
 import { callSpan, type Method, type Prototype } from "../calls";
 
 interface Query {

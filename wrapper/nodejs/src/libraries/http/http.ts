@@ -5,7 +5,7 @@ import { type Agent, guarded } from "../../record/agent";
 import type { Body } from "./answers";
 import { MAX_BODY } from "../body";
 import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "../aws/request";
-import { chunk } from "../../chunks";
+import { chunk } from "../../record/chunk";
 import { asksModel, readAnswer } from "./model_requests";
 import { isOwnServer } from "./own_servers";
 import { isLibrarysCall, type Span, Status } from "../../trace/span";

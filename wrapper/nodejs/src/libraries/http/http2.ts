@@ -3,7 +3,7 @@
 import { type Agent, guarded } from "../../record/agent";
 import type { Body } from "./answers";
 import { covers, defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "../aws/request";
-import { chunk } from "../../chunks";
+import { chunk } from "../../record/chunk";
 import { asksModel, readAnswer } from "./model_requests";
 import { isLibrarysCall, type Span, Status } from "../../trace/span";
 import { X_RAY } from "../../trace/trace_header";

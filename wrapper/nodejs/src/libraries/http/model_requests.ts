@@ -2,7 +2,7 @@
 
 import { type Agent, guarded } from "../../record/agent";
 import { BEDROCK } from "../aws/calls";
-import { chunk } from "../../chunks";
+import { chunk } from "../../record/chunk";
 import type { Span } from "../../trace/span";
 
 const CALL = /\/(chat\/completions|completions|responses|messages|embeddings)$/;

@@ -3,7 +3,7 @@
 import { type Agent, guarded } from "../../record/agent";
 import type { Body } from "./answers";
 import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "../aws/request";
-import { chunk } from "../../chunks";
+import { chunk } from "../../record/chunk";
 import { asksModel } from "./model_requests";
 import type { ModelAnswer } from "../models";
 import { isOwnServer } from "./own_servers";
