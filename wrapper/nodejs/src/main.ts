@@ -1,18 +1,18 @@
 /** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
 
-import { type Agent, guarded } from "./record/agent";
-import { watchChannels } from "./watch/channels";
-import { chunk } from "./record/chunk";
-import { nowUs } from "./trace/clock";
-import { watchConnections } from "./watch/connections";
-import { makeInvocation } from "./runtime/invocation";
 import { isLogger } from "./libraries/log_ids";
-import { watchModules } from "./watch/modules";
-import { watchNativeClient } from "./runtime/native_client";
 import { offerOtelApi } from "./otel/global";
-import { watchHttp } from "./watch/requests";
+import { type Agent, guarded } from "./record/agent";
+import { chunk } from "./record/chunk";
 import type { Recorder } from "./record/recorder";
 import { complain, makeWire, told } from "./record/wire";
+import { makeInvocation } from "./runtime/invocation";
+import { watchNativeClient } from "./runtime/native_client";
+import { nowUs } from "./trace/clock";
+import { watchChannels } from "./watch/channels";
+import { watchConnections } from "./watch/connections";
+import { watchModules } from "./watch/modules";
+import { watchHttp } from "./watch/requests";
 
 declare const AGENT_VERSION: string;
 

@@ -1,8 +1,8 @@
 /** The ids of the current span in what the function logs: through the console, pino and winston. */
 
 import { type Agent, guarded } from "../record/agent";
-import type { Method, Prototype } from "./calls";
 import { Flag } from "../trace/span";
+import type { Method, Prototype } from "./calls";
 
 /** These change what the function writes, and are off until they are asked for. */
 export function isLogger(instrumentation: string): boolean {

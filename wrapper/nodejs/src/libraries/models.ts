@@ -1,8 +1,8 @@
 /** What a call of a language model says: the model in the request, and in its answer the model and the tokens, whole or as a stream of events. */
 
 import { brotliDecompressSync, constants, gunzipSync, inflateSync } from "node:zlib";
-import { parametersIn } from "./body";
 import type { Span } from "../trace/span";
+import { parametersIn } from "./body";
 
 /** Of an answer, what is looked at: usage stands at its end, and at the beginning of some streams. */
 const HEAD = 8192;

@@ -3,8 +3,7 @@
  * its end, that it has been loaded. Node.js 22.15 or later.
  */
 
-import type { Agent } from "../record/agent";
-import { guarded } from "../record/agent";
+import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";
 import { belowPackages } from "../record/paths";
 

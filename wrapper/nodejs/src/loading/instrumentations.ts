@@ -1,7 +1,7 @@
 /** Which instrumentations the function wants. */
 
-import type { Agent } from "../record/agent";
 import { isLogger } from "../libraries/log_ids";
+import type { Agent } from "../record/agent";
 import { isOn } from "../record/settings";
 
 /** What the function itself records joins in unless it is turned off by name. */

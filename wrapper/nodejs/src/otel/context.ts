@@ -1,10 +1,10 @@
 /** The OpenTelemetry API's contexts, as what the recorder holds for each asynchronous context. */
 
-import { type Agent, guarded } from "../record/agent";
 import { bare } from "../libraries/calls";
-import { BridgeSpan, bridged } from "./span";
+import { type Agent, guarded } from "../record/agent";
 import type { Held } from "../record/recorder";
 import type { Span } from "../trace/span";
+import { BridgeSpan, bridged } from "./span";
 
 /** All copies of the API share these names. */
 export const SPAN = Symbol.for("OpenTelemetry Context Key SPAN");

@@ -1,11 +1,11 @@
 /** What the function has registered with the OpenTelemetry API, and how its spans and the agent's hang on one another. */
 
 import { type Agent, guarded } from "../record/agent";
-import { type ApiContext, isSuppressed, type Registered, SPAN } from "./context";
-import { lent, LentSpan, type SpanContext } from "./span";
 import type { Foreign } from "../record/recorder";
 import { Flag, Kind, makeSpan, type Span } from "../trace/span";
 import { hexId, ofTraceparent } from "../trace/trace_header";
+import { type ApiContext, isSuppressed, type Registered, SPAN } from "./context";
+import { lent, LentSpan, type SpanContext } from "./span";
 
 /** The API's own numbers for spans of calls to something outside. */
 const CALLS: readonly unknown[] = [Kind.Client - 1, Kind.Producer - 1];

@@ -1,10 +1,10 @@
 /** Propagation for the OpenTelemetry API: X-Ray's header, W3C trace context and W3C baggage. */
 
 import { type Agent, guarded } from "../record/agent";
-import { type ApiContext, BAGGAGE, SPAN } from "./context";
-import { BridgeSpan, type SpanContext } from "./span";
 import { Flag, Kind } from "../trace/span";
 import { hexId, ofTraceparent, parseTraceHeader, type TraceHeader } from "../trace/trace_header";
+import { type ApiContext, BAGGAGE, SPAN } from "./context";
+import { BridgeSpan, type SpanContext } from "./span";
 
 interface BaggageEntry {
   value: string;

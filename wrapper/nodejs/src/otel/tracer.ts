@@ -1,12 +1,12 @@
 /** Tracers of the OpenTelemetry API whose spans go to the recorder. */
 
-import { type Agent, guarded } from "../record/agent";
-import { activeContext, type ApiContext, asContext, holding, isSuppressed, SPAN } from "./context";
 import { bare } from "../libraries/calls";
-import type { Joined } from "./joined";
-import { BridgeSpan, bridged, type Link, microseconds, type SpanContext, type TimeInput } from "./span";
+import { type Agent, guarded } from "../record/agent";
 import { type Attributes, Flag, Kind, makeSpan, type Span } from "../trace/span";
 import { hexId } from "../trace/trace_header";
+import { activeContext, type ApiContext, asContext, holding, isSuppressed, SPAN } from "./context";
+import type { Joined } from "./joined";
+import { BridgeSpan, bridged, type Link, microseconds, type SpanContext, type TimeInput } from "./span";
 
 interface SpanOptions {
   root?: boolean;

@@ -1,11 +1,11 @@
 /** The current span of each context, and what happens to spans. */
 
 import type { AsyncLocalStorage } from "node:async_hooks";
-import { chunk } from "./chunk";
 import { newId } from "../trace/ids";
-import type { Destinations } from "./propagation";
 import { type Attributes, Flag, INSTRUMENTATION, isLibrarysCall, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "../trace/span";
 import { outgoing, parseTraceHeader, type TraceHeader, X_RAY } from "../trace/trace_header";
+import { chunk } from "./chunk";
+import type { Destinations } from "./propagation";
 import type { Wire } from "./wire";
 
 /** What the context holds: a span, or a context of the OpenTelemetry API that the bridge understands. */

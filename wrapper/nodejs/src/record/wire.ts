@@ -1,8 +1,8 @@
 /** The local protocol: frames, and the socket they go to. Writes are synchronous and never wait for an answer. */
 
 import fs = require("node:fs");
-import { append, byte, clear, closeFrame, encode, openFrame, raw, rawId, sized, uint32, uint64, written, writtenBytes } from "./encoder";
 import type { Span } from "../trace/span";
+import { append, byte, clear, closeFrame, encode, openFrame, raw, rawId, sized, uint32, uint64, written, writtenBytes } from "./encoder";
 
 const Frame = { Hello: 1, Invoke: 2, Start: 3, End: 4, Done: 5, Answered: 6 } as const;
 

@@ -5,8 +5,8 @@
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "../record/agent";
-import type { Invocation, Scope } from "./invocation";
 import { loadingReported } from "./init_error";
+import type { Invocation, Scope } from "./invocation";
 
 /** Says whether an answer is a stream. */
 export const RESPONSE_MODE = "lambda-runtime-function-response-mode";

@@ -2,9 +2,9 @@
 
 import { chunk } from "../record/chunk";
 import { newId } from "../trace/ids";
-import type { Invocation } from "./invocation";
 import { type Attributes, Flag, Kind, makeSpan, Status } from "../trace/span";
 import type { TraceHeader } from "../trace/trace_header";
+import type { Invocation } from "./invocation";
 
 /** What the runtime client says of it. */
 export function loadingReported(invocation: Invocation, report: string): void {

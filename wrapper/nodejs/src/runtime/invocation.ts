@@ -2,12 +2,12 @@
 
 import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";
+import { told } from "../record/wire";
 import { setClock } from "../trace/clock";
 import { newId } from "../trace/ids";
 import { type Attributes, Flag, Kind, makeSpan, type Span, Status } from "../trace/span";
 import { parseTraceHeader, type TraceHeader } from "../trace/trace_header";
 import type { Trigger } from "../triggers/event";
-import { told } from "../record/wire";
 
 /** Response headers of the Runtime API's `next` (lambda.md section 4), lower case. */
 export type InvocationHeaders = Record<string, unknown>;

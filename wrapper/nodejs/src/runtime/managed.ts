@@ -4,10 +4,10 @@ import async_hooks = require("node:async_hooks");
 import net = require("node:net");
 import worker_threads = require("node:worker_threads");
 import { type Agent, guarded } from "../record/agent";
-import type { Invocation } from "./invocation";
 import { agentSocket } from "../record/settings";
-import type { Span } from "../trace/span";
 import type { Wire } from "../record/wire";
+import type { Span } from "../trace/span";
+import type { Invocation } from "./invocation";
 
 export { agentSocket };
 

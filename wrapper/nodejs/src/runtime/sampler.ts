@@ -1,8 +1,8 @@
 /** Decides where neither Lambda nor a caller has, so that what the function calls is told. */
 
+import { word } from "../record/settings";
 import { wallMs } from "../trace/clock";
 import { newId } from "../trace/ids";
-import { word } from "../record/settings";
 import type { TraceHeader } from "../trace/trace_header";
 
 /** The end of a trace id below which 5 % of all are (SMP-9). */

@@ -2,9 +2,9 @@
 
 import type { Socket } from "node:net";
 import { type Agent, guarded } from "../record/agent";
-import type { Invocation, InvocationHeaders, Scope } from "./invocation";
-import { loadingReported } from "./init_error";
 import { preludeOf, RESPONSE_MODE } from "./http_client";
+import { loadingReported } from "./init_error";
+import type { Invocation, InvocationHeaders, Scope } from "./invocation";
 
 /** Bytes of a body that are kept: a whole event, and the most of an answer that is looked at. */
 const MAX_BODY = 6_400_000;

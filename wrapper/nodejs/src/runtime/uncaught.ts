@@ -1,9 +1,9 @@
 /** Errors that nobody catches, and that end the process: what they say is on the span of what ran, the handler's or the failed load's. */
 
 import { chunk } from "../record/chunk";
-import type { Invocation } from "./invocation";
-import { loadingFailed } from "./init_error";
 import { Status } from "../trace/span";
+import { loadingFailed } from "./init_error";
+import type { Invocation } from "./invocation";
 
 /** Tells of the error, if it ends the process in what runs now. */
 export function thrown(invocation: Invocation, error: unknown): void {

@@ -1,8 +1,8 @@
 /** AMQP 0-9-1: what is published. Nothing can be added to it on the way, so the trace does not go on in whoever receives it. */
 
+import type { Attributes, Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";
 import { Messages } from "./messages";
-import type { Attributes, Span } from "../trace/span";
 
 const LIBRARY = "amqplib";
 const FRAME_METHOD = 1;

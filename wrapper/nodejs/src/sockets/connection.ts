@@ -1,8 +1,8 @@
 /** A connection of the function's to a database, as the one who reads along sees it. */
 
+import { callSpan } from "../libraries/calls";
 import type { Agent } from "../record/agent";
 import { chunk } from "../record/chunk";
-import { callSpan } from "../libraries/calls";
 import type { Attributes, Span } from "../trace/span";
 
 /** Calls of one connection that may wait for their answers; a driver that sends more is let go. */

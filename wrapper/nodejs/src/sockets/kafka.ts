@@ -1,9 +1,9 @@
 /** Kafka: what a producer sends. Nothing can be added to it on the way, so the trace does not go on in whoever receives it. */
 
 import type { KafkaMessage } from "../libraries/data/messaging";
+import type { Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";
 import { Messages } from "./messages";
-import type { Span } from "../trace/span";
 
 const LIBRARY = "kafkajs";
 const PRODUCE = 0;

@@ -1,8 +1,8 @@
 /** MongoDB: commands in `OP_MSG`, answered by the number of their request. Compressed ones are not read. */
 
+import { MAX_TEXT, type Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";
 import { Messages } from "./messages";
-import { MAX_TEXT, type Span } from "../trace/span";
 
 const LIBRARIES = ["mongodb"];
 const OP_COMPRESSED = 2012;

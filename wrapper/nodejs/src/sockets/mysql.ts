@@ -1,8 +1,8 @@
 /** MySQL and MariaDB, protocol 10: text statements and prepared ones. */
 
+import { MAX_TEXT, type Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";
 import { Messages, zeroEnded } from "./messages";
-import { MAX_TEXT, type Span } from "../trace/span";
 
 /** Capabilities that the client has chosen. */
 const WITH_DATABASE = 1 << 3;

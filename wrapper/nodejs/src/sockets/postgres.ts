@@ -1,9 +1,9 @@
 /** PostgreSQL, protocol 3: simple and extended queries, also several before the first answer. */
 
+import type { Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";
 import { GSS_REQUEST, SSL_REQUEST } from "./first_words";
 import { Messages, zeroEnded } from "./messages";
-import type { Span } from "../trace/span";
 
 const LIBRARIES = ["pg"];
 /** A message is a gigabyte at most. */

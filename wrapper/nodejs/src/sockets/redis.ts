@@ -1,7 +1,7 @@
 /** Redis, versions 2 and 3 of its protocol: commands are answered in order. */
 
-import type { Connection, Conversation, Refusal } from "./connection";
 import type { Span } from "../trace/span";
+import type { Connection, Conversation, Refusal } from "./connection";
 
 const LIBRARIES = ["redis", "ioredis"];
 /** Words of a command that are kept, and bytes of each. */

@@ -1,8 +1,8 @@
 /** Diagnostics channels, on which libraries tell of their calls. */
 
+import type { Channel } from "../loading/listeners";
 import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";
-import type { Channel } from "../loading/listeners";
 
 interface Diagnostics {
   channel: (name: string) => Channel;

@@ -1,9 +1,9 @@
 /** Notices which files of packages the function loads, without a frame of its own in anybody's stack. */
 
 import fs = require("node:fs");
+import type { ModuleClass as EsModuleClass } from "../loading/es_modules";
 import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";
-import type { ModuleClass as EsModuleClass } from "../loading/es_modules";
 import { PACKAGES } from "../record/paths";
 
 declare const module: NodeJS.Module;

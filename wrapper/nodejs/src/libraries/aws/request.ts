@@ -1,9 +1,9 @@
 /** What a signed HTTP request tells of the AWS call it is. For SDKs inside a bundle, where no module can be patched. */
 
+import type { Span } from "../../trace/span";
 import { parametersIn } from "../body";
 import { BEDROCK, describeParameters, describeTokens, parametersOf } from "./calls";
 import { RESTS } from "./rest";
-import type { Span } from "../../trace/span";
 
 type Get = (name: string) => string;
 

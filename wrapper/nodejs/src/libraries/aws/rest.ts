@@ -1,7 +1,7 @@
 /** Operations and parameters that the method, the path and the query of a request say, where a service's protocol has them there. */
 
-import { BEDROCK } from "./calls";
 import type { Attributes } from "../../trace/span";
+import { BEDROCK } from "./calls";
 
 /** A request, and where it goes. */
 export interface Target {

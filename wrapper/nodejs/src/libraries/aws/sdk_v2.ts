@@ -1,9 +1,9 @@
 /** The AWS SDK for JavaScript 2: one span for each request that is sent. */
 
 import { type Agent, guarded } from "../../record/agent";
+import type { Span } from "../../trace/span";
 import { describeCall, describeOutcome } from "./calls";
 import { defaultPort } from "./request";
-import type { Span } from "../../trace/span";
 
 interface Response {
   requestId?: unknown;

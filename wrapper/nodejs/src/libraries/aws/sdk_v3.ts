@@ -1,11 +1,11 @@
 /** The AWS SDK for JavaScript 3: one span for each command that a client sends. */
 
 import { type Agent, guarded } from "../../record/agent";
-import { BEDROCK, describeCall, describeOutcome, describeTokens } from "./calls";
 import { chunk } from "../../record/chunk";
 import { leave } from "../../record/errors";
-import { defaultPort } from "./request";
 import type { Span } from "../../trace/span";
+import { BEDROCK, describeCall, describeOutcome, describeTokens } from "./calls";
+import { defaultPort } from "./request";
 
 interface Client {
   send: Send;

@@ -1,8 +1,8 @@
 /** Database drivers: one span for each statement or command. */
 
 import type { Agent } from "../../record/agent";
-import { callSpan, type Begin, type Follow, type Method, type Prototype, text, wrap, wrapQueue } from "../calls";
 import type { Attributes, Span } from "../../trace/span";
+import { callSpan, type Begin, type Follow, type Method, type Prototype, text, wrap, wrapQueue } from "../calls";
 
 /** The attributes of a statement in SQL; the extension masks the literals. */
 export function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {

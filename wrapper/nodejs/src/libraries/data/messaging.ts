@@ -1,9 +1,9 @@
 /** Kafka (kafkajs) and RabbitMQ (amqplib): what is sent carries the trace on, what is received is linked to the trace it comes from. */
 
 import { type Agent, guarded } from "../../record/agent";
-import { type Method, type Prototype, runInner, text, whenSettled } from "../calls";
 import { type Attributes, Kind, type Span } from "../../trace/span";
 import { ofTraceparent, parseTraceHeader, type TraceHeader } from "../../trace/trace_header";
+import { type Method, type Prototype, runInner, text, whenSettled } from "../calls";
 
 type Headers = Record<string, unknown>;
 

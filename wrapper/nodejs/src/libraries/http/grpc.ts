@@ -1,8 +1,8 @@
 /** gRPC: @grpc/grpc-js by its clients' calls, and what any other client says of its calls in HTTP/2. */
 
 import { type Agent, guarded } from "../../record/agent";
-import type { Method, Prototype } from "../calls";
 import type { Attributes, Span } from "../../trace/span";
+import type { Method, Prototype } from "../calls";
 
 /** How a call ended, by its code. */
 const CODES = [

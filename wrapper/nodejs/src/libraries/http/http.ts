@@ -2,14 +2,14 @@
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "../../record/agent";
-import type { Body } from "./answers";
-import { MAX_BODY } from "../body";
-import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "../aws/request";
 import { chunk } from "../../record/chunk";
-import { asksModel, readAnswer } from "./model_requests";
-import { isOwnServer } from "./own_servers";
 import { isLibrarysCall, type Span, Status } from "../../trace/span";
 import { X_RAY } from "../../trace/trace_header";
+import { covers, defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "../aws/request";
+import { MAX_BODY } from "../body";
+import type { Body } from "./answers";
+import { asksModel, readAnswer } from "./model_requests";
+import { isOwnServer } from "./own_servers";
 
 type Send = (data: unknown, ...rest: unknown[]) => boolean;
 type Emit = (event: string | symbol, ...args: unknown[]) => boolean;

@@ -1,12 +1,12 @@
 /** Calls through `node:http2`: one for each stream that a client opens. */
 
 import { type Agent, guarded } from "../../record/agent";
-import type { Body } from "./answers";
-import { covers, defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "../aws/request";
 import { chunk } from "../../record/chunk";
-import { asksModel, readAnswer } from "./model_requests";
 import { isLibrarysCall, type Span, Status } from "../../trace/span";
 import { X_RAY } from "../../trace/trace_header";
+import { covers, defaultPort, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow } from "../aws/request";
+import type { Body } from "./answers";
+import { asksModel, readAnswer } from "./model_requests";
 
 type Headers = Record<string, unknown> | unknown[] | null | undefined;
 

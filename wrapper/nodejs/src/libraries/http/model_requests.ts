@@ -1,9 +1,9 @@
 /** Which HTTP requests ask a language model: those of OpenAI's and Anthropic's interfaces, by their clients, and what asks their servers. */
 
 import { type Agent, guarded } from "../../record/agent";
-import { BEDROCK } from "../aws/calls";
 import { chunk } from "../../record/chunk";
 import type { Span } from "../../trace/span";
+import { BEDROCK } from "../aws/calls";
 
 const CALL = /\/(chat\/completions|completions|responses|messages|embeddings)$/;
 const OPERATIONS: Record<string, string | undefined> = { completions: "text_completion", embeddings: "embeddings" };

@@ -1,13 +1,13 @@
 /** Calls through `fetch` and undici, by their diagnostics channels. */
 
 import { type Agent, guarded } from "../../record/agent";
-import type { Body } from "./answers";
-import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "../aws/request";
 import { chunk } from "../../record/chunk";
-import { asksModel } from "./model_requests";
-import type { ModelAnswer } from "../models";
-import { isOwnServer } from "./own_servers";
 import { isLibrarysCall, type Span, Status } from "../../trace/span";
+import { defaultPort, describeAwsBody, describeAwsRequest, describeAwsResponse, isSigned, isSignedAnyhow, wantsBody } from "../aws/request";
+import type { ModelAnswer } from "../models";
+import type { Body } from "./answers";
+import { asksModel } from "./model_requests";
+import { isOwnServer } from "./own_servers";
 
 /** undici's request, of version 5 or later. */
 interface Request {

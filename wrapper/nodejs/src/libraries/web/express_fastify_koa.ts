@@ -5,8 +5,8 @@
 
 import { type Agent, guarded } from "../../record/agent";
 import { leave } from "../../record/errors";
-import { endInner, type Method, type Prototype } from "../calls";
 import { type Attributes, Kind, type Span } from "../../trace/span";
+import { endInner, type Method, type Prototype } from "../calls";
 
 export interface Response {
   once: (event: string, listener: () => void) => unknown;

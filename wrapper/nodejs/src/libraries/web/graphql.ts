@@ -2,8 +2,8 @@
 
 import { type Agent, guarded } from "../../record/agent";
 import { leave } from "../../record/errors";
-import { bare, type Prototype, runInner } from "../calls";
 import { type Attributes, Kind, MAX_TEXT } from "../../trace/span";
+import { bare, type Prototype, runInner } from "../calls";
 
 interface Token {
   kind: string;
