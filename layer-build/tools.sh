@@ -14,6 +14,7 @@
 #   layer-build/tools.sh node-demo     folder whose node_modules has what the Node.js demo imports (needs npm)
 #   layer-build/tools.sh node-beside   folder whose node_modules has the OpenTelemetry API's versions, and tools that functions use beside the agent (needs npm)
 #   layer-build/tools.sh node-fresh    folder whose node_modules has AWS SDKs with the dependencies that npm gives them this week (needs npm)
+#   layer-build/tools.sh node-rooms    folder whose node_modules has dependency-cruiser, which checks the arrows between the Node.js agent's rooms (needs npm)
 #   layer-build/tools.sh node-test     folder whose node_modules has Node.js 18 to 26 and what the agent's tests use (needs npm)
 #   layer-build/tools.sh bench-runtime bin folder of the Python in which agents are measured: nothing of OpenTelemetry
 #   layer-build/tools.sh bench-upstream, bench-adot  bin folder beside the packages of the Python layers that ours is measured beside
@@ -287,6 +288,7 @@ node-build) npm_folder node-build "$root/layer-build/nodejs" ;;
 node-demo) npm_folder node-demo "$root/tests/demo/nodejs" ;;
 node-beside) npm_folder node-beside "$root/tests/nodejs/beside" ;;
 node-fresh) npm_fresh node-fresh "$root/tests/nodejs/fresh" ;;
+node-rooms) npm_folder node-rooms "$root/wrapper/nodejs/rooms" ;;
 node-test) npm_folder node-test "$root/tests/nodejs" ;;
 otlp-python) venv otlp-venv "$root/tests/requirements/otlp.txt" ;;
 otlp-node) npm_folder otlp-node "$root/tests/otlp/nodejs" ;;
