@@ -1,4 +1,7 @@
-/** What the wrapper preloads: starts the agent, and leaves no sign of itself. */
+/**
+ * What the wrapper preloads: starts the agent, and leaves no sign of itself. Nobody calls it; it calls what every cold start has (watch,
+ * runtime), and hands each of them the agent.
+ */
 
 import { isLogger } from "./libraries/log_ids";
 import { offerOtelApi } from "./otel/global";

@@ -1,4 +1,7 @@
-/** Parameters that the body of an AWS call says at its top level: in JSON, as a query, or in CBOR. What is cut or unclear says nothing. */
+/**
+ * Parameters that the body of a call says at its top level: in JSON, as a query, or in CBOR. What is cut or unclear says nothing. Those who
+ * know a call by its request ask for the names that they want.
+ */
 
 /** Bytes of a body that are looked at. */
 export const MAX_BODY = 65_536;

@@ -1,4 +1,7 @@
-/** Methods of a library as calls to something outside: one span for each, ended as the library tells of its end. */
+/**
+ * Methods of a library as calls to something outside: one span for each, ended as the library tells of its end. Shared by the patches of
+ * all libraries.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import { leave, messageOf } from "../record/errors";

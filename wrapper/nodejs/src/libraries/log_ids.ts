@@ -1,4 +1,7 @@
-/** The ids of the current span in what the function logs: through the console, pino and winston. */
+/**
+ * The ids of the current span in what the function logs: through the console, pino and winston. Called at the start for the console, and
+ * with what pino and winston export.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import { Flag } from "../trace/span";

@@ -1,4 +1,7 @@
-/** What a call of a language model says: the model in the request, and in its answer the model and the tokens, whole or as a stream of events. */
+/**
+ * What a call of a language model says: the model in the request, and in its answer the model and the tokens, whole or as a stream of
+ * events. Fed by whoever sees the request's body and the pieces of the answer.
+ */
 
 import { brotliDecompressSync, constants, gunzipSync, inflateSync } from "node:zlib";
 import type { Span } from "../trace/span";

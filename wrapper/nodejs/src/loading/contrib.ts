@@ -1,6 +1,6 @@
 /**
  * OpenTelemetry's own instrumentations, those among the function's packages that it names. Their spans go where every span of the
- * OpenTelemetry API goes: to this agent, or to the SDK that the function registers.
+ * OpenTelemetry API goes: to this agent, or to the SDK that the function registers. Called at the start with their names.
  */
 
 import { createRequire } from "node:module";

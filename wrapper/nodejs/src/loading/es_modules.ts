@@ -1,6 +1,6 @@
 /**
  * Files of packages that the function imports as ES modules, which no cache shows and nobody can change from outside: each says itself, at
- * its end, that it has been loaded. Node.js 22.15 or later.
+ * its end, that it has been loaded. Node.js 22.15 or later. Called at the start where the function has such packages; it calls the patches.
  */
 
 import { type Agent, guarded } from "../record/agent";

@@ -1,4 +1,7 @@
-/** Which instrumentations the function wants. */
+/**
+ * Which instrumentations the function wants. The environment comes in, a question for each name goes out; asked at the start, where a
+ * variable says anything.
+ */
 
 import { isLogger } from "../libraries/log_ids";
 import type { Agent } from "../record/agent";

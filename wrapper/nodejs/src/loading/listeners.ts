@@ -1,4 +1,6 @@
-/** Listens to the diagnostics channels of libraries, and hands on what they tell. */
+/**
+ * Listens to the diagnostics channels of libraries, and hands on what they tell. Told by watch/channels.ts of each channel that is made.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";

@@ -1,4 +1,7 @@
-/** Patches libraries when, and only when, the function itself loads them. */
+/**
+ * Patches libraries when, and only when, the function itself loads them. Told by watch/modules.ts of each file that is about to run; it
+ * calls the patches with what the file exports.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import { type Chunks, chunk } from "../record/chunk";

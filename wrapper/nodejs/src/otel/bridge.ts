@@ -1,6 +1,7 @@
 /**
- * The OpenTelemetry API on top of the recorder: manual spans of the function join its trace, whatever 1.x it brings along,
- * also inside of a bundle. A function that registers an SDK of its own gets exactly that one.
+ * The OpenTelemetry API on top of the recorder: manual spans of the function join its trace, whatever 1.x it brings along, also inside of a
+ * bundle. A function that registers an SDK of its own gets exactly that one. Called when a copy of the API first looks into its place
+ * (global.ts).
  */
 
 import type { Agent } from "../record/agent";

@@ -1,4 +1,7 @@
-/** The OpenTelemetry API's contexts, as what the recorder holds for each asynchronous context. */
+/**
+ * The OpenTelemetry API's contexts, as what the recorder holds for each asynchronous context. The bridge hands out the context manager, and
+ * the tracers ask for the active context.
+ */
 
 import { bare } from "../libraries/calls";
 import { type Agent, guarded } from "../record/agent";

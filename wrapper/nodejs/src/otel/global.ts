@@ -1,4 +1,7 @@
-/** The place where every copy of the OpenTelemetry API 1.x looks for who implements it. */
+/**
+ * The place where every copy of the OpenTelemetry API 1.x looks for who implements it (A-45). Called at every start; it reads the bridge
+ * when somebody looks.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";

@@ -1,4 +1,7 @@
-/** What the function has registered with the OpenTelemetry API, and how its spans and the agent's hang on one another. */
+/**
+ * What the function has registered with the OpenTelemetry API, and how its spans and the agent's hang on one another. Told by the bridge of
+ * what is registered, and asked by the recorder.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import type { Foreign } from "../record/recorder";

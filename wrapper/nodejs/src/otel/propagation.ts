@@ -1,4 +1,4 @@
-/** Propagation for the OpenTelemetry API: X-Ray's header, W3C trace context and W3C baggage. */
+/** Propagation for the OpenTelemetry API: X-Ray's header, W3C trace context and W3C baggage. The bridge hands out the propagator. */
 
 import { type Agent, guarded } from "../record/agent";
 import { Flag, Kind } from "../trace/span";

@@ -1,4 +1,7 @@
-/** A recorder's span, as the OpenTelemetry API knows spans. Nothing that a caller hands over can raise. */
+/**
+ * A recorder's span, as the OpenTelemetry API knows spans. Nothing that a caller hands over can raise. Made by tracers, and for whatever
+ * asks for the span of a context.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import { type Attributes, Flag, MAX_ATTRIBUTES, type Span, Status } from "../trace/span";

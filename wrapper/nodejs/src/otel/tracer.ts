@@ -1,4 +1,4 @@
-/** Tracers of the OpenTelemetry API whose spans go to the recorder. */
+/** Tracers of the OpenTelemetry API whose spans go to the recorder. The bridge hands out the provider. */
 
 import { bare } from "../libraries/calls";
 import { type Agent, guarded } from "../record/agent";

@@ -1,4 +1,4 @@
-/** Versions of the copies of the OpenTelemetry API in the function. */
+/** Versions of the copies of the OpenTelemetry API in the function. Asked by the bridge. */
 
 import fs = require("node:fs");
 import { createRequire } from "node:module";

@@ -1,4 +1,4 @@
-/** What patches get: the invocation that runs, the recorder, and the settings. */
+/** The agent, as everybody above gets it: what runs now, the recorder, and the settings. main.ts makes the only one. */
 
 import type { Recorder, Running } from "./recorder";
 import { told } from "./wire";

@@ -1,4 +1,7 @@
-/** Frames of the local protocol, and OTLP spans as protobuf, by hand and into one buffer. */
+/**
+ * Frames of the local protocol, and OTLP spans as protobuf, by hand and into one buffer. The wire opens a frame, writes it field by field,
+ * and takes the bytes.
+ */
 
 import { type Attributes, MAX_TEXT, type Span, type SpanEvent, type SpanLink } from "../trace/span";
 

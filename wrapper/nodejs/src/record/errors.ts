@@ -1,4 +1,4 @@
-/** What an error says of itself. */
+/** What an error says of itself. What was thrown, or the report of it, comes in; attributes of an exception's event go out. */
 
 import { type Attributes, MAX_TEXT } from "../trace/span";
 

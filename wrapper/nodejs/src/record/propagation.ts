@@ -1,4 +1,4 @@
-/** Which hosts are told of the trace: OTEL_XRAY_PROPAGATE, where it says anything but `all`. */
+/** Which hosts are told of the trace: OTEL_XRAY_PROPAGATE, where it says anything but `all`. Asked by the recorder. */
 
 /** Who may be told. */
 export interface Destinations {

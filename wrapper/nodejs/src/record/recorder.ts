@@ -1,4 +1,4 @@
-/** The current span of each context, and what happens to spans. */
+/** The current span of each context, and what happens to spans. The patches begin and end spans here; they go to the wire. */
 
 import type { AsyncLocalStorage } from "node:async_hooks";
 import { newId } from "../trace/ids";

@@ -1,4 +1,7 @@
-/** The local protocol: frames, and the socket they go to. Writes are synchronous and never wait for an answer. */
+/**
+ * The local protocol: frames, and the socket they go to. Writes are synchronous and never wait for an answer. Invocations and spans come
+ * in, bytes go to the extension.
+ */
 
 import fs = require("node:fs");
 import type { Span } from "../trace/span";

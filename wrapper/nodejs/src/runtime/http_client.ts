@@ -1,6 +1,6 @@
 /**
- * The runtime client's own HTTP calls. They carry streamed responses, and everything where the runtime client has no native
- * module or does not use it.
+ * The runtime client's own HTTP calls. They carry streamed responses, and everything where the runtime client has no native module or does
+ * not use it. Given each of these requests by watch/requests.ts.
  */
 
 import type { ClientRequest, IncomingMessage } from "node:http";

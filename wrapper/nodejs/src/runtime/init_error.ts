@@ -1,4 +1,7 @@
-/** The function that could not be loaded. */
+/**
+ * The function that could not be loaded. The runtime client's report of it, or an error that nobody has caught, becomes a span without an
+ * invocation.
+ */
 
 import { chunk } from "../record/chunk";
 import { newId } from "../trace/ids";

@@ -1,4 +1,7 @@
-/** The invocation's own span, from what the runtime client receives and answers. */
+/**
+ * The invocation's own span, from what the runtime client receives and answers. Called by whichever client has been found; the spans go to
+ * the wire.
+ */
 
 import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";

@@ -1,4 +1,7 @@
-/** Managed Instances: invocations run in worker threads of the runtime client, and several at once in each (L-8.26, L-8.27). */
+/**
+ * Managed Instances: invocations run in worker threads of the runtime client, and several at once in each (L-8.26, L-8.27). Called at the
+ * start, in place of what runs one invocation after the other.
+ */
 
 import async_hooks = require("node:async_hooks");
 import net = require("node:net");

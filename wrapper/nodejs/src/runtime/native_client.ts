@@ -1,4 +1,4 @@
-/** The runtime client's native module: what it receives and answers is the invocation. */
+/** The runtime client's native module: what it receives and answers is the invocation. Called at every start. */
 
 import { type Agent, guarded } from "../record/agent";
 import { chunk } from "../record/chunk";

@@ -1,4 +1,4 @@
-/** Decides where neither Lambda nor a caller has, so that what the function calls is told. */
+/** Decides where neither Lambda nor a caller has, so that what the function calls is told. Asked by the invocation. */
 
 import { word } from "../record/settings";
 import { wallMs } from "../trace/clock";

@@ -1,4 +1,7 @@
-/** The Runtime API's HTTP/1.1, as the bytes of a runtime client's own socket tell of it. */
+/**
+ * The Runtime API's HTTP/1.1, as the bytes of a runtime client's own socket tell of it. Given the socket by watch/connections.ts, at its
+ * first word.
+ */
 
 import type { Socket } from "node:net";
 import { type Agent, guarded } from "../record/agent";

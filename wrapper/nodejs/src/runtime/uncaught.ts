@@ -1,4 +1,7 @@
-/** Errors that nobody catches, and that end the process: what they say is on the span of what ran, the handler's or the failed load's. */
+/**
+ * Errors that nobody catches, and that end the process: what they say is on the span of what ran, the handler's or the failed load's. Told
+ * by main.ts of each.
+ */
 
 import { chunk } from "../record/chunk";
 import { Status } from "../trace/span";

@@ -1,4 +1,7 @@
-/** AMQP 0-9-1: what is published. Nothing can be added to it on the way, so the trace does not go on in whoever receives it. */
+/**
+ * AMQP 0-9-1: what is published. Nothing can be added to it on the way, so the trace does not go on in whoever receives it. Bytes of both
+ * directions come in, calls of the connection go out; chosen by socket.ts.
+ */
 
 import type { Attributes, Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";

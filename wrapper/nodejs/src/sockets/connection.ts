@@ -1,4 +1,7 @@
-/** A connection of the function's to a database, as the one who reads along sees it. */
+/**
+ * A connection of the function's to a database, as the one who reads along sees it. The readers of the protocols begin and finish calls
+ * here.
+ */
 
 import { callSpan } from "../libraries/calls";
 import type { Agent } from "../record/agent";

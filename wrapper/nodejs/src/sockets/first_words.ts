@@ -1,4 +1,4 @@
-/** How connections to databases and brokers begin: strictly told apart from everything else, and from each other. */
+/** How connections to databases and brokers begin: strictly told apart from everything else, and from each other. Asked by socket.ts. */
 
 export const SSL_REQUEST = 80877103;
 export const GSS_REQUEST = 80877104;

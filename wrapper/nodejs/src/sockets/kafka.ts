@@ -1,4 +1,7 @@
-/** Kafka: what a producer sends. Nothing can be added to it on the way, so the trace does not go on in whoever receives it. */
+/**
+ * Kafka: what a producer sends. Nothing can be added to it on the way, so the trace does not go on in whoever receives it. Bytes of both
+ * directions come in, calls of the connection go out; chosen by socket.ts.
+ */
 
 import type { KafkaMessage } from "../libraries/data/messaging";
 import type { Span } from "../trace/span";

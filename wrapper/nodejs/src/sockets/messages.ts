@@ -1,4 +1,7 @@
-/** What the protocols of databases are read with: whatever comes in, little is kept and nothing is read beyond its end. */
+/**
+ * What the protocols of databases are read with: whatever comes in, little is kept and nothing is read beyond its end. Shared by the
+ * readers.
+ */
 
 import { MAX_TEXT } from "../trace/span";
 

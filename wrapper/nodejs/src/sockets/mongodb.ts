@@ -1,4 +1,7 @@
-/** MongoDB: commands in `OP_MSG`, answered by the number of their request. Compressed ones are not read. */
+/**
+ * MongoDB: commands in `OP_MSG`, answered by the number of their request. Compressed ones are not read. Bytes of both directions come in,
+ * calls of the connection go out; chosen by socket.ts.
+ */
 
 import { MAX_TEXT, type Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";

@@ -1,4 +1,7 @@
-/** MySQL and MariaDB, protocol 10: text statements and prepared ones. */
+/**
+ * MySQL and MariaDB, protocol 10: text statements and prepared ones. Bytes of both directions come in, calls of the connection go out;
+ * chosen by socket.ts.
+ */
 
 import { MAX_TEXT, type Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";

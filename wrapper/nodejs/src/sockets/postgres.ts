@@ -1,4 +1,7 @@
-/** PostgreSQL, protocol 3: simple and extended queries, also several before the first answer. */
+/**
+ * PostgreSQL, protocol 3: simple and extended queries, also several before the first answer. Bytes of both directions come in, calls of the
+ * connection go out; chosen by socket.ts.
+ */
 
 import type { Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";

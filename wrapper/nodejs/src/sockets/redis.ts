@@ -1,4 +1,7 @@
-/** Redis, versions 2 and 3 of its protocol: commands are answered in order. */
+/**
+ * Redis, versions 2 and 3 of its protocol: commands are answered in order. Bytes of both directions come in, calls of the connection go
+ * out; chosen by socket.ts.
+ */
 
 import type { Span } from "../trace/span";
 import type { Connection, Conversation, Refusal } from "./connection";

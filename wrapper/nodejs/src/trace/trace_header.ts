@@ -1,4 +1,4 @@
-/** Trace headers. */
+/** Trace headers. X-Ray's and the W3C's come in as text and go out as ids and a decision, and X-Ray's the other way. */
 
 import type { Span } from "./span";
 

@@ -1,4 +1,4 @@
-/** Requests: API Gateway's three kinds, function URLs, and load balancers. */
+/** Requests: API Gateway's three kinds, function URLs, and load balancers. The event comes in, the trigger goes out (trigger.ts). */
 
 import { type Attributes, Kind, type Span, Status } from "../trace/span";
 import { ofTraceparent, parseTraceHeader } from "../trace/trace_header";

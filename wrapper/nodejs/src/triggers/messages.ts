@@ -1,4 +1,7 @@
-/** Events of records: queues, topics, streams, tables, buckets, and messages inside of messages. */
+/**
+ * Events of records: queues, topics, streams, tables, buckets, and messages inside of messages. The event comes in, the trigger goes out
+ * (trigger.ts).
+ */
 
 import { type Attributes, Kind, type Span } from "../trace/span";
 import { ofTraceparent, parseTraceHeader } from "../trace/trace_header";

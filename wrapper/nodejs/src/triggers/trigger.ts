@@ -1,6 +1,7 @@
 /**
  * What called the function: attributes of the handler's span, and the traces that the event comes from. The rules are those of
- * tests/triggers, shared by the agents of all languages. Nothing here walks a payload: a few look-ups, whatever the size.
+ * tests/triggers, shared by the agents of all languages. Nothing here walks a payload: a few look-ups, whatever the size. Asked by the
+ * invocation, for events that tell.
  */
 
 import { type Attributes, Kind, type Span } from "../trace/span";

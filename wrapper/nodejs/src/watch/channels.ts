@@ -1,4 +1,4 @@
-/** Diagnostics channels, on which libraries tell of their calls. */
+/** Diagnostics channels, on which libraries tell of their calls. Called at every start; hands the names on to loading/listeners.ts. */
 
 import type { Channel } from "../loading/listeners";
 import { type Agent, guarded } from "../record/agent";

@@ -1,4 +1,7 @@
-/** Connections that the function and its runtime client open. What they say is read by chunks that a first word loads. */
+/**
+ * Connections that the function and its runtime client open. What they say is read by chunks that a first word loads. Called at every
+ * start.
+ */
 
 import type { Socket } from "node:net";
 import { type Agent, guarded } from "../record/agent";

@@ -1,4 +1,7 @@
-/** Notices which files of packages the function loads, without a frame of its own in anybody's stack. */
+/**
+ * Notices which files of packages the function loads, without a frame of its own in anybody's stack. Called at every start; hands the files
+ * on to loading/packages.ts.
+ */
 
 import fs = require("node:fs");
 import type { ModuleClass as EsModuleClass } from "../loading/es_modules";

@@ -1,4 +1,4 @@
-/** Where calls of `node:http` are noticed. What they say is read by chunks that the first call loads. */
+/** Where calls of `node:http` are noticed. What they say is read by chunks that the first call loads. Called at every start. */
 
 import type { ClientRequest } from "node:http";
 import { type Agent, guarded } from "../record/agent";

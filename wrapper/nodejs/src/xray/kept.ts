@@ -1,6 +1,7 @@
 /**
- * Subsegments of the X-Ray SDK in a trace that nobody has sampled, recorded as the agent's spans. There the SDK would send nothing, but
- * the extension may keep the trace all the same: because nobody has decided, or because the invocation fails.
+ * Subsegments of the X-Ray SDK in a trace that nobody has sampled, recorded as the agent's spans. There the SDK would send nothing, but the
+ * extension may keep the trace all the same: because nobody has decided, or because the invocation fails. Asked by sdk.ts for each that
+ * ends.
  */
 
 import { type Attributes, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "../trace/span";

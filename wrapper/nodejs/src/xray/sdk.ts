@@ -1,7 +1,8 @@
 /**
  * The X-Ray SDK for Node.js beside the agent: its subsegments and the agent's spans nest in one trace, each call once.
  *
- * The SDK keeps its own documents. They go to the extension instead of to the daemon (A-15), before the invocation ends.
+ * The SDK keeps its own documents. They go to the extension instead of to the daemon (A-15), before the invocation ends. Called with what
+ * `aws-xray-sdk-core` exports.
  */
 
 import { type Agent, guarded } from "../record/agent";

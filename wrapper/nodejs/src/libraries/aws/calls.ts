@@ -1,4 +1,7 @@
-/** What an AWS SDK's call says of itself: the same for version 2 and 3, and for the Python agent. */
+/**
+ * What an AWS SDK's call says of itself: the same for version 2 and 3, and for the Python agent. The SDKs' patches and signed requests hand
+ * over service, operation and parameters; the attributes of the span come out.
+ */
 
 import type { Span } from "../../trace/span";
 

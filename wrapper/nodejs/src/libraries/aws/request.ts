@@ -1,4 +1,7 @@
-/** What a signed HTTP request tells of the AWS call it is. For SDKs inside a bundle, where no module can be patched. */
+/**
+ * What a signed HTTP request tells of the AWS call it is. For SDKs inside a bundle, where no module can be patched. The HTTP rooms hand
+ * over method, path and headers, and later the body and the response.
+ */
 
 import type { Span } from "../../trace/span";
 import { parametersIn } from "../body";

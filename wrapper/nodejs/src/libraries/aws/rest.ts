@@ -1,4 +1,7 @@
-/** Operations and parameters that the method, the path and the query of a request say, where a service's protocol has them there. */
+/**
+ * Operations and parameters that the method, the path and the query of a request say, where a service's protocol has them there. Read by
+ * request.ts.
+ */
 
 import type { Attributes } from "../../trace/span";
 import { BEDROCK } from "./calls";

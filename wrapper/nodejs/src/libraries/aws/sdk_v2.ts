@@ -1,4 +1,7 @@
-/** The AWS SDK for JavaScript 2: one span for each request that is sent. */
+/**
+ * The AWS SDK for JavaScript 2: one span for each request that is sent. Called with what `aws-sdk/lib/core.js` exports, when it has been
+ * loaded.
+ */
 
 import { type Agent, guarded } from "../../record/agent";
 import type { Span } from "../../trace/span";

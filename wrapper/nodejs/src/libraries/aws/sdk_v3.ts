@@ -1,4 +1,7 @@
-/** The AWS SDK for JavaScript 3: one span for each command that a client sends. */
+/**
+ * The AWS SDK for JavaScript 3: one span for each command that a client sends. Called with what the file that holds the class of all
+ * clients exports, when it has been loaded.
+ */
 
 import { type Agent, guarded } from "../../record/agent";
 import { chunk } from "../../record/chunk";

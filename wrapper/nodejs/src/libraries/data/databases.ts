@@ -1,4 +1,7 @@
-/** Database drivers: one span for each statement or command. */
+/**
+ * Database drivers: one span for each statement or command. Called with what a driver exports, or with what its tracing channels tell; what
+ * reads sockets describes its calls by the same words.
+ */
 
 import type { Agent } from "../../record/agent";
 import type { Attributes, Span } from "../../trace/span";

@@ -1,4 +1,7 @@
-/** Kafka (kafkajs) and RabbitMQ (amqplib): what is sent carries the trace on, what is received is linked to the trace it comes from. */
+/**
+ * Kafka (kafkajs) and RabbitMQ (amqplib): what is sent carries the trace on, what is received is linked to the trace it comes from. Called
+ * with what a client's files export; what reads sockets describes its messages by the same words.
+ */
 
 import { type Agent, guarded } from "../../record/agent";
 import { type Attributes, Kind, type Span } from "../../trace/span";

@@ -1,4 +1,7 @@
-/** Whether somebody reads the answer to a call: until then it has been answered, and nobody waits for it. */
+/**
+ * Whether somebody reads the answer to a call: until then it has been answered, and nobody waits for it. Asked by everything that calls
+ * over HTTP, when the head of an answer is there.
+ */
 
 import { type Agent, guarded } from "../../record/agent";
 import type { Span } from "../../trace/span";

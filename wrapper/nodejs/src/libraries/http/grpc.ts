@@ -1,4 +1,7 @@
-/** gRPC: @grpc/grpc-js by its clients' calls, and what any other client says of its calls in HTTP/2. */
+/**
+ * gRPC: @grpc/grpc-js by its clients' calls, and what any other client says of its calls in HTTP/2. Called with what the clients' files
+ * export, and by http2.ts.
+ */
 
 import { type Agent, guarded } from "../../record/agent";
 import type { Attributes, Span } from "../../trace/span";

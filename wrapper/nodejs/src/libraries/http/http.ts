@@ -1,4 +1,7 @@
-/** Calls through `http` and `https`, also the AWS SDK's where it is bundled into the function and cannot be patched. */
+/**
+ * Calls through `http` and `https`, also the AWS SDK's where it is bundled into the function and cannot be patched. Given each request
+ * where its header block is made; gives back the headers to send.
+ */
 
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type Agent, guarded } from "../../record/agent";

@@ -1,4 +1,4 @@
-/** Calls through `node:http2`: one for each stream that a client opens. */
+/** Calls through `node:http2`: one for each stream that a client opens. Called when the first session is opened. */
 
 import { type Agent, guarded } from "../../record/agent";
 import { chunk } from "../../record/chunk";

@@ -1,4 +1,7 @@
-/** Which HTTP requests ask a language model: those of OpenAI's and Anthropic's interfaces, by their clients, and what asks their servers. */
+/**
+ * Which HTTP requests ask a language model: those of OpenAI's and Anthropic's interfaces, by their clients, and what asks their servers.
+ * Asked by http.ts, http2.ts and undici.ts.
+ */
 
 import { type Agent, guarded } from "../../record/agent";
 import { chunk } from "../../record/chunk";

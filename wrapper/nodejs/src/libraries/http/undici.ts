@@ -1,4 +1,4 @@
-/** Calls through `fetch` and undici, by their diagnostics channels. */
+/** Calls through `fetch` and undici, by their diagnostics channels. Given each message of the channels, by loading/listeners.ts. */
 
 import { type Agent, guarded } from "../../record/agent";
 import { chunk } from "../../record/chunk";

@@ -1,6 +1,6 @@
 /**
- * express, fastify and koa: one span for the route that handles a request, and the route on the invocation's own span. What a
- * framework catches and answers with an error page is on the route's span.
+ * express, fastify and koa: one span for the route that handles a request, and the route on the invocation's own span. What a framework
+ * catches and answers with an error page is on the route's span. Called with what their files export.
  */
 
 import { type Agent, guarded } from "../../record/agent";

@@ -1,4 +1,7 @@
-/** GraphQL: one span for each operation, with the errors that go out in its answer. Resolvers have none of their own. */
+/**
+ * GraphQL: one span for each operation, with the errors that go out in its answer. Resolvers have none of their own. Called with what
+ * `graphql/execution/execute.js` exports.
+ */
 
 import { type Agent, guarded } from "../../record/agent";
 import { leave } from "../../record/errors";

@@ -1,6 +1,6 @@
 /**
- * hapi, hono and tRPC: the route on the invocation's own span, and a span for the route where the framework has one place through
- * which every request goes.
+ * hapi, hono and tRPC: the route on the invocation's own span, and a span for the route where the framework has one place through which
+ * every request goes. Called with what their files export, CommonJS or ES modules.
  */
 
 import { type Agent, guarded } from "../../record/agent";
