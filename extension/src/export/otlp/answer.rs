@@ -163,8 +163,7 @@ fn plain<'a>(encoding: Option<&str>, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
 /// How many spans were not taken, in whichever form that is said. None where it is no collector's answer.
 fn taken(kind: &str, body: &[u8]) -> Option<Answer> {
     let said = body.trim_ascii();
-    if said.is_empty() || (!kind.contains("json") && WORDS.iter().any(|word| said.eq_ignore_ascii_case(word)))
-    {
+    if said.is_empty() || (!kind.contains("json") && is_word_of_success(said)) {
         return Some(Answer::Taken { rejected: 0, message: String::new() });
     }
     if kind.contains("json") || matches!(said.first(), Some(b'{' | b'[')) || said == b"null" {
@@ -172,7 +171,9 @@ fn taken(kind: &str, body: &[u8]) -> Option<Answer> {
         let partial = answer.get("partialSuccess").or_else(|| answer.get("partial_success"));
         let partial = match partial {
             Some(partial @ (Value::Object(_) | Value::Null)) => partial,
-            None if answer.is_empty() => &Value::Null,
+            None if answer.is_empty() || answer.iter().any(|(name, value)| says_success(name, value)) => {
+                &Value::Null
+            }
             _ => return None,
         };
         // A 64-bit number is a text in JSON.
@@ -186,6 +187,19 @@ fn taken(kind: &str, body: &[u8]) -> Option<Answer> {
     let partial = answer.partial_success.unwrap_or_default();
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
     is_said.then_some(Answer::Taken { rejected, message: partial.error_message })
+}
+
+fn is_word_of_success(said: &[u8]) -> bool {
+    WORDS.iter().any(|word| said.eq_ignore_ascii_case(word))
+}
+
+/// `{"status":"ok"}`, `{"success":true}` and their like.
+fn says_success(name: &str, value: &Value) -> bool {
+    match value {
+        Value::String(said) => is_word_of_success(said.trim_ascii().as_bytes()),
+        Value::Bool(is_so) => *is_so && is_word_of_success(name.as_bytes()),
+        _ => false,
+    }
 }
 
 /// The message of a `google.rpc.Status`. Of a body that is something else, nothing.
@@ -253,6 +267,8 @@ mod tests {
             (200, vec![JSON], &br#"{"message":"please log in","login":"https://portal/"}"#[..]),
             (200, vec![], br#" {"message":"please log in"}"#),
             (200, vec![JSON], br#"{"partialSuccess":5}"#),
+            (200, vec![JSON], br#"{"success":false}"#),
+            (200, vec![JSON], br#"{"login":true}"#),
             (200, vec![JSON], br#"{"UnprocessedTraceSegments":[]}"#),
             (200, vec![JSON], b"null"),
             (200, vec![TEXT], b"null"),
@@ -298,6 +314,9 @@ mod tests {
             ),
             (200, vec![JSON], br#"{"partialSuccess":{"rejectedSpans":3}}"#.to_vec(), taken(3, "")),
             (200, vec![JSON], br#"{"partialSuccess":null}"#.to_vec(), taken(0, "")),
+            (200, vec![JSON], br#"{"status":"OK","id":7}"#.to_vec(), taken(0, "")),
+            (200, vec![JSON], br#"{"success":true}"#.to_vec(), taken(0, "")),
+            (202, vec![], br#"{"message":"accepted"}"#.to_vec(), taken(0, "")),
             (200, vec![JSON], b"".to_vec(), taken(0, "")),
             (204, vec![JSON], b"".to_vec(), taken(0, "")),
             (200, vec![GZIP, JSON], gzipped(br#"{"partialSuccess":{"rejectedSpans":"1"}}"#), taken(1, "")),
