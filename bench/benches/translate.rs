@@ -5,7 +5,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otel_xray::receive::otlp_decode;
-use otel_xray::translate::Translator;
+use otel_xray::translate::{Masked, Translator};
 use otel_xray_bench::spans;
 use prost::Message as _;
 
@@ -36,10 +36,10 @@ fn translate(criterion: &mut Criterion) {
         let batch = spans::batch(request.resource_spans);
         group.bench_with_input(BenchmarkId::from_parameter(traces), &batch, |bencher, batch| {
             bencher.iter_batched(
-                Translator::default,
-                |mut translator| {
-                    let translated = translator.translate(batch, &function);
-                    (translator, translated)
+                || (Translator::default(), batch.clone()),
+                |(mut translator, mut batch)| {
+                    let translated = translator.translate(&Masked::of(&mut batch), &function);
+                    (translator, batch, translated)
                 },
                 BatchSize::PerIteration,
             );
@@ -62,8 +62,11 @@ fn refuse(criterion: &mut Criterion) {
     let batch = spans::batch(request.resource_spans);
     group.bench_function("1000", |bencher| {
         bencher.iter_batched(
-            Translator::default,
-            |mut translator| translator.translate(&batch, &function),
+            || (Translator::default(), batch.clone()),
+            |(mut translator, mut batch)| {
+                let translated = translator.translate(&Masked::of(&mut batch), &function);
+                (translator, batch, translated)
+            },
             BatchSize::PerIteration,
         );
     });

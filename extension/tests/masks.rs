@@ -15,7 +15,7 @@ use otel_xray::receive::frame::Decoder;
 use otel_xray::receive::{Connection, Received, otlp_decode, otlp_json};
 use otel_xray::sampling::{Keep, Sampling};
 use otel_xray::settings::TracingMode;
-use otel_xray::translate::{Function, Translator};
+use otel_xray::translate::{Function, Masked, Translator};
 use prost::Message as _;
 use serde_json::Value;
 use table::{Case, cases, tells, texts};
@@ -91,8 +91,9 @@ fn batch(received: Vec<Received>) -> Batch {
 
 /// The documents of one case, whole and as running.
 fn documents(batch: Batch) -> Vec<Value> {
-    let whole = Translator::default().translate(&batch, &function());
-    let running = Translator::default().translate(&Batch { is_progress: true, ..batch }, &function());
+    let whole = Translator::default().translate(&Masked::of(&mut batch.clone()), &function());
+    let mut running = Batch { is_progress: true, ..batch };
+    let running = Translator::default().translate(&Masked::of(&mut running), &function());
     let all = [whole, running].into_iter().flat_map(|translated| translated.documents);
     all.map(|document| serde_json::from_str(&document.json).unwrap()).collect()
 }

@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otel_xray::translate::Translator;
+use otel_xray::translate::{Masked, Translator};
 use otel_xray_bench::{median, spans};
 use prost::Message as _;
 use serde_json::json;
@@ -34,10 +34,10 @@ fn main() -> Result<()> {
         let begin = Instant::now();
         let request = ExportTraceServiceRequest::decode(encoded.as_slice())?;
         decode_s.push(begin.elapsed().as_secs_f64());
-        let batch = spans::batch(request.resource_spans);
+        let mut batch = spans::batch(request.resource_spans);
         let count = batch.spans.len();
         let begin = Instant::now();
-        let documents = Translator::default().translate(&batch, &function).documents;
+        let documents = Translator::default().translate(&Masked::of(&mut batch), &function).documents;
         translate_s.push(begin.elapsed().as_secs_f64());
         let told: u64 = documents.iter().map(|document| document.spans).sum();
         anyhow::ensure!(told == count as u64, "{told} of {count} spans are in the documents");

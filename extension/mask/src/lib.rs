@@ -9,6 +9,7 @@ mod documents;
 mod edit;
 mod message;
 mod names;
+mod signs;
 mod sql;
 mod statement;
 mod text;

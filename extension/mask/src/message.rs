@@ -13,6 +13,9 @@ const MIN_TOKEN_BYTES: usize = 12;
 /// Schemes of `Authorization` before a single word.
 const SCHEMES: &[&str] = &["basic", "bearer", "token", "apikey", "key", "negotiate", "ntlm", "dpop"];
 
+/// The same two that messages quote, behind a `B` or `b`.
+const BEHIND_B: &[&[u8]] = &[b"earer ", b"asic ", b"EARER ", b"ASIC "];
+
 /// Words that stand behind a name in prose, and in what servers say of passwords.
 const PROSE: &[&str] = &[
     "a",
@@ -54,14 +57,15 @@ pub(super) fn mask(text: &str) -> Cow<'_, str> {
 
 /// What a message quotes of a header: `Bearer ...`, `Basic ...`.
 fn credentials(text: &str, edits: &mut Vec<Edit>) {
-    for scheme in ["earer ", "asic ", "EARER ", "ASIC "] {
-        for (at, _) in text.match_indices(scheme).filter(|(at, _)| text[..*at].ends_with(['B', 'b'])) {
-            let start = at + scheme.len();
-            let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-            let length = text.as_bytes()[start..].iter().take_while(|byte| is_of_token(byte)).count();
-            if length >= MIN_TOKEN_BYTES {
-                edits.push(Edit::mask(start, start + length));
-            }
+    let bytes = text.as_bytes();
+    for at in (0..bytes.len()).filter(|at| matches!(bytes[*at], b'B' | b'b')) {
+        let rest = &bytes[at + 1..];
+        let Some(scheme) = BEHIND_B.iter().find(|scheme| rest.starts_with(scheme)) else { continue };
+        let start = at + 1 + scheme.len();
+        let is_of_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        let length = bytes[start..].iter().take_while(is_of_token).count();
+        if length >= MIN_TOKEN_BYTES {
+            edits.push(Edit::mask(start, start + length));
         }
     }
 }

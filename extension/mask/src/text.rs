@@ -2,6 +2,7 @@
 
 use super::edit::{Edit, apply};
 use super::names::{is_secret_in_entry, is_secret_in_text, is_secret_in_url, is_secret_of_connection};
+use super::signs;
 use super::url::{self, begins_pair, braced};
 use std::borrow::Cow;
 
@@ -60,6 +61,9 @@ fn may_hold_secrets(bytes: &[u8]) -> bool {
     })
 }
 
+/// What [`Scan`] looks closer at.
+const IS_SIGN: [bool; 256] = signs::table(b":-=?@\"'Yy");
+
 pub(super) struct Scan<'a, 'e> {
     text: &'a str,
     pub(super) bytes: &'a [u8],
@@ -83,6 +87,10 @@ impl Scan<'_, '_> {
     pub(super) fn run(&mut self, from: usize) {
         let mut at = from;
         while at < self.bytes.len() {
+            if !IS_SIGN[usize::from(self.bytes[at])] {
+                at += 1;
+                continue;
+            }
             let next = match self.bytes[at] {
                 b':' if self.bytes[at..].starts_with(b"://") => Some(self.url(at)),
                 b':' if self.bytes[..at].ends_with(b":thin") || self.bytes[..at].ends_with(b":oci") => {

@@ -3,6 +3,7 @@
 
 use super::edit::{Edit, apply};
 use super::names::is_secret_in_url;
+use super::signs;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -115,16 +116,7 @@ fn unit(bytes: &[u8], at: usize) -> Unit {
 }
 
 /// Whether a byte can be one that [`secrets`] looks at.
-const IS_SIGN: [bool; 256] = {
-    let signs = b"=:?#&;/(),! %\"'";
-    let mut is_sign = [false; 256];
-    let mut at = 0;
-    while at < signs.len() {
-        is_sign[signs[at] as usize] = true;
-        at += 1;
-    }
-    is_sign
-};
+const IS_SIGN: [bool; 256] = signs::table(b"=:?#&;/(),! %\"'");
 
 /// What is secret in the URL, or the rest of one, that lies between two places of a text.
 pub(super) fn secrets(text: &str, from: usize, to: usize, edits: &mut Vec<Edit>) {

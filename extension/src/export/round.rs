@@ -7,7 +7,7 @@ use crate::invocation::Load;
 use crate::log::{Level, Log};
 use crate::settings::OutletKind;
 use crate::translate::sdk::SdkDocument;
-use crate::translate::{Function, TranslatedDocument};
+use crate::translate::{Function, Masked, TranslatedDocument};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Documents, or spans that leave as spans, of a round. More than this comes by less than a portion.
@@ -49,6 +49,7 @@ impl Round {
                 break;
             };
             round.total_spans = round.total_spans.saturating_add(batch.spans());
+            let batch = &Masked::of(batch);
             if takes_documents {
                 let translated = outlets.translator.translate(batch, function);
                 bytes += translated.documents.iter().map(|document| document.json.len()).sum::<usize>();

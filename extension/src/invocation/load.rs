@@ -87,7 +87,7 @@ impl Load {
     }
 
     /// The next portion; the one before is gone then. Spans come before documents.
-    pub fn next_portion(&mut self) -> Option<&Batch> {
+    pub fn next_portion(&mut self) -> Option<&mut Batch> {
         self.portion.spans.clear();
         self.portion.sdk_documents.clear();
         if let Some(group) = self.groups.pop_front() {
@@ -97,7 +97,7 @@ impl Load {
                     None => self.accounts.drop(Reason::Unreadable, 1),
                 }
             }
-            return Some(&self.portion);
+            return Some(&mut self.portion);
         }
         let mut bytes = 0;
         while let Some((document, _)) = self.documents.front()
@@ -106,7 +106,7 @@ impl Load {
             bytes += document.bytes();
             self.portion.sdk_documents.extend(self.documents.pop_front().map(|(document, _)| document));
         }
-        (bytes > 0).then_some(&self.portion)
+        (bytes > 0).then_some(&mut self.portion)
     }
 
     /// What could not be handed out.

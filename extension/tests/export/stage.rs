@@ -11,7 +11,7 @@ use otel_xray::invocation::{Batch, Collected, Invocation, Load, Mode, Origin};
 use otel_xray::ledger::Ledger;
 use otel_xray::log::{Format, Level, Log};
 use otel_xray::settings::OutletKind;
-use otel_xray::translate::{Function, Target, TranslatedDocument, Translator};
+use otel_xray::translate::{Function, Masked, Target, TranslatedDocument, Translator};
 use otel_xray_local::xray::Endpoint;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -95,7 +95,7 @@ pub(crate) fn function() -> Function {
 
 /// What the outlets are given for a batch.
 pub(crate) fn documents(batch: &Batch) -> Vec<TranslatedDocument> {
-    Translator::default().translate(batch, &function()).documents
+    Translator::default().translate(&Masked::of(&mut batch.clone()), &function()).documents
 }
 
 impl Stage {

@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Mode, Origin};
-use otel_xray::translate::{Function, Translated, Translator};
+use otel_xray::translate::{Function, Masked, Translated, Translator};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ pub(crate) fn batch(spans: Vec<Span>, invocation: Invocation) -> Batch {
 }
 
 pub(crate) fn translate(batch: &Batch) -> Translated {
-    Translator::default().translate(batch, &function())
+    Translator::default().translate(&Masked::of(&mut batch.clone()), &function())
 }
 
 /// Every document is one X-Ray takes, within its size, and every span is in a document or in the accounts.

@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otel_xray::invocation::{Batch, Collected, Origin};
-use otel_xray::translate::{Function, Translator};
+use otel_xray::translate::{Function, Masked, Translator};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,7 @@ fn collect(request: ExportTraceServiceRequest) -> Vec<Collected> {
 fn translated(spans: Vec<Collected>) -> Vec<Value> {
     let function = Function { annotations: INDEXED.map(str::to_owned).to_vec(), ..Function::default() };
     let batch = Batch { spans, ..Batch::default() };
-    let documents = Translator::default().translate(&batch, &function).documents;
+    let documents = Translator::default().translate(&Masked::of(&mut batch.clone()), &function).documents;
     documents.iter().map(|document| serde_json::from_str(&document.json).unwrap()).collect()
 }
 

@@ -4,7 +4,7 @@ use crate::stage::{batch, function, id, invocation, nodes, span, text, translate
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, status::StatusCode};
 use otel_xray::invocation::{Batch, Mode};
-use otel_xray::translate::Translator;
+use otel_xray::translate::{Masked, Translator};
 use serde_json::{Map, Value, json};
 
 fn bodies(spans: Vec<Span>, mode: Mode) -> Vec<Map<String, Value>> {
@@ -201,7 +201,8 @@ fn lam_21_a_call_to_a_service_that_traces_too_is_a_plain_subsegment() {
 fn doc_2_doc_3_one_document_in_progress_and_one_final_one_for_an_id() {
     let mut translator = Translator::default();
     let mut flush = |spans: Vec<Span>| {
-        let translated = translator.translate(&batch(spans, invocation(Mode::Active, false)), &function());
+        let translated = translator
+            .translate(&Masked::of(&mut batch(spans, invocation(Mode::Active, false))), &function());
         nodes(&translated)
             .into_iter()
             .map(|(body, _)| {
@@ -213,6 +214,6 @@ fn doc_2_doc_3_one_document_in_progress_and_one_final_one_for_an_id() {
     let at = json!("0000000000000001");
     assert_eq!(flush(vec![open(), open()]), [(at.clone(), true, false)]);
     assert_eq!(flush(vec![open(), span(1, 0, vec![])]), [(at, false, true)], "the last of a flush counts");
-    let again = translator.translate(&Batch::default(), &function());
+    let again = translator.translate(&Masked::of(&mut Batch::default()), &function());
     assert!(again.documents.is_empty(), "what has left is not sent again");
 }

@@ -5,11 +5,11 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Invocation, Mode};
-use otel_xray::translate::{Function, Translated, Translator};
+use otel_xray::translate::{Function, Masked, Translated, Translator};
 use serde_json::{Map, Value, json};
 
 fn translate(batch: &Batch, function: &Function) -> Translated {
-    let translated = Translator::default().translate(batch, function);
+    let translated = Translator::default().translate(&Masked::of(&mut batch.clone()), function);
     assert_lawful(batch, &translated);
     translated
 }
@@ -113,7 +113,7 @@ fn row_12_a_fresh_trace_is_adopted_where_a_setting_says_so() {
     let mut translator = Translator::default();
     let mut flush = |spans: Vec<Span>, adopt: bool, is_over: bool| {
         let batch = batch(spans, invocation(Mode::Active, is_over));
-        bodies(&translator.translate(&batch, &Function { adopt, ..function() }))
+        bodies(&translator.translate(&Masked::of(&mut batch.clone()), &Function { adopt, ..function() }))
     };
     let own = flush(vec![fresh(1, 0), fresh(2, 1)], false, false);
     assert_eq!(own[0]["trace_id"], format!("1-{}", dashed(9)));

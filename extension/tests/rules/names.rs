@@ -6,14 +6,14 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use otel_xray::invocation::{Batch, Collected, Mode, Origin};
-use otel_xray::translate::{Function, Translator};
+use otel_xray::translate::{Function, Masked, Translator};
 use serde_json::Value;
 use std::sync::Arc;
 
 /// The document of a span that is alone in its flush, under Active tracing.
 fn document_of(span: Span) -> Value {
     let batch = batch(vec![span], invocation(Mode::Active, true));
-    let translated = Translator::default().translate(&batch, &function());
+    let translated = Translator::default().translate(&Masked::of(&mut batch.clone()), &function());
     assert_eq!(translated.documents.len(), 1);
     serde_json::from_str(&translated.documents[0].json).unwrap()
 }
@@ -93,7 +93,8 @@ fn bet_14_the_name_of_a_segment() {
         };
         let origin = Arc::new(Origin { resource, scope: None });
         let spans = vec![Collected { span: Box::new(span), origin, request_id: None }];
-        let translated = Translator::default().translate(&Batch { spans, ..Batch::default() }, function);
+        let translated =
+            Translator::default().translate(&Masked::of(&mut Batch { spans, ..Batch::default() }), function);
         let document: Value = serde_json::from_str(&translated.documents[0].json).unwrap();
         assert_eq!((document["name"].as_str(), document.get("type")), (Some(expected), None));
     }

@@ -8,7 +8,7 @@
 //! 3. [`size`] makes it fit X-Ray's limit for one document, [`budget`] all of them the limit for one trace.
 //! 4. [`nest`] puts small local documents into their parents when there are many.
 //!
-//! Before all of it, [`masks`] takes out of the spans what must not leave.
+//! Before all of it, [`Masked`] takes out of the spans what must not leave.
 //!
 //! A span whose translation fails never affects another. Documents that an X-Ray SDK has written itself pass by all of
 //! that; [`sdk`] only masks them, and keeps X-Ray's limits for them.
@@ -52,14 +52,14 @@ mod sql;
 mod value;
 
 pub use document::TranslatedDocument;
+pub use masks::Masked;
 pub use named::Target;
 
 use accounts::{Accounts, Reason};
 use budget::{Facts, Rank, Ready};
 use compose::Detail;
 use fields::Spare;
-use flush::{Batch, Collected, Origin};
-use masks::Masks;
+use flush::{Collected, Origin};
 use memory::{Memory, TraceState};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use plan::Planned;
@@ -102,19 +102,16 @@ pub struct Translator {
 
 impl Translator {
     /// Translates everything in the batch.
-    pub fn translate(&mut self, batch: &Batch, function: &Function) -> Translated {
+    pub fn translate(&mut self, batch: &Masked<'_>, function: &Function) -> Translated {
         if batch.is_progress {
             return show_running(batch, function);
         }
-        let mut masks = Masks::of_batch(batch);
         let mut accounts = Accounts::default();
         let is_worth_nesting = batch.is_part || nest::is_worth_it(batch.spans.len());
         let mut documents = Vec::with_capacity(batch.spans.len() + batch.sdk_documents.len());
         self.expect(&batch.sdk_documents);
         for group in plan::groups(batch.spans.iter().collect()) {
-            let group: Vec<_> = group.into_iter().map(|one| masks.shown(one)).collect();
-            let spans: Vec<&Collected> = group.iter().map(|one| &**one).collect();
-            let planned = plan::plan(&spans, batch, function, &mut self.memory, &mut accounts);
+            let planned = plan::plan(&group, batch, function, &mut self.memory, &mut accounts);
             let (mut ready, is_over_budget) = self.compose(&planned, function, &mut accounts);
             if is_over_budget {
                 ready = self.within_budget(ready, &planned, function, &mut accounts);
@@ -196,29 +193,25 @@ impl Translator {
 
 /// Documents that show open spans as running (xray.md section 3.1). They stand for no span, and nothing remembers
 /// them: the complete documents that replace them (DOC-2) are translated as if these had never been.
-fn show_running(batch: &Batch, function: &Function) -> Translated {
+fn show_running(batch: &Masked<'_>, function: &Function) -> Translated {
     let mut accounts = Accounts::default();
     let mut translator = Translator::default();
-    let mut masks = Masks::of_batch(batch);
-    let masked: Vec<_> = batch.spans.iter().map(|one| masks.shown(one)).collect();
-    let spans: Vec<&Collected> = masked.iter().map(|one| &**one).collect();
+    let spans: Vec<&Collected> = batch.spans.iter().collect();
     let planned = plan::plan(&spans, batch, function, &mut translator.memory, &mut accounts);
     let (ready, _) = translator.compose(&planned, function, &mut accounts);
     let documents = ready.into_iter().map(|one| TranslatedDocument { spans: 0, ..one.document });
     Translated { documents: documents.collect(), accounts: Accounts::default() }
 }
 
-/// The spans of a batch that are sent at all, masked, parents before their children. Left out, and counted, are unsampled ones
+/// The spans of a batch that are sent at all, parents before their children. Left out, and counted, are unsampled ones
 /// (xray.md section 15, rows 4 and 6), those with bad ids (ID-4, ID-8), and all but the last of one id (BET-9).
 pub fn select(
-    batch: &Batch,
+    batch: &Masked<'_>,
     function: &Function,
     target: Target,
     accounts: &mut Accounts,
 ) -> Vec<(Box<Span>, Arc<Origin>)> {
-    let mut masks = Masks::of_batch(batch);
-    let masked: Vec<_> = batch.spans.iter().map(|one| masks.shown(one)).collect();
-    let spans: Vec<&Collected> = masked.iter().map(|one| &**one).collect();
+    let spans: Vec<&Collected> = batch.spans.iter().collect();
     let planned = plan::plan(&spans, batch, function, &mut Memory::default(), accounts);
     planned
         .iter()

@@ -1,15 +1,13 @@
-//! Spans without what must not leave the environment. They are masked before anything is made of them, so that no field
-//! of a document can be forgotten.
+//! Takes out of the spans what must not leave the environment, before anything is made of them, so that no field of a
+//! document can be forgotten.
 
-use crate::flush::{Batch, Collected, Origin};
-use opentelemetry_proto::tonic::common::v1::{
-    AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value,
-};
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use crate::flush::{Batch, Origin};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 use otel_xray_mask::{Context, Kind, MASK, is_database_error, is_same};
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// What errors of databases have said in a trace that is looked for in its other spans.
@@ -19,12 +17,42 @@ const MAX_TRACES: usize = 64;
 /// A shorter message may stand anywhere by chance.
 const MIN_SAID_BYTES: usize = 8;
 const MAX_DEPTH: usize = 32;
+/// Kinds of calls whose latest spans are remembered.
+const SHAPES: usize = 32;
 /// Origins whose spans may mix.
 const MAX_ORIGINS: usize = 16;
 
-/// Masks the spans of one flush.
+/// A batch whose spans hold nothing that must not leave the environment: the only thing that is translated.
+#[derive(Debug)]
+pub struct Masked<'a>(&'a Batch);
+
+impl<'a> Masked<'a> {
+    /// Masks the spans where they are. Documents of X-Ray SDKs are masked when they are read.
+    pub fn of(batch: &'a mut Batch) -> Self {
+        let mut masks = Masks::of_batch(batch);
+        let mut latest = [None; SHAPES];
+        for at in 0..batch.spans.len() {
+            let (masked, rest) = batch.spans.split_at_mut(at);
+            let Some(collected) = rest.first_mut() else { break };
+            collected.origin = masks.origin(&collected.origin);
+            let like = &mut latest[shape(&collected.span)];
+            let like = like.replace(at).and_then(|at: usize| masked.get(at));
+            masks.mask(&mut collected.span, like.map(|one| &*one.span));
+        }
+        Self(batch)
+    }
+}
+
+impl Deref for Masked<'_> {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        self.0
+    }
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Masks {
+struct Masks {
     /// By trace: messages of databases' errors, and how they are shown. An error goes up to spans that know nothing of
     /// databases.
     said: HashMap<Vec<u8>, Vec<(String, String)>>,
@@ -33,8 +61,7 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
-    /// For the spans of a batch.
-    pub(crate) fn of_batch(batch: &Batch) -> Self {
+    fn of_batch(batch: &Batch) -> Self {
         let mut masks = Self::default();
         for span in batch.spans.iter().map(|collected| &*collected.span) {
             if has_failed(span) || !span.events.is_empty() {
@@ -49,7 +76,8 @@ impl Masks {
     }
 
     fn note_said(&mut self, span: &Span) {
-        let context = context(span, &[]);
+        let system = system(span);
+        let context = Context { system, is_of_database: system.is_some(), said: &[] };
         let messages = span.events.iter().flat_map(|event| {
             let context =
                 Context { is_of_database: context.is_of_database || is_of_database(event), ..context };
@@ -84,80 +112,55 @@ impl Masks {
         shown
     }
 
-    /// A span as it may be shown: itself, where nothing in it is a secret.
-    pub(crate) fn shown<'a>(&mut self, collected: &'a Collected) -> Cow<'a, Collected> {
-        let origin = self.origin(&collected.origin);
-        match self.span(&collected.span) {
-            None if Arc::ptr_eq(&origin, &collected.origin) => Cow::Borrowed(collected),
-            span => Cow::Owned(Collected {
-                span: span.map_or_else(|| collected.span.clone(), Box::new),
-                origin,
-                request_id: collected.request_id.clone(),
-            }),
+    /// `like` may be a span that has been masked: what both hold need not be looked at again.
+    fn mask(&self, span: &mut Span, like: Option<&Span>) {
+        let said = self.said.get(&span.trace_id).map_or(&[][..], Vec::as_slice);
+        let system = system(span).map(str::to_owned);
+        let system = system.as_deref();
+        let context = Context { system, is_of_database: system.is_some(), said };
+        let like = like.filter(|like| {
+            said.is_empty() && !self.said.contains_key(&like.trace_id) && self::system(like) == system
+        });
+        if like.is_none_or(|like| like.name != span.name) {
+            text(context, Kind::Name, &mut span.name);
         }
-    }
-
-    /// What is shown of a span in which something is a secret.
-    fn span(&self, span: &Span) -> Option<Span> {
-        let context = context(span, self.said.get(&span.trace_id).map_or(&[], Vec::as_slice));
-        let name = changed(&context.text(Kind::Name, &span.name), &span.name);
-        let attributes = attributes(&span.attributes, context, 0);
-        let events = list(&span.events, |event| {
+        let known = like.map_or(&[][..], |like| &like.attributes);
+        for (at, one) in span.attributes.iter_mut().enumerate() {
+            if known.get(at) != Some(one) {
+                attributes(std::slice::from_mut(one), context, 0);
+            }
+        }
+        for (at, event) in span.events.iter_mut().enumerate() {
+            let known = like.and_then(|like| like.events.get(at));
+            if known.is_some_and(|known| known.name == event.name && known.attributes == event.attributes) {
+                continue;
+            }
             let is_of_database = context.is_of_database || is_of_database(event);
-            let name = changed(&context.text(Kind::Text, &event.name), &event.name);
-            let attributes = self::attributes(&event.attributes, Context { is_of_database, ..context }, 0);
-            (name.is_some() || attributes.is_some()).then(|| Event {
-                name: name.unwrap_or_else(|| event.name.clone()),
-                attributes: attributes.unwrap_or_else(|| event.attributes.clone()),
-                ..*event
-            })
-        });
-        let links = list(&span.links, |link| {
-            let attributes = self::attributes(&link.attributes, context, 0)?;
-            Some(Link { attributes, ..link.clone() })
-        });
-        let status = span.status.as_ref().and_then(|status| {
-            let message = changed(&context.text(Kind::Message, &status.message), &status.message)?;
-            Some(Status { message, ..*status })
-        });
-        let is_changed =
-            name.is_some() || attributes.is_some() || events.is_some() || links.is_some() || status.is_some();
-        is_changed.then(|| Span {
-            trace_id: span.trace_id.clone(),
-            span_id: span.span_id.clone(),
-            trace_state: span.trace_state.clone(),
-            parent_span_id: span.parent_span_id.clone(),
-            flags: span.flags,
-            name: name.unwrap_or_else(|| span.name.clone()),
-            kind: span.kind,
-            start_time_unix_nano: span.start_time_unix_nano,
-            end_time_unix_nano: span.end_time_unix_nano,
-            attributes: attributes.unwrap_or_else(|| span.attributes.clone()),
-            dropped_attributes_count: span.dropped_attributes_count,
-            events: events.unwrap_or_else(|| span.events.clone()),
-            dropped_events_count: span.dropped_events_count,
-            links: links.unwrap_or_else(|| span.links.clone()),
-            dropped_links_count: span.dropped_links_count,
-            status: status.or_else(|| span.status.clone()),
-        })
+            text(context, Kind::Text, &mut event.name);
+            attributes(&mut event.attributes, Context { is_of_database, ..context }, 0);
+        }
+        for link in &mut span.links {
+            attributes(&mut link.attributes, context, 0);
+        }
+        if let Some(status) = &mut span.status {
+            text(context, Kind::Message, &mut status.message);
+        }
     }
 }
 
+/// What is shown of where spans come from: the same, where nothing in it is a secret.
 fn origin_shown(origin: &Arc<Origin>) -> Arc<Origin> {
-    let context = Context::default();
-    let of_resource = attributes(&origin.resource.attributes, context, 0);
-    let of_scope = origin.scope.as_ref().and_then(|scope| attributes(&scope.attributes, context, 0));
-    if of_resource.is_none() && of_scope.is_none() {
-        return Arc::clone(origin);
-    }
     let mut shown = Origin::clone(origin);
-    if let Some(attributes) = of_resource {
-        shown.resource.attributes = attributes;
+    attributes(&mut shown.resource.attributes, Context::default(), 0);
+    if let Some(scope) = &mut shown.scope {
+        attributes(&mut scope.attributes, Context::default(), 0);
     }
-    if let (Some(attributes), Some(scope)) = (of_scope, &mut shown.scope) {
-        scope.attributes = attributes;
-    }
-    Arc::new(shown)
+    if shown == **origin { Arc::clone(origin) } else { Arc::new(shown) }
+}
+
+/// Calls of one kind have names of one length, and as many attributes.
+fn shape(span: &Span) -> usize {
+    (span.name.len() + 5 * span.attributes.len()) % SHAPES
 }
 
 fn has_failed(span: &Span) -> bool {
@@ -178,80 +181,65 @@ fn system(span: &Span) -> Option<&str> {
     })
 }
 
-fn context<'a>(span: &'a Span, said: &'a [(String, String)]) -> Context<'a> {
-    let system = system(span);
-    Context { system, is_of_database: system.is_some(), said }
-}
-
 /// Whether an exception is of a driver.
 fn is_of_database(event: &Event) -> bool {
     attributes_of(&event.attributes, "exception.type").any(is_database_error)
 }
 
-/// A text that a mask has changed.
-fn changed(masked: &str, text: &str) -> Option<String> {
-    (!is_same(masked, text)).then(|| masked.to_owned())
-}
-
-/// A list of which something has changed.
-fn list<T: Clone>(all: &[T], mut change: impl FnMut(&T) -> Option<T>) -> Option<Vec<T>> {
-    let mut changed: Option<Vec<T>> = None;
-    for (at, one) in all.iter().enumerate() {
-        if let Some(one) = change(one) {
-            changed.get_or_insert_with(|| all.to_vec())[at] = one;
-        }
+fn text(context: Context<'_>, kind: Kind, text: &mut String) {
+    let masked = context.text(kind, text);
+    let changed = (!is_same(&masked, text)).then(|| masked.into_owned());
+    if let Some(masked) = changed {
+        *text = masked;
     }
-    changed
 }
 
-fn attributes(all: &[KeyValue], context: Context<'_>, depth: usize) -> Option<Vec<KeyValue>> {
+fn attributes(all: &mut [KeyValue], context: Context<'_>, depth: usize) {
     // A name in a value is no attribute's, and may be a header's.
     let kind = if depth == 0 { Kind::of } else { Kind::of_entry };
-    list(all, |one| {
-        let Some(value) = &one.value.as_ref()?.value else { return None };
-        // Most values are texts, numbers or flags, of which only some names make a secret.
-        let value = value_shown(kind(&one.key), value, context, depth)?;
-        Some(KeyValue { value: Some(AnyValue { value: Some(value) }), ..one.clone() })
-    })
+    for one in all {
+        if let Some(value) = content(one.value.as_mut()) {
+            mask(kind(&one.key), value, context, depth);
+        }
+    }
 }
 
-/// What is shown in a value's place. In a list it is known by the list's name, in a map by its own, unless all of the
-/// map is secret.
-fn value_shown(kind: Kind, value: &Value, context: Context<'_>, depth: usize) -> Option<Value> {
+/// In a list a value is known by the list's name, in a map by its own, unless all of the map is secret.
+fn mask(kind: Kind, value: &mut Value, context: Context<'_>, depth: usize) {
     let is_whole = matches!(kind, Kind::Secret | Kind::Parameter);
-    let nested = |one: &AnyValue| {
-        let value = value_shown(kind, one.value.as_ref()?, context, depth + 1)?;
-        Some(AnyValue { value: Some(value) })
-    };
     match value {
-        Value::StringValue(text) => changed(&context.text(kind, text), text).map(Value::StringValue),
+        Value::StringValue(one) => text(context, kind, one),
         Value::ArrayValue(_) | Value::KvlistValue(_) if depth >= MAX_DEPTH => {
-            Some(Value::StringValue("(nested too deep)".into()))
+            *value = Value::StringValue("(nested too deep)".into());
         }
         Value::ArrayValue(array) => {
-            list(&array.values, nested).map(|values| Value::ArrayValue(ArrayValue { values }))
+            for one in array.values.iter_mut().filter_map(|one| content(Some(one))) {
+                mask(kind, one, context, depth + 1);
+            }
         }
-        Value::KvlistValue(map) => {
-            let values = if is_whole {
-                list(&map.values, |one| {
-                    Some(KeyValue { value: Some(nested(one.value.as_ref()?)?), ..one.clone() })
-                })
-            } else {
-                attributes(&map.values, context, depth + 1)
-            };
-            values.map(|values| Value::KvlistValue(KeyValueList { values }))
+        Value::KvlistValue(map) if is_whole => {
+            for one in map.values.iter_mut().filter_map(|one| content(one.value.as_mut())) {
+                mask(kind, one, context, depth + 1);
+            }
         }
+        Value::KvlistValue(map) => attributes(&mut map.values, context, depth + 1),
         Value::BytesValue(_) | Value::IntValue(_) | Value::DoubleValue(_) if is_whole => {
-            Some(Value::StringValue(MASK.into()))
+            *value = Value::StringValue(MASK.into());
         }
-        _ => None,
+        _ => {}
     }
+}
+
+fn content(value: Option<&mut AnyValue>) -> Option<&mut Value> {
+    value?.value.as_mut()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::trace::v1::span;
+    use crate::flush::Collected;
+    use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
+    use opentelemetry_proto::tonic::trace::v1::{Status, span};
 
     fn text(text: &str) -> AnyValue {
         AnyValue { value: Some(Value::StringValue(text.into())) }
@@ -269,17 +257,42 @@ mod tests {
             Collected { span: Box::new(span), origin: Arc::default(), request_id: None }
         };
         let of_database = vec![pair("db.system.name", text("sqlite"))];
-        let batch = Batch {
+        let mut batch = Batch {
             spans: vec![failed(1, of_database), failed(1, vec![]), failed(2, vec![])],
             ..Batch::default()
         };
-        let mut masks = Masks::of_batch(&batch);
-        let shown: Vec<bool> = batch
-            .spans
-            .iter()
-            .map(|one| format!("{:?}", masks.shown(one).span).contains("hunter2"))
-            .collect();
+        let masked = Masked::of(&mut batch);
+        let shown: Vec<bool> =
+            masked.spans.iter().map(|one| format!("{:?}", one.span).contains("hunter2")).collect();
         assert_eq!(shown, [false, false, true]);
+    }
+
+    #[test]
+    fn section_14_3_a_span_like_the_one_before_is_masked_by_what_itself_speaks_to() {
+        let call = |system: &str, key: &str, said: &str| {
+            let attributes = vec![pair("db.system.name", text(system)), pair(key, text(said))];
+            let span = Span { trace_id: vec![1; 16], name: "call".into(), attributes, ..Span::default() };
+            Collected { span: Box::new(span), origin: Arc::default(), request_id: None }
+        };
+        let mut batch = Batch {
+            spans: vec![
+                call("mysql", "db.query.text", "SELECT \"a\""),
+                call("mysql", "db.query.text", "SELECT \"a\""),
+                call("postgresql", "db.query.text", "SELECT \"a\""),
+                call("postgresql", "db.query.text", "SELECT \"a\""),
+                call("mysql", "db.query.text", "SELECT \"a\""),
+                call("mysql", "db.user.token", "SELECT \"a\""),
+            ],
+            ..Batch::default()
+        };
+        let masked = Masked::of(&mut batch);
+        let shown =
+            masked.spans.iter().map(|one| match &one.span.attributes[1].value.as_ref().unwrap().value {
+                Some(Value::StringValue(shown)) => shown.as_str(),
+                other => panic!("{other:?}"),
+            });
+        let (value, name) = ("SELECT ?", "SELECT \"a\"");
+        assert_eq!(shown.collect::<Vec<_>>(), [value, value, name, name, value, MASK]);
     }
 
     #[test]
@@ -288,7 +301,7 @@ mod tests {
         let list = |value| AnyValue { value: Some(Value::ArrayValue(ArrayValue { values: vec![value] })) };
         let nested =
             |value| AnyValue { value: Some(Value::KvlistValue(KeyValueList { values: vec![value] })) };
-        let given = Span {
+        let mut span = Span {
             name: "GET".into(),
             attributes: vec![
                 pair("url.full", text(secret)),
@@ -308,11 +321,13 @@ mod tests {
             status: Some(Status { message: format!("no answer from {secret}"), ..Status::default() }),
             ..Span::default()
         };
-        let masked = Masks::default().span(&given).unwrap();
-        let shown = format!("{masked:?}");
+        Masks::default().mask(&mut span, None);
+        let shown = format!("{span:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(shown.matches("page=2").count(), 5);
         assert!(shown.contains("as it is") && shown.contains("SELECT * FROM users WHERE password = "));
-        assert_eq!(Masks::default().span(&masked), None);
+        let once = span.clone();
+        Masks::default().mask(&mut span, None);
+        assert_eq!(span, once);
     }
 }

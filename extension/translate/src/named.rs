@@ -111,6 +111,7 @@ mod tests {
     use super::*;
     use crate::accounts::Accounts;
     use crate::flush::{Batch, Collected, Invocation, Mode};
+    use crate::masks::Masked;
     use crate::trace_header::TraceHeader;
     use std::sync::Arc;
 
@@ -143,9 +144,10 @@ mod tests {
         let invocation =
             Invocation { header: TraceHeader::parse(&header), mode, is_over: true, ..Invocation::default() };
         let collected = Collected { span: Box::new(span), origin: Arc::default(), request_id: None };
-        let batch = Batch { spans: vec![collected], invocations: vec![invocation], ..Batch::default() };
+        let mut batch = Batch { spans: vec![collected], invocations: vec![invocation], ..Batch::default() };
         let function = Function { name: "shop".into(), ..Function::default() };
-        let mut selected = crate::select(&batch, &function, target, &mut Accounts::default());
+        let mut selected =
+            crate::select(&Masked::of(&mut batch), &function, target, &mut Accounts::default());
         *selected.pop().unwrap().0
     }
 

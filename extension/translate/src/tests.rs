@@ -1,5 +1,5 @@
 use super::*;
-use crate::flush::{Collected, Invocation, Mode, Origin};
+use crate::flush::{Batch, Collected, Invocation, Mode, Origin};
 use crate::trace_header::{SpanId, TraceHeader};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
@@ -65,7 +65,7 @@ fn invocation(header: &str, mode: Mode) -> Invocation {
 }
 
 fn translate(batch: &Batch, function: &Function) -> Translated {
-    Translator::default().translate(batch, function)
+    Translator::default().translate(&Masked::of(&mut batch.clone()), function)
 }
 
 fn function() -> Function {
@@ -134,8 +134,8 @@ fn in_parts_a_flush_leaves_the_same_documents() {
     let parts: Vec<Translated> = spans
         .chunks(40)
         .map(|part| {
-            let part = Batch { spans: part.to_vec(), is_part: true, ..batch.clone() };
-            translator.translate(&part, &function())
+            let mut part = Batch { spans: part.to_vec(), is_part: true, ..batch.clone() };
+            translator.translate(&Masked::of(&mut part), &function())
         })
         .collect();
     let texts = |documents: &[TranslatedDocument]| -> Vec<String> {

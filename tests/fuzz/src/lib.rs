@@ -11,7 +11,7 @@ use otel_xray::receive::Received;
 use otel_xray::sampling::{Keep, Sampling};
 use otel_xray::settings::TracingMode;
 use otel_xray::translate::sdk::SdkDocument;
-use otel_xray::translate::{Function, Translator};
+use otel_xray::translate::{Function, Masked, Translator};
 
 /// When everything arrives.
 pub const NOW_UNIX_NANO: u64 = 1_795_224_538_079_000_000;
@@ -56,7 +56,7 @@ pub fn check_otlp(resource_spans: Vec<ResourceSpans>) {
 /// Flushes the machine: every document must be acceptable, and every span accounted for (P2). `held` spans were left by
 /// the flush before; how many this one leaves is returned.
 pub fn check(machine: &mut Machine, translator: &mut Translator, function: &Function, held: u64) -> u64 {
-    let translated = translator.translate(&machine.take_load().whole(), function);
+    let translated = translator.translate(&Masked::of(&mut machine.take_load().whole()), function);
     let mut accounts = machine.take_accounts();
     accounts.add(translated.accounts);
     let mut documented = 0;
@@ -84,7 +84,8 @@ pub fn check_documents(documents: Vec<SdkDocument>) {
     for document in documents {
         machine.receive(Received::Document(Box::new(document)), NOW_UNIX_NANO);
     }
-    let translated = Translator::default().translate(&machine.take_load().whole(), &hostile::function());
+    let translated =
+        Translator::default().translate(&Masked::of(&mut machine.take_load().whole()), &hostile::function());
     let mut accounts = machine.take_accounts();
     accounts.add(translated.accounts);
     let mut documented = 0;

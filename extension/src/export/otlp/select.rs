@@ -2,10 +2,10 @@
 
 use crate::accounts::Accounts;
 use crate::export::buffer::Waits;
-use crate::invocation::{Batch, Origin};
+use crate::invocation::Origin;
 use crate::receive::otlp_decode::{Step, steps};
 use crate::translate::wire;
-use crate::translate::{self, Function, Target};
+use crate::translate::{self, Function, Masked, Target};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -98,7 +98,7 @@ pub(super) fn restored(left: &[u8]) -> Vec<OutgoingSpan> {
 
 /// The spans to send: those that X-Ray would get too.
 pub(in crate::export) fn select(
-    batch: &Batch,
+    batch: &Masked<'_>,
     function: &Function,
     (target, known): (Target, &mut KnownOrigins),
     accounts: &mut Accounts,
@@ -151,7 +151,7 @@ fn completed(origin: &Origin, function: &Function) -> Origin {
 mod tests {
     use super::*;
     use crate::invocation::trace_header::TraceHeader;
-    use crate::invocation::{Collected, Invocation, Mode};
+    use crate::invocation::{Batch, Collected, Invocation, Mode};
 
     const ROOT: [u8; 16] = [0x65; 16];
 
@@ -175,7 +175,12 @@ mod tests {
     }
 
     fn selected(batch: &Batch, accounts: &mut Accounts) -> Vec<OutgoingSpan> {
-        select(batch, &Function::default(), (Target::Any, &mut KnownOrigins::default()), accounts)
+        select(
+            &Masked::of(&mut batch.clone()),
+            &Function::default(),
+            (Target::Any, &mut KnownOrigins::default()),
+            accounts,
+        )
     }
 
     fn span_of(outgoing: &OutgoingSpan) -> Span {
@@ -277,8 +282,9 @@ mod tests {
         let mut known = KnownOrigins::default();
         let function = Function { name: "shop".into(), ..Function::default() };
         let mut next = |id: u8| {
-            let batch = batch("Sampled=1", vec![span(ROOT, id, 0x101)]);
-            select(&batch, &function, (Target::Any, &mut known), &mut Accounts::default()).remove(0)
+            let mut batch = batch("Sampled=1", vec![span(ROOT, id, 0x101)]);
+            select(&Masked::of(&mut batch), &function, (Target::Any, &mut known), &mut Accounts::default())
+                .remove(0)
         };
         let (first, second) = (next(1), next(2));
         assert!(Arc::ptr_eq(&first.origin, &second.origin));

@@ -4,7 +4,7 @@ use super::*;
 use crate::invocation::origin::attribute;
 use crate::invocation::trace_header::TraceId;
 use crate::sampling::Learned;
-use crate::translate::{Function, Translator};
+use crate::translate::{Function, Masked, Translator};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use serde_json::json;
 
@@ -77,7 +77,8 @@ fn run(machine: &mut Machine, request_id: &str, header: &str, flags: u32, goes: 
 
 /// Documents that leave, segments among them.
 fn documents(machine: &mut Machine) -> (usize, usize) {
-    let translated = Translator::default().translate(&machine.take_load().whole(), &Function::default());
+    let translated =
+        Translator::default().translate(&Masked::of(&mut machine.take_load().whole()), &Function::default());
     let segments = translated.documents.iter().filter(|one| !one.json.contains("\"subsegment\""));
     (translated.documents.len(), segments.count())
 }
