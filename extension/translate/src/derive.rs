@@ -4,7 +4,7 @@ use crate::trace_header::{SpanId, TraceId};
 
 /// What an id is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// The exception at this place of a span's cause.
     Exception(usize),
     /// The segment around a call that has no segment (BET-12).
@@ -18,7 +18,7 @@ pub(super) enum Purpose {
 }
 
 /// An id that is the same whenever trace, span and purpose are.
-pub(super) fn id(trace_id: TraceId, span_id: SpanId, purpose: Purpose) -> SpanId {
+pub(crate) fn id(trace_id: TraceId, span_id: SpanId, purpose: Purpose) -> SpanId {
     let (tag, number) = match purpose {
         Purpose::Exception(number) => (b'e', number),
         Purpose::Service => (b's', 0),

@@ -1,14 +1,14 @@
 //! Initialisations whose records came when the segment they belong below had left: the platform's records are buffered,
 //! and a short invocation is over sooner (section 6.1 of the environment's rules).
 
-use super::compose::of_initialisation;
-use super::derive::{self, Purpose};
-use super::document::TranslatedDocument;
-use super::fields::Spare;
-use super::memory::Memory;
-use super::size;
 use crate::accounts::Accounts;
+use crate::compose::of_initialisation;
+use crate::derive::{self, Purpose};
+use crate::document::TranslatedDocument;
+use crate::document::fields::Spare;
+use crate::fit::size;
 use crate::flush::{Batch, Initialisation};
+use crate::plan::memory::Memory;
 use crate::trace_header::{SpanId, TraceId};
 
 /// Tells those that have not been told, each below its function's own segment.
@@ -23,7 +23,7 @@ pub(super) fn tell(
         let id = derive::id(trace_id, segment_id, Purpose::Initialisation);
         let spare = &mut Spare::default();
         let mut document = of_initialisation(initialisation, trace_id, id, segment_id, spare);
-        let composed = super::compose::Composed { document: &mut document, spans: 0 };
+        let composed = crate::compose::Composed { document: &mut document, spans: 0 };
         // It stands for no span, and is far below the limit.
         let _ = size::fit(composed, spare, buffer, accounts, &mut |document| documents.push(document));
     }

@@ -2,87 +2,54 @@
 //!
 //! A flush goes through four steps:
 //!
-//! 1. [`plan`] looks at whole traces: which spans are sent, where each hangs ([`place`]), in which order.
-//! 2. [`compose`] makes the document of one span, one file for each block: [`name`], [`http`], [`aws`], [`sql`],
-//!    [`flags`], [`cause`], [`annotations`], [`links`], [`service`], and [`metadata`] for all that is left.
-//! 3. [`size`] makes it fit X-Ray's limit for one document, [`budget`] all of them the limit for one trace.
-//! 4. [`nest`] puts small local documents into their parents when there are many.
+//! 1. [`Masked`] takes out of the spans what must not leave.
+//! 2. [`plan`] looks at whole traces: which spans are sent, where each hangs, in which order.
+//! 3. [`compose`] makes the document of one span, one file for each block, and metadata of all that is left.
+//! 4. [`fit`] makes each fit X-Ray's limit for one document, and all of them the limit for one trace, and puts small
+//!    local documents into their parents when there are many.
 //!
-//! Before all of it, [`Masked`] takes out of the spans what must not leave.
+//! A span whose translation fails never affects another. Documents that an X-Ray SDK has written itself ([`sdk`]) are
+//! masked where they are read, and go through the last step alone. Where spans leave as spans, [`named`] gives them the
+//! names that their documents would have.
 //!
-//! A span whose translation fails never affects another. Documents that an X-Ray SDK has written itself pass by all of
-//! that; [`sdk`] only masks them, and keeps X-Ray's limits for them.
+//! Which room may name which is in `layer-build/rooms.py`.
 
 pub mod accounts;
 pub mod flush;
-pub mod otlp_decode;
 pub mod sdk;
 pub mod trace_header;
-pub mod weight;
-pub mod wire;
 
-mod annotations;
 mod attributes;
-mod aws;
-mod budget;
-mod cause;
 mod compose;
 mod derive;
 mod document;
-mod fields;
-mod flags;
-mod http;
-mod json;
-mod key;
+mod fit;
+mod function;
 mod late;
-mod links;
 mod masks;
-mod memory;
-mod metadata;
-mod name;
 mod named;
-mod nest;
 mod own_frames;
-mod place;
 mod plan;
-mod service;
-mod size;
-mod splice;
-mod sql;
-mod value;
+mod spans;
 
 pub use document::TranslatedDocument;
+pub use function::Function;
 pub use masks::Masked;
 pub use named::Target;
+pub use spans::{otlp_decode, weight, wire};
 
 use accounts::{Accounts, Reason};
-use budget::{Facts, Rank, Ready};
 use compose::Detail;
-use fields::Spare;
+use document::fields::Spare;
+use fit::budget::{self, Facts, Rank, Ready};
+use fit::{nest, sdk as sdk_documents, size};
 use flush::{Collected, Origin};
-use memory::{Memory, TraceState};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use plan::Planned;
+use plan::memory::{Memory, TraceState};
 use sdk::SdkDocument;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-/// What holds for every span of the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Function {
-    pub name: String,
-    pub version: String,
-    pub region: String,
-    pub account_id: Option<String>,
-    /// Memory in MB, as configured.
-    pub memory_mb: String,
-    /// Attributes to index besides those the spans name.
-    pub annotations: Vec<String>,
-    /// Index every attribute that can be, as far as the trace has room.
-    pub annotates_all: bool,
-    /// Make a fresh trace of the function's own a part of Lambda's (xray.md section 15, row 12).
-    pub adopt: bool,
-}
 
 /// What a batch became.
 #[derive(Debug, Default)]
@@ -125,7 +92,7 @@ impl Translator {
         late::tell(batch, &mut self.memory, &mut self.buffer, &mut accounts, &mut documents);
         for document in &batch.sdk_documents {
             let state = self.memory.trace(document.trace_id);
-            sdk::translate(document, state, &mut accounts, &mut documents);
+            sdk_documents::translate(document, state, &mut accounts, &mut documents);
         }
         self.memory.shrink(batch.is_part, |id| batch.is_of_an_invocation(id));
         Translated { documents, accounts }
@@ -134,7 +101,7 @@ impl Translator {
     /// Documents of X-Ray SDKs that come later in the same flush: spans before them may be their children.
     pub fn expect<'a>(&mut self, documents: impl IntoIterator<Item = &'a SdkDocument>) {
         for document in documents {
-            sdk::note_ids(document, self.memory.trace(document.trace_id));
+            sdk_documents::note_ids(document, self.memory.trace(document.trace_id));
         }
     }
 

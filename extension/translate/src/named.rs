@@ -1,12 +1,13 @@
 //! Spans that leave as spans, so that a Collector's X-Ray exporter (xray.md section 12) names them as their documents.
 
-use crate::Function;
 use crate::attributes::Attributes;
-use crate::compose::Subject;
-use crate::key::Key;
-use crate::name::{self, Remote};
-use crate::place::Place;
+use crate::attributes::key::Key;
+use crate::compose::name::{self, Remote};
+use crate::compose::subject::Subject;
+use crate::document::name::clean;
+use crate::function::Function;
 use crate::plan::Planned;
+use crate::plan::place::Place;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::{Link, SpanKind};
@@ -47,7 +48,7 @@ fn name_remote(subject: &Subject<'_>, remote: Remote, span: &mut Span) {
         _ => "peer.service",
     };
     let named = name::of_subsegment(subject, remote);
-    let named = name::clean(&named).unwrap_or_else(|| named.into_owned());
+    let named = clean(&named).unwrap_or_else(|| named.into_owned());
     // Nothing but the span's own name is known of it.
     if named != subject.span.name || remote == Remote::Aws {
         add(span, key, &named);
@@ -84,7 +85,7 @@ fn put_in_place(subject: &Subject<'_>, remote: Remote, span: &mut Span) {
     {
         // Without it a producer calls nobody (MAP-10, MAP-19).
         let named = name::of_subsegment(subject, remote);
-        add(span, "aws.remote.service", &name::clean(&named).unwrap_or_else(|| named.into_owned()));
+        add(span, "aws.remote.service", &clean(&named).unwrap_or_else(|| named.into_owned()));
     }
     if let Some((trace_id, span_id)) = planned.placement.link {
         span.links.push(Link {

@@ -1,18 +1,12 @@
-//! Documents that an X-Ray SDK has written itself (xray.md section 15, row 11). They pass unchanged: their ids, parents
-//! and blocks are X-Ray's own already. Only secrets are masked in them, X-Ray's limits are kept, and fields for which it
-//! would refuse the rest are mended.
+//! Documents that an X-Ray SDK has written itself (xray.md section 15, row 11), read from its datagrams. Their ids,
+//! parents and blocks are X-Ray's own already: only secrets are masked in them, and fields for which X-Ray would refuse
+//! the rest are mended.
 
-mod fit;
 mod lenient;
 mod mend;
-mod split;
 
-use crate::accounts::{Accounts, Reason, Trim};
-use crate::budget::{LEAN_BYTES, MAX_BYTES, RICH_BYTES};
-use crate::document::TranslatedDocument;
-use crate::memory::TraceState;
+use crate::accounts::Reason;
 use crate::own_frames;
-use crate::size::MAX_DOCUMENT_BYTES;
 use crate::trace_header::{SpanId, TraceId};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -22,12 +16,12 @@ use std::fmt;
 pub struct SdkDocument {
     pub trace_id: TraceId,
     /// Its own id, then those of the subsegments in it.
-    ids: Vec<SpanId>,
+    pub(crate) ids: Vec<SpanId>,
     is_segment: bool,
     has_failed: bool,
     /// Values that were of the wrong type for X-Ray.
-    fields_lost: u64,
-    json: String,
+    pub(crate) fields_lost: u64,
+    pub(crate) json: String,
 }
 
 /// Why a text is no document that X-Ray could take.
@@ -109,100 +103,22 @@ impl SdkDocument {
     }
 }
 
-fn id_of(document: &Map<String, Value>) -> Option<SpanId> {
+pub(crate) fn id_of(document: &Map<String, Value>) -> Option<SpanId> {
     document.get("id").and_then(Value::as_str).and_then(SpanId::parse)
 }
 
-fn is_segment(document: &Map<String, Value>) -> bool {
+pub(crate) fn is_segment(document: &Map<String, Value>) -> bool {
     document.get("type").and_then(Value::as_str) != Some("subsegment")
 }
 
-fn nested(document: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
+pub(crate) fn nested(document: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
     let nested = document.get("subsegments").and_then(Value::as_array);
     nested.into_iter().flatten().filter_map(Value::as_object)
 }
 
-fn written_len(document: &Map<String, Value>) -> usize {
-    serde_json::to_string(document).map_or(0, |text| text.len())
-}
-
-fn note_nested(document: &Map<String, Value>, ids: &mut Vec<SpanId>) {
+pub(crate) fn note_nested(document: &Map<String, Value>, ids: &mut Vec<SpanId>) {
     for one in nested(document) {
         ids.extend(id_of(one));
         note_nested(one, ids);
     }
 }
-
-/// Remembers the ids, so that spans under them find their parents.
-pub(crate) fn note_ids(document: &SdkDocument, state: &mut TraceState) {
-    for id in &document.ids {
-        state.note_sent(*id);
-    }
-}
-
-/// Adds the document, or what is left of it where X-Ray's limits ask for less.
-pub(crate) fn translate(
-    document: &SdkDocument,
-    state: &mut TraceState,
-    accounts: &mut Accounts,
-    documents: &mut Vec<TranslatedDocument>,
-) {
-    accounts.trim(Trim::FieldInvalid, document.fields_lost);
-    let whole = || TranslatedDocument {
-        id: document.ids[0],
-        json: document.json.clone(),
-        spans: document.spans(),
-        is_segment: document.is_segment,
-    };
-    if document.bytes() <= MAX_DOCUMENT_BYTES && state.bytes + document.bytes() <= RICH_BYTES {
-        state.bytes += document.bytes();
-        documents.push(whole());
-        return;
-    }
-    // It has been parsed before, so that this is an object; were it none, nothing would be lost but its size.
-    let Ok(Value::Object(object)) = serde_json::from_str(&document.json) else {
-        return documents.push(whole());
-    };
-    if document.bytes() > MAX_DOCUMENT_BYTES {
-        accounts.trim(Trim::DocumentShortened, 1);
-    }
-    for mut part in split::parts(object, MAX_DOCUMENT_BYTES) {
-        let mut ids: Vec<_> = id_of(&part).into_iter().collect();
-        note_nested(&part, &mut ids);
-        let spans = ids.len() as u64;
-        let mut more = Vec::new();
-        let bytes = state.bytes + written_len(&part);
-        if bytes > LEAN_BYTES {
-            accounts.trim(Trim::MetadataBudget, 1);
-            fit::minimise(&mut part);
-        } else if bytes > RICH_BYTES {
-            accounts.trim(Trim::MetadataBudget, 1);
-            part.remove("metadata");
-        } else {
-            more = fit::fit(&mut part, document.trace_id);
-        }
-        let is_segment = is_segment(&part);
-        let json = Value::Object(part).to_string();
-        if json.len() > MAX_DOCUMENT_BYTES {
-            accounts.drop(Reason::Oversize, spans);
-            continue;
-        }
-        if state.bytes + json.len() > MAX_BYTES {
-            accounts.drop(Reason::TraceBudget, spans);
-            continue;
-        }
-        state.bytes += json.len();
-        let id = ids.first().copied().unwrap_or(document.ids[0]);
-        documents.push(TranslatedDocument { id, json, spans, is_segment });
-        for (id, part) in more {
-            let json = Value::Object(part).to_string();
-            if state.bytes + json.len() <= RICH_BYTES {
-                state.bytes += json.len();
-                documents.push(TranslatedDocument { id, json, spans: 0, is_segment: false });
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;
