@@ -1,0 +1,67 @@
+"""`layer-build/rooms.py`: an arrow that runs up is found, however it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import rooms
+
+ORDER = ["lib", "upper", "middle beside", "lower"]
+
+
+@pytest.fixture
+def crate(tmp_path: Path) -> Path:
+    """A crate in which all arrows run down."""
+    for name, text in {
+        "lib.rs": "mod upper;\nuse upper::door;\n",
+        "upper.rs": "use crate::middle::inner;\nuse crate::{beside, lower};\n",
+        "middle/mod.rs": "mod inner;\nuse inner::Inner;\nuse super::lower;\n",
+        "middle/inner.rs": "use super::super::lower;\n// crate::upper is only spoken of\n",
+        "beside.rs": "#[cfg(test)]\nmod tests {\n    use crate::upper;\n}\n",
+        "lower.rs": "pub fn lowest() {}\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_arrows_that_run_down_are_no_finding(crate: Path) -> None:
+    assert list(rooms.findings(crate, ORDER)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "arrow"),
+    [
+        ("lower.rs", "use crate::upper::door;", "lower names upper"),
+        ("lower.rs", "use crate::{middle::inner, lower};", "lower names middle"),
+        ("lower.rs", "fn f() { crate::upper::door() }", "lower names upper"),
+        ("beside.rs", "use super::middle::Inner;", "beside names middle"),
+        ("middle/inner.rs", "use super::super::upper;", "middle names upper"),
+        ("middle/mod.rs", "use super::{upper, lower};", "middle names upper"),
+        ("middle/inner.rs", "pub use crate::beside;", "middle names beside"),
+    ],
+)
+def test_an_arrow_that_runs_up_or_aside_is_found(crate: Path, file: str, line: str, arrow: str) -> None:
+    path = crate / file
+    path.write_text(f"{line}\n{path.read_text()}")
+    (finding,) = rooms.findings(crate, ORDER)
+    assert finding.startswith(f"{path}:1: {arrow}"), finding
+
+
+def test_a_room_without_a_place_is_found(crate: Path) -> None:
+    (crate / "loft.rs").write_text("")
+    (finding,) = rooms.findings(crate, ORDER)
+    assert "`loft` is in no line" in finding
+
+
+def test_a_hall_is_found(crate: Path) -> None:
+    for number in range(rooms.MAX_FILES - 1):
+        (crate / "middle" / f"part{number}.rs").write_text("")
+    (finding,) = rooms.findings(crate, ORDER)
+    assert finding == f"{crate / 'middle'}: 13 files; give some of them a room"
+
+
+def test_the_crates_have_only_arrows_that_run_down() -> None:
+    assert rooms.main() == 0
