@@ -253,9 +253,8 @@ def lay_out(opt: Path, python: str) -> None:
     shutil.copytree(
         WRAPPER / "python" / "_otel_xray_agent",
         opt / "python" / "_otel_xray_agent",
-        ignore=shutil.ignore_patterns("__*"),
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
-    shutil.copy(WRAPPER / "python" / "_otel_xray_agent" / "__init__.py", opt / "python" / "_otel_xray_agent")
     shutil.copy(LAUNCHER, opt)
     compile_all = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(opt / "python")]
     subprocess.run(compile_all, check=True)

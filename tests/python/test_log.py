@@ -14,7 +14,7 @@ AGENT = Path(__file__).resolve().parents[2] / "wrapper/python/_otel_xray_agent"
 
 
 def told() -> Callable[[BaseException], str]:
-    spec = importlib.util.spec_from_file_location("wire", AGENT / "wire.py")
+    spec = importlib.util.spec_from_file_location("wire", AGENT / "record" / "wire.py")
     assert spec and spec.loader
     wire = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(wire)

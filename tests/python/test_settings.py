@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _otel_xray_agent import recorder, settings
+from _otel_xray_agent import settings
+from _otel_xray_agent.record import recorder
 from servers import BOUND_S
 from stage import HEADER, LAUNCHER, ROOT
 

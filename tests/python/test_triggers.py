@@ -139,8 +139,9 @@ def test_an_event_of_nobodys_loads_nothing(start: Start) -> None:
         for event in ({}, {"order": 42}, [1], None, "text", 1):
             assert started.invoke(event).json == []
         assert started.invoke({"Records": []}).json == [
-            "_otel_xray_agent.trigger_messages",
             "_otel_xray_agent.triggers",
+            "_otel_xray_agent.triggers.messages",
+            "_otel_xray_agent.triggers.trigger",
         ]
 
 

@@ -307,7 +307,7 @@ def test_without_an_extension_the_sdk_is_as_it_was(start: Start, sdk: Path, daem
 WITHOUT = """
 import os, sys
 def handler(event, context):
-    return [os.environ["AWS_XRAY_DAEMON_ADDRESS"], "_otel_xray_agent.patch_xray_sdk" in sys.modules]
+    return [os.environ["AWS_XRAY_DAEMON_ADDRESS"], "_otel_xray_agent.xray.sdk" in sys.modules]
 """
 
 

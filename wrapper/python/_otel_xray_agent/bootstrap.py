@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder
-    from _otel_xray_agent.triggers import Trigger
+    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.triggers.trigger import Trigger
 
 _HELLO_VARIABLES = (
     "AWS_EXECUTION_ENV",
@@ -54,7 +54,8 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
     try:
         import json
 
-        from _otel_xray_agent import VERSION, hooks, recorder, wire
+        from _otel_xray_agent import VERSION, hooks
+        from _otel_xray_agent.record import recorder, wire
 
         hello = {
             "agent": "otel-xray-python",
@@ -166,7 +167,7 @@ def _wrap(function: Any, recorder: Recorder, name: str, environ: Any, header_of_
         except BaseException as error:
             if recording:
                 _leave(recorder, request_id, error)
-            from _otel_xray_agent.raised import leave_unseen
+            from _otel_xray_agent.record.raised import leave_unseen
 
             leave_unseen(error)
             raise
@@ -186,9 +187,9 @@ def _trigger(event: Any) -> Trigger | None:
         for sign in _SERVICES_SIGNS:
             if sign in event:
                 try:
-                    from _otel_xray_agent import triggers
+                    from _otel_xray_agent.triggers import trigger
 
-                    return triggers.read(event)
+                    return trigger.read(event)
                 except Exception as error:  # the invocation is recorded without it
                     _say_once(error)
                     return None
@@ -211,7 +212,7 @@ def _leave(recorder: Recorder, request_id: str, error: BaseException | None) -> 
 
 
 def _say_once(error: Exception) -> None:
-    from _otel_xray_agent.wire import complain, told
+    from _otel_xray_agent.record.wire import complain, told
 
     complain("handler", f"an invocation could not be recorded: {told(error)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder
+    from _otel_xray_agent.record.recorder import Recorder
 
 TABLE = {
-    "botocore.client": ("botocore", "patch_botocore", "patch_client"),
-    "botocore.endpoint": ("botocore", "patch_botocore", "patch_endpoint"),
-    "urllib3.connectionpool": ("urllib3", "patch_urllib3", "patch"),
-    "urllib3.response": ("", "bodies", "follow_chunks"),
-    "http.client": ("http.client", "patch_http_client", "patch"),
-    "opentelemetry.trace": ("opentelemetry", "otel_bridge", "patch"),
-    "opentelemetry.sdk.trace.sampling": ("opentelemetry", "otel_bridge", "leave_sampling"),
-    "aws_xray_sdk": ("", "patch_xray_sdk", "send_to_extension"),
-    "aws_xray_sdk.core.lambda_launcher": ("", "patch_xray_sdk", "join"),
-    "aws_xray_sdk.core.recorder": ("", "xray_kept", "patch"),
-    "aws_xray_sdk.ext.httplib.patch": ("", "patch_xray_sdk", "yield_http"),
+    "botocore.client": ("botocore", "libraries.botocore", "patch_client"),
+    "botocore.endpoint": ("botocore", "libraries.botocore", "patch_endpoint"),
+    "urllib3.connectionpool": ("urllib3", "libraries.urllib3", "patch"),
+    "urllib3.response": ("", "libraries.bodies", "follow_chunks"),
+    "http.client": ("http.client", "libraries.http_client", "patch"),
+    "opentelemetry.trace": ("opentelemetry", "otel.bridge", "patch"),
+    "opentelemetry.sdk.trace.sampling": ("opentelemetry", "otel.bridge", "leave_sampling"),
+    "aws_xray_sdk": ("", "xray.sdk", "send_to_extension"),
+    "aws_xray_sdk.core.lambda_launcher": ("", "xray.sdk", "join"),
+    "aws_xray_sdk.core.recorder": ("", "xray.kept", "patch"),
+    "aws_xray_sdk.ext.httplib.patch": ("", "xray.sdk", "yield_http"),
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 
@@ -59,7 +59,7 @@ class _Loader:
         try:
             self._loader.exec_module(module)
         except BaseException as error:
-            from _otel_xray_agent.raised import leave_unseen
+            from _otel_xray_agent.record.raised import leave_unseen
 
             leave_unseen(error)
             raise

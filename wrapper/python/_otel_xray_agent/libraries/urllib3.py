@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent import bodies, hooks
-from _otel_xray_agent.raised import leave_unseen
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent import hooks
+from _otel_xray_agent.libraries import bodies
+from _otel_xray_agent.record.raised import leave_unseen
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder, Span
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:
@@ -26,7 +27,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             # Retries and redirects come through here again, inside the first call's span.
             begun = recorder.call(str(method), "urllib3")
             if begun is not None:
-                from _otel_xray_agent.propagation import with_trace
+                from _otel_xray_agent.libraries.propagation import with_trace
 
                 describe(begun[0], method, self.scheme, self.host, self.port, str(url))
                 sent = with_trace(self.headers if headers is None else headers, recorder, begun[0])

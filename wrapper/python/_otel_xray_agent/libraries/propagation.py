@@ -5,13 +5,13 @@ from __future__ import annotations
 import _socket
 import os
 
-from _otel_xray_agent.wire import complain
+from _otel_xray_agent.record.wire import complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder, Span
 
 SETTING = "OTEL_XRAY_PROPAGATE"
 _BLANK = " \t\n\f\r"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent.recorder import CONSUMER, TraceHeader
-from _otel_xray_agent.triggers import MAX_PRODUCERS, Trigger, name_of, part, text
+from _otel_xray_agent.record.recorder import CONSUMER, TraceHeader
+from _otel_xray_agent.triggers.trigger import MAX_PRODUCERS, Trigger, name_of, part, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from _otel_xray_agent.recorder import Attributes, Span
+    from _otel_xray_agent.record.recorder import Attributes, Span
 
 MAX_RECORDS = 1000
 """Records of one event that are looked at for their producers."""

@@ -5,15 +5,15 @@ Whatever a function hands over, nothing here raises: what cannot be understood i
 
 from __future__ import annotations
 
-from _otel_xray_agent import recorder as spans
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent.record import recorder as spans
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder, Span
 
 _FIRST_NS = 100_000_000_000_000_000
 """In 1973. Smaller ones are no nanoseconds, but seconds that somebody has taken for them."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 
-from _otel_xray_agent import bodies, hooks
-from _otel_xray_agent.patch_urllib3 import describe
-from _otel_xray_agent.raised import leave_unseen
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent import hooks
+from _otel_xray_agent.libraries import bodies
+from _otel_xray_agent.libraries.urllib3 import describe
+from _otel_xray_agent.record.raised import leave_unseen
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder
+    from _otel_xray_agent.record.recorder import Recorder
 
 _SENT = "_otel_xray_sent"
 """On a connection: the span of the request whose answer nobody has asked for yet."""
@@ -37,7 +38,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             is_runtimes = f"{self.host}:{self.port}" == runtime_api
             begun = None if is_runtimes else recorder.call(str(method), "http.client")
             if begun is not None:
-                from _otel_xray_agent.propagation import with_trace
+                from _otel_xray_agent.libraries.propagation import with_trace
 
                 scheme = "https" if secure and isinstance(self, secure) else "http"
                 # Behind a proxy, where the tunnel leads.

@@ -7,17 +7,17 @@ replaced, so that a function which sets a tracer provider of its own gets exactl
 from __future__ import annotations
 
 from _otel_xray_agent import hooks
-from _otel_xray_agent import recorder as spans
-from _otel_xray_agent.otel_span import span_class
-from _otel_xray_agent.otel_tracer import current_class, tracer_class
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent.otel.span import span_class
+from _otel_xray_agent.otel.tracer import current_class, tracer_class
+from _otel_xray_agent.record import recorder as spans
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder, Span
 
 _HTTP = ("http.client", "urllib3")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from _otel_xray_agent import recorder as spans
-from _otel_xray_agent.otel_span import add_link, name_of, nanoseconds, quietly, set_attributes
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent.otel.span import add_link, name_of, nanoseconds, quietly, set_attributes
+from _otel_xray_agent.record import recorder as spans
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.otel_bridge import Bridge
-    from _otel_xray_agent.recorder import Recorder
+    from _otel_xray_agent.otel.bridge import Bridge
+    from _otel_xray_agent.record.recorder import Recorder
 
 
 def tracer_class(trace: ModuleType, recorder: Recorder, bridge: Bridge, current: Any) -> Any:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from _otel_xray_agent.recorder import Span
+    from _otel_xray_agent.record.recorder import Span
 
 _FIXED64 = Struct("<Q").pack
 _FIXED32 = Struct("<I").pack

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 
 from _otel_xray_agent import hooks
-from _otel_xray_agent.propagation import may_tell
-from _otel_xray_agent.raised import leave_unseen
-from _otel_xray_agent.recorder import TraceHeader
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent.libraries.propagation import may_tell
+from _otel_xray_agent.record.raised import leave_unseen
+from _otel_xray_agent.record.recorder import TraceHeader
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder, Span
 
 # Parameter -> attribute, by service id.
 _PARAMETERS = {
@@ -128,7 +128,7 @@ def _finish(recorder: Recorder, span: Span, token: Any, response: Any, error: Ba
     if below is None:
         recorder.finish(span, token, error)
         return
-    from _otel_xray_agent import bodies
+    from _otel_xray_agent.libraries import bodies
 
     recorder.disclose(span, token)
     bodies.answered(recorder, span, below, span.attributes["http.response.status_code"])

@@ -6,8 +6,8 @@ Every library here reads from ``http.client``'s response. One that is never read
 from __future__ import annotations
 
 from _otel_xray_agent import hooks
-from _otel_xray_agent.raised import leave_unseen
-from _otel_xray_agent.wire import complain, told
+from _otel_xray_agent.record.raised import leave_unseen
+from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder, Span
 
 _CALL = "_otel_xray_call"
 """On a response of ``http.client``: the span of the call, while there is more of the body."""

@@ -5,14 +5,14 @@ Loaded with the first event that looks like a service's. Nothing here walks a pa
 
 from __future__ import annotations
 
-from _otel_xray_agent.recorder import CONSUMER, SERVER, TraceHeader
+from _otel_xray_agent.record.recorder import CONSUMER, SERVER, TraceHeader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from _otel_xray_agent.recorder import Attributes, Span
+    from _otel_xray_agent.record.recorder import Attributes, Span
 
 MAX_PRODUCERS = 128
 """Traces that one event is linked to."""
@@ -54,13 +54,13 @@ def read(event: dict[str, Any]) -> Trigger | None:
     """What the event says. None for an event that no service makes."""
     found = None
     if "requestContext" in event:
-        from _otel_xray_agent import trigger_http
+        from _otel_xray_agent.triggers import http
 
-        found = trigger_http.read(event)
+        found = http.read(event)
     elif "Records" in event or "records" in event:
-        from _otel_xray_agent import trigger_messages
+        from _otel_xray_agent.triggers import messages
 
-        found = trigger_messages.read(event)
+        found = messages.read(event)
     elif "detail-type" in event:
         found = _eventbridge(event)
     if found is None:

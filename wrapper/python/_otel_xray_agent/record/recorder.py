@@ -6,16 +6,16 @@ import os
 import time
 from _contextvars import ContextVar
 
-from _otel_xray_agent import wire
-from _otel_xray_agent.encoder import MAX_TEXT, encode
+from _otel_xray_agent.record import wire
+from _otel_xray_agent.record.encoder import MAX_TEXT, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from _otel_xray_agent.otel_bridge import Bridge
-    from _otel_xray_agent.triggers import Trigger
+    from _otel_xray_agent.otel.bridge import Bridge
+    from _otel_xray_agent.triggers.trigger import Trigger
 
     Attributes = dict[str, Any]
 
@@ -539,7 +539,7 @@ def add_event(span: Span, name: str, attributes: Attributes, time_ns: int = 0) -
         span.events.append((name, time_ns or now_ns(), attributes))
 
 
-_OWN = __file__.rpartition("/")[0] + "/"
+_OWN = __file__.rpartition("/record/")[0] + "/"
 
 
 def without_own_frames(trace: Any) -> Any:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 
 from _otel_xray_agent import hooks, settings
-from _otel_xray_agent.raised import unseen
-from _otel_xray_agent.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
-from _otel_xray_agent.wire import complain, told
-from _otel_xray_agent.xray_kept import is_kept, span_of
+from _otel_xray_agent.record.raised import unseen
+from _otel_xray_agent.record.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
+from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.xray.kept import is_kept, span_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.recorder import Recorder
+    from _otel_xray_agent.record.recorder import Recorder
 
 DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 
