@@ -7,7 +7,7 @@ import os
 from _otel_xray_agent import hooks
 from _otel_xray_agent.libraries.propagation import may_tell
 from _otel_xray_agent.record.raised import leave_unseen
-from _otel_xray_agent.record.recorder import TraceHeader
+from _otel_xray_agent.record.trace_header import TraceHeader
 from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record.span import Span
 
 # Parameter -> attribute, by service id.
 _PARAMETERS = {

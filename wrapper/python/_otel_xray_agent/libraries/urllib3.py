@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record.span import Span
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from _otel_xray_agent import hooks
 from _otel_xray_agent.otel.span import span_class
 from _otel_xray_agent.otel.tracer import current_class, tracer_class
-from _otel_xray_agent.record import recorder as spans
+from _otel_xray_agent.record import span as spans
 from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record.span import Span
 
 _HTTP = ("http.client", "urllib3")
 

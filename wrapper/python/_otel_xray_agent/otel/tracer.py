@@ -6,7 +6,7 @@ import contextlib
 import sys
 
 from _otel_xray_agent.otel.span import add_link, name_of, nanoseconds, quietly, set_attributes
-from _otel_xray_agent.record import recorder as spans
+from _otel_xray_agent.record import span as spans
 from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False

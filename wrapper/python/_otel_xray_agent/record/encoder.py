@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from _struct import Struct
 
+from _otel_xray_agent.record.span import MAX_TEXT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Span
+    from _otel_xray_agent.record.span import Span
 
 _FIXED64 = Struct("<Q").pack
 _FIXED32 = Struct("<I").pack
 _DOUBLE = Struct("<d").pack
 
-MAX_TEXT = 16_384
-"""Characters of one attribute's text that are sent."""
 MAX_DEPTH = 8
 """Nesting of lists and dictionaries that is followed."""
 MAX_ATTRIBUTE = 65_536

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 
-from _otel_xray_agent.record.recorder import without_own_frames
+from _otel_xray_agent.record.span import without_own_frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent.record.recorder import CONSUMER, TraceHeader
+from _otel_xray_agent.record.span import CONSUMER
+from _otel_xray_agent.record.trace_header import TraceHeader
 from _otel_xray_agent.triggers.trigger import MAX_PRODUCERS, Trigger, name_of, part, text
 
 TYPE_CHECKING = False
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Attributes, Span
+    from _otel_xray_agent.record.span import Attributes, Span
 
 MAX_RECORDS = 1000
 """Records of one event that are looked at for their producers."""

@@ -5,14 +5,15 @@ Loaded with the first event that looks like a service's. Nothing here walks a pa
 
 from __future__ import annotations
 
-from _otel_xray_agent.record.recorder import CONSUMER, SERVER, TraceHeader
+from _otel_xray_agent.record.span import CONSUMER, SERVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Attributes, Span
+    from _otel_xray_agent.record.span import Attributes, Span
+    from _otel_xray_agent.record.trace_header import TraceHeader
 
 MAX_PRODUCERS = 128
 """Traces that one event is linked to."""

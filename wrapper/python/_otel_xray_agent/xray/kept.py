@@ -7,7 +7,7 @@ because the invocation fails. Only what the function opens itself is taken over;
 from __future__ import annotations
 
 from _otel_xray_agent import hooks
-from _otel_xray_agent.record import recorder as spans
+from _otel_xray_agent.record import span as spans
 from _otel_xray_agent.record.raised import unseen
 
 TYPE_CHECKING = False
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder, Span
+    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record.span import Span
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:

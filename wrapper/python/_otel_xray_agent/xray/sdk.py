@@ -10,7 +10,7 @@ import os
 
 from _otel_xray_agent import hooks, settings
 from _otel_xray_agent.record.raised import unseen
-from _otel_xray_agent.record.recorder import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
+from _otel_xray_agent.record.span import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
 from _otel_xray_agent.record.wire import complain, told
 from _otel_xray_agent.xray.kept import is_kept, span_of
 
