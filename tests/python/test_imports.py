@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from _otel_xray_agent import hooks
+from _otel_xray_agent import unseen
 from conftest import Daemon, Start, Website
 from stage import bundled
 
@@ -119,7 +119,7 @@ def test_a_class_that_refuses_a_part_of_its_patch_keeps_all_of_its_own(name: str
             return "own"
 
     with pytest.raises(TypeError):
-        hooks.replace(Connection, request=lambda self: "ours", getresponse=lambda self: "ours")
+        unseen.replace(Connection, request=lambda self: "ours", getresponse=lambda self: "ours")
     assert (Connection().request(), Connection().getresponse()) == ("own", "own")
 
 

@@ -167,7 +167,7 @@ def _wrap(function: Any, recorder: Recorder, name: str, environ: Any, header_of_
         except BaseException as error:
             if recording:
                 _leave(recorder, request_id, error)
-            from _otel_xray_agent.record.raised import leave_unseen
+            from _otel_xray_agent.unseen import leave_unseen
 
             leave_unseen(error)
             raise

@@ -59,7 +59,7 @@ class _Loader:
         try:
             self._loader.exec_module(module)
         except BaseException as error:
-            from _otel_xray_agent.record.raised import leave_unseen
+            from _otel_xray_agent.unseen import leave_unseen
 
             leave_unseen(error)
             raise
@@ -105,27 +105,3 @@ class Finder:
             getattr(__import__(f"_otel_xray_agent.{source}", fromlist=["*"]), function)(module, self._recorder)
         except Exception as error:  # the function must work whatever version it bundles
             complain(module.__name__, f"{module.__name__} is not traced, this version is not understood: {told(error)}")
-
-
-def replace(owner: Any, **functions: Any) -> None:
-    """Puts functions in the place of a class's own: all of them, or none where one is refused."""
-    originals = {name: getattr(owner, name) for name in functions}
-    done = []
-    try:
-        for name, function in functions.items():
-            setattr(owner, name, named_as(function, originals[name]))
-            done.append(name)
-    except BaseException:
-        for name in done:
-            setattr(owner, name, originals[name])
-        raise
-
-
-def named_as(function: Any, original: Any) -> Any:
-    """The function under the original's name and signature, for whoever looks at it."""
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        value = getattr(original, name, None)
-        if value is not None:
-            setattr(function, name, value)
-    function.__wrapped__ = original
-    return function

@@ -5,9 +5,8 @@ Every library here reads from ``http.client``'s response. One that is never read
 
 from __future__ import annotations
 
-from _otel_xray_agent import hooks
-from _otel_xray_agent.record.raised import leave_unseen
 from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.unseen import leave_unseen, named_as, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def follow(response: Any, recorder: Recorder) -> None:
     """Patches ``http.client.HTTPResponse``."""
     replaced = {name: _reading(vars(response)[name], recorder) for name in _READING if name in vars(response)}
     replaced["_close_conn"] = _closing(response._close_conn, recorder)
-    hooks.replace(response, **replaced)
+    replace(response, **replaced)
     recorder.follows_bodies = True
 
 
@@ -60,7 +59,7 @@ def follow_chunks(module: ModuleType, recorder: Recorder) -> None:
             complain("bodies", f"how long an answer takes could not be recorded: {told(error)}")
         return original(self)
 
-    hooks.replace(response, _error_catcher=_error_catcher)
+    replace(response, _error_catcher=_error_catcher)
 
 
 def _reading(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
@@ -77,7 +76,7 @@ def _reading(original: Callable[..., Any], recorder: Recorder) -> Callable[..., 
             leave_unseen(error)
             raise
 
-    return hooks.named_as(read, original)
+    return named_as(read, original)
 
 
 def _closing(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
@@ -92,4 +91,4 @@ def _closing(original: Callable[..., Any], recorder: Recorder) -> Callable[..., 
             if span is not None:
                 recorder.finish(span, None)
 
-    return hooks.named_as(_close_conn, original)
+    return named_as(_close_conn, original)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from _otel_xray_agent import hooks
 from _otel_xray_agent.libraries.propagation import may_tell
-from _otel_xray_agent.record.raised import leave_unseen
 from _otel_xray_agent.record.trace_header import TraceHeader
 from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.unseen import leave_unseen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def patch_client(module: ModuleType, recorder: Recorder) -> None:
             _finish(recorder, *begun, result, None)
         return result
 
-    hooks.replace(module.BaseClient, _make_api_call=_make_api_call)
+    replace(module.BaseClient, _make_api_call=_make_api_call)
 
 
 def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
@@ -76,7 +75,7 @@ def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
             leave_unseen(error)
             raise
 
-    hooks.replace(module.Endpoint, create_request=create_request)
+    replace(module.Endpoint, create_request=create_request)
 
 
 def _put_header(headers: Any, recorder: Recorder, span: Span) -> None:

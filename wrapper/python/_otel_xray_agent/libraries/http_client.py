@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from _otel_xray_agent import hooks
 from _otel_xray_agent.libraries import bodies
 from _otel_xray_agent.libraries.urllib3 import describe
-from _otel_xray_agent.record.raised import leave_unseen
 from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.unseen import leave_unseen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,5 +85,5 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             bodies.answered(recorder, span, response, getattr(response, "status", None))
         return response
 
-    hooks.replace(connection, request=request, getresponse=getresponse)
+    replace(connection, request=request, getresponse=getresponse)
     bodies.follow(module.HTTPResponse, recorder)

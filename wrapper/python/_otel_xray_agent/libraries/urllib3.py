@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent import hooks
 from _otel_xray_agent.libraries import bodies
-from _otel_xray_agent.record.raised import leave_unseen
 from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.unseen import leave_unseen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             bodies.answered(recorder, begun[0], below, getattr(response, "status", None))
         return response
 
-    hooks.replace(module.HTTPConnectionPool, urlopen=urlopen)
+    replace(module.HTTPConnectionPool, urlopen=urlopen)
 
 
 def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, target: str) -> None:

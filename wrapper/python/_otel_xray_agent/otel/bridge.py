@@ -6,11 +6,11 @@ replaced, so that a function which sets a tracer provider of its own gets exactl
 
 from __future__ import annotations
 
-from _otel_xray_agent import hooks
 from _otel_xray_agent.otel.span import span_class
 from _otel_xray_agent.otel.tracer import current_class, tracer_class
 from _otel_xray_agent.record import span as spans
 from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.unseen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def patch(trace: ModuleType, recorder: Recorder) -> None:
             return current(lambda: span, end_on_exit, record_exception, set_status_on_exception)
         return original_use(span, end_on_exit, record_exception, set_status_on_exception)
 
-    hooks.replace(trace.ProxyTracer, __init__=__init__)
-    hooks.replace(trace, get_current_span=get_current_span, use_span=use_span)
+    replace(trace.ProxyTracer, __init__=__init__)
+    replace(trace, get_current_span=get_current_span, use_span=use_span)
     trace.propagation.get_current_span = trace.get_current_span
     recorder.otel = bridge
     root = recorder.root

@@ -6,9 +6,8 @@ because the invocation fails. Only what the function opens itself is taken over;
 
 from __future__ import annotations
 
-from _otel_xray_agent import hooks
 from _otel_xray_agent.record import span as spans
-from _otel_xray_agent.record.raised import unseen
+from _otel_xray_agent.unseen import replace, unseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         else:
             original_metadata(self, key, value, namespace)
 
-    hooks.replace(
+    replace(
         sdk,
         begin_subsegment=begin_subsegment,
         record_subsegment=record_subsegment,

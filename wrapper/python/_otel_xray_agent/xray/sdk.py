@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from _otel_xray_agent import hooks, settings
-from _otel_xray_agent.record.raised import unseen
+from _otel_xray_agent import settings
 from _otel_xray_agent.record.span import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
 from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.unseen import replace, unseen
 from _otel_xray_agent.xray.kept import is_kept, span_of
 
 TYPE_CHECKING = False
@@ -123,7 +123,7 @@ def join(module: ModuleType, recorder: Recorder) -> None:
         original_set(self, trace_entity)
         join.handed_over(trace_entity)
 
-    hooks.replace(
+    replace(
         context,
         _refresh_context=_refresh_context,
         put_subsegment=put_subsegment,

@@ -1,4 +1,7 @@
-"""Exceptions that pass through the agent go on as they would without it. Loaded with the first one."""
+"""The agent stands in for functions of others unseen: under their names, and in no traceback.
+
+For whoever replaces a library's functions, and where an exception passes through the agent. Loaded with the first one.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,30 @@ def unseen(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return call
+
+
+def replace(owner: Any, **functions: Any) -> None:
+    """Puts functions in the place of a class's own: all of them, or none where one is refused."""
+    originals = {name: getattr(owner, name) for name in functions}
+    done = []
+    try:
+        for name, function in functions.items():
+            setattr(owner, name, named_as(function, originals[name]))
+            done.append(name)
+    except BaseException:
+        for name in done:
+            setattr(owner, name, originals[name])
+        raise
+
+
+def named_as(function: Any, original: Any) -> Any:
+    """The function under the original's name and signature, for whoever looks at it."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        value = getattr(original, name, None)
+        if value is not None:
+            setattr(function, name, value)
+    function.__wrapped__ = original
+    return function
 
 
 def _set_handled(error: BaseException, trace: TracebackType | None) -> None:
