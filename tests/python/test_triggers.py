@@ -140,6 +140,7 @@ def test_an_event_of_nobodys_loads_nothing(start: Start) -> None:
             assert started.invoke(event).json == []
         assert started.invoke({"Records": []}).json == [
             "_otel_xray_agent.triggers",
+            "_otel_xray_agent.triggers.events",
             "_otel_xray_agent.triggers.messages",
             "_otel_xray_agent.triggers.trigger",
         ]

@@ -187,9 +187,9 @@ def _trigger(event: Any) -> Trigger | None:
         for sign in _SERVICES_SIGNS:
             if sign in event:
                 try:
-                    from _otel_xray_agent.triggers import trigger
+                    from _otel_xray_agent import triggers
 
-                    return trigger.read(event)
+                    return triggers.read(event)
                 except Exception as error:  # the invocation is recorded without it
                     _say_once(error)
                     return None

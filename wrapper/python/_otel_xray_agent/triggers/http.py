@@ -1,4 +1,4 @@
-"""Requests: API Gateway's three kinds, function URLs, and load balancers."""
+"""Events of requests: API Gateway's three kinds, function URLs, and load balancers."""
 
 from __future__ import annotations
 
