@@ -128,10 +128,10 @@ def _finish(recorder: Recorder, span: Span, token: Any, response: Any, error: Ba
     if below is None:
         recorder.finish(span, token, error)
         return
-    from _otel_xray_agent.libraries import bodies
+    from _otel_xray_agent.libraries.http_call import answered
 
     recorder.disclose(span, token)
-    bodies.answered(recorder, span, below, span.attributes["http.response.status_code"])
+    answered(recorder, span, below, span.attributes["http.response.status_code"])
 
 
 def _stream(response: dict[str, Any]) -> Any:

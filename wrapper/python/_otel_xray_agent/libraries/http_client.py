@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from _otel_xray_agent.libraries import bodies
-from _otel_xray_agent.libraries.urllib3 import describe
+from _otel_xray_agent.libraries.http_call import answered, describe, follow
 from _otel_xray_agent.record.wire import complain, told
 from _otel_xray_agent.unseen import leave_unseen, replace
 
@@ -82,8 +81,8 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             leave_unseen(error)
             raise
         if span is not None:
-            bodies.answered(recorder, span, response, getattr(response, "status", None))
+            answered(recorder, span, response, getattr(response, "status", None))
         return response
 
     replace(connection, request=request, getresponse=getresponse)
-    bodies.follow(module.HTTPResponse, recorder)
+    follow(module.HTTPResponse, recorder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent.libraries import bodies
+from _otel_xray_agent.libraries.http_call import answered, describe
 from _otel_xray_agent.record.wire import complain, told
 from _otel_xray_agent.unseen import leave_unseen, replace
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from _otel_xray_agent.record.recorder import Recorder
-    from _otel_xray_agent.record.span import Span
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:
@@ -45,23 +44,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         if begun is not None:
             recorder.disclose(*begun)
             below = getattr(response, "_original_response", None)
-            bodies.answered(recorder, begun[0], below, getattr(response, "status", None))
+            answered(recorder, begun[0], below, getattr(response, "status", None))
         return response
 
     replace(module.HTTPConnectionPool, urlopen=urlopen)
-
-
-def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, target: str) -> None:
-    """The attributes of an HTTP call. The extension masks what is secret in the URL."""
-    span.attributes["http.request.method"] = str(method).upper()
-    span.attributes["server.address"] = host
-    span.attributes["server.port"] = port
-    if target.startswith("/") or "://" not in target:
-        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        default = {"http": 80, "https": 443}.get(scheme)
-        target = f"{scheme}://{shown}{'' if port in (None, default) else f':{port}'}{target}"
-    else:
-        before, _, after = target.partition("://")
-        authority, slash, path = after.partition("/")
-        target = f"{before}://{authority.rpartition('@')[2]}{slash}{path}"
-    span.attributes["url.full"] = target

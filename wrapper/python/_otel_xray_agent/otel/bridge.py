@@ -1,16 +1,13 @@
-"""The OpenTelemetry API on top of the recorder: spans of the function and of the agent hang on one another.
+"""What the OpenTelemetry API holds as current, as the recorder knows spans, and the other way round.
 
-Whatever version the function bundles, it is the function's own API that runs. Only the tracer behind its proxy is
-replaced, so that a function which sets a tracer provider of its own gets exactly that one.
+The recorder asks which span of the function's own is around a call, and tells where an invocation begins and ends.
 """
 
 from __future__ import annotations
 
 from _otel_xray_agent.otel.span import span_class
-from _otel_xray_agent.otel.tracer import current_class, tracer_class
 from _otel_xray_agent.record import span as spans
 from _otel_xray_agent.record.wire import complain, told
-from _otel_xray_agent.unseen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,53 +18,6 @@ if TYPE_CHECKING:
     from _otel_xray_agent.record.span import Span
 
 _HTTP = ("http.client", "urllib3")
-
-
-def patch(trace: ModuleType, recorder: Recorder) -> None:
-    bridge = Bridge(trace, recorder)
-    current = current_class(trace, bridge)
-    tracer = tracer_class(trace, recorder, bridge, current)
-    original_init = trace.ProxyTracer.__init__
-    original_current, original_use = trace.get_current_span, trace.use_span
-
-    def __init__(self: Any, *arguments: Any, **options: Any) -> None:
-        original_init(self, *arguments, **options)
-        names = ("instrumenting_module_name", "instrumenting_library_version")
-        given = [*arguments, *(options.get(name) for name in names[len(arguments) :])]
-        self._noop_tracer = tracer(given[0], given[1])
-
-    def get_current_span(context: Any = None) -> Any:
-        held = original_current(context)
-        return bridge.shown_for(held) if context is None else held
-
-    def use_span(
-        span: Any, end_on_exit: bool = False, record_exception: bool = True, set_status_on_exception: bool = True
-    ) -> Any:
-        if bridge.is_own(span):
-            # The API's own writes out the exception, whose text may not be had.
-            return current(lambda: span, end_on_exit, record_exception, set_status_on_exception)
-        return original_use(span, end_on_exit, record_exception, set_status_on_exception)
-
-    replace(trace.ProxyTracer, __init__=__init__)
-    replace(trace, get_current_span=get_current_span, use_span=use_span)
-    trace.propagation.get_current_span = trace.get_current_span
-    recorder.otel = bridge
-    root = recorder.root
-    if root is not None:
-        bridge.entered(root)
-
-
-def leave_sampling(sampling: ModuleType, recorder: Recorder) -> None:
-    """The SDK's samplers decide as if there were no parent where that is the agent's: whether the function's spans are
-    sampled is nothing that X-Ray decides."""
-    parent = sampling.get_current_span
-
-    def get_current_span(context: Any = None) -> Any:
-        found = parent(context)
-        bridge = recorder.otel
-        return bridge.nothing if bridge is not None and bridge.is_own(found) else found
-
-    sampling.get_current_span = get_current_span
 
 
 class Stand(spans.Span):

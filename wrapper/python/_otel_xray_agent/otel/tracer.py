@@ -1,13 +1,19 @@
-"""The OpenTelemetry API's no-op tracer, made to record: what the function gets that has registered no provider."""
+"""The OpenTelemetry API on top of the recorder: spans of the function and of the agent hang on one another.
+
+Whatever version the function bundles, it is the function's own API that runs. Only the tracer behind its proxy is
+replaced, so that a function which sets a tracer provider of its own gets exactly that one. Called by the hooks.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 
+from _otel_xray_agent.otel.bridge import Bridge
 from _otel_xray_agent.otel.span import add_link, name_of, nanoseconds, quietly, set_attributes
-from _otel_xray_agent.record import span as spans
+from _otel_xray_agent.record.span import CLIENT, INTERNAL, PRODUCER, message_of
 from _otel_xray_agent.record.wire import complain, told
+from _otel_xray_agent.unseen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +21,54 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.otel.bridge import Bridge
     from _otel_xray_agent.record.recorder import Recorder
+
+
+def patch(trace: ModuleType, recorder: Recorder) -> None:
+    bridge = Bridge(trace, recorder)
+    current = current_class(trace, bridge)
+    tracer = tracer_class(trace, recorder, bridge, current)
+    original_init = trace.ProxyTracer.__init__
+    original_current, original_use = trace.get_current_span, trace.use_span
+
+    def __init__(self: Any, *arguments: Any, **options: Any) -> None:
+        original_init(self, *arguments, **options)
+        names = ("instrumenting_module_name", "instrumenting_library_version")
+        given = [*arguments, *(options.get(name) for name in names[len(arguments) :])]
+        self._noop_tracer = tracer(given[0], given[1])
+
+    def get_current_span(context: Any = None) -> Any:
+        held = original_current(context)
+        return bridge.shown_for(held) if context is None else held
+
+    def use_span(
+        span: Any, end_on_exit: bool = False, record_exception: bool = True, set_status_on_exception: bool = True
+    ) -> Any:
+        if bridge.is_own(span):
+            # The API's own writes out the exception, whose text may not be had.
+            return current(lambda: span, end_on_exit, record_exception, set_status_on_exception)
+        return original_use(span, end_on_exit, record_exception, set_status_on_exception)
+
+    replace(trace.ProxyTracer, __init__=__init__)
+    replace(trace, get_current_span=get_current_span, use_span=use_span)
+    trace.propagation.get_current_span = trace.get_current_span
+    recorder.otel = bridge
+    root = recorder.root
+    if root is not None:
+        bridge.entered(root)
+
+
+def leave_sampling(sampling: ModuleType, recorder: Recorder) -> None:
+    """The SDK's samplers decide as if there were no parent where that is the agent's: whether the function's spans are
+    sampled is nothing that X-Ray decides."""
+    parent = sampling.get_current_span
+
+    def get_current_span(context: Any = None) -> Any:
+        found = parent(context)
+        bridge = recorder.otel
+        return bridge.nothing if bridge is not None and bridge.is_own(found) else found
+
+    sampling.get_current_span = get_current_span
 
 
 def tracer_class(trace: ModuleType, recorder: Recorder, bridge: Bridge, current: Any) -> Any:
@@ -40,13 +92,13 @@ def tracer_class(trace: ModuleType, recorder: Recorder, bridge: Bridge, current:
             set_status_on_exception: bool = True,
         ) -> Any:
             parent = _parent(bridge, context)
-            span = recorder.child(name_of(name), kinds.get(id(kind), spans.INTERNAL), nanoseconds(start_time), parent)
+            span = recorder.child(name_of(name), kinds.get(id(kind), INTERNAL), nanoseconds(start_time), parent)
             if span is None:
                 return super().start_span(name, context)
             span.attributes.update(self._scope)
             quietly(set_attributes, span, attributes)
             quietly(_add_links, span, links)
-            if span.kind in (spans.CLIENT, spans.PRODUCER):
+            if span.kind in (CLIENT, PRODUCER):
                 recorder.announce(span)
             return bridge.show(span)
 
@@ -100,7 +152,7 @@ def current_class(trace: ModuleType, bridge: Bridge) -> Any:
                 if records:
                     span.record_exception(error)
                 if sets_status:
-                    description = f"{type(error).__name__}: {spans.message_of(error)}"
+                    description = f"{type(error).__name__}: {message_of(error)}"
                     span.set_status(trace.Status(trace.StatusCode.ERROR, description))
             if ends:
                 span.end()

@@ -33,11 +33,28 @@ from _otel_xray_agent.record.trace_header import Sampler, TraceHeader
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Protocol
 
-    from _otel_xray_agent.otel.bridge import Bridge
     from _otel_xray_agent.record.span import Attributes
-    from _otel_xray_agent.triggers.trigger import Trigger
+
+    class Trigger(Protocol):
+        """What called the function, as its event tells."""
+
+        attributes: Attributes
+        kind: int
+        producers: list[tuple[TraceHeader, Attributes]]
+        decides: bool
+
+    class OpenTelemetry(Protocol):
+        """The API's own contexts, where the function has loaded it."""
+
+        nothing: Any
+
+        def is_own(self, span: Any) -> bool: ...
+        def held(self) -> tuple[Span | None, object]: ...
+        def is_silent(self, library: str) -> bool: ...
+        def entered(self, root: Span) -> None: ...
+        def left(self, root: Span) -> None: ...
 
 
 class Invocation:
@@ -60,7 +77,7 @@ class Recorder:
         self._running: list[Invocation] = []
         self._here: ContextVar[Invocation | None] = ContextVar("otel_xray_invocation", default=None)
         self._current: ContextVar[Span | None] = ContextVar("otel_xray_span", default=None)
-        self.otel: Bridge | None = None
+        self.otel: OpenTelemetry | None = None
         """Where the function has loaded the OpenTelemetry API."""
         self.follows_bodies = False
         """Whether the end of an answer's body is seen."""

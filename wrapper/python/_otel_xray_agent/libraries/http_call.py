@@ -1,6 +1,7 @@
-"""Answers whose head is here: a call lasts until its body has been read or closed, and waits while somebody reads.
+"""HTTP calls, whichever library makes them: what is asked, and that they last until the answer is read or closed.
 
-Every library here reads from ``http.client``'s response. One that is never read was answered when its head came.
+A call whose head is here waits only while somebody reads. Every library here reads from ``http.client``'s response; one
+that is never read was answered when its head came.
 """
 
 from __future__ import annotations
@@ -21,6 +22,22 @@ _CALL = "_otel_xray_call"
 """On a response of ``http.client``: the span of the call, while there is more of the body."""
 
 _READING = ("read", "readinto", "read1", "readline", "peek")
+
+
+def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, target: str) -> None:
+    """The attributes of an HTTP call. The extension masks what is secret in the URL."""
+    span.attributes["http.request.method"] = str(method).upper()
+    span.attributes["server.address"] = host
+    span.attributes["server.port"] = port
+    if target.startswith("/") or "://" not in target:
+        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        default = {"http": 80, "https": 443}.get(scheme)
+        target = f"{scheme}://{shown}{'' if port in (None, default) else f':{port}'}{target}"
+    else:
+        before, _, after = target.partition("://")
+        authority, slash, path = after.partition("/")
+        target = f"{before}://{authority.rpartition('@')[2]}{slash}{path}"
+    span.attributes["url.full"] = target
 
 
 def answered(recorder: Recorder, span: Span, response: Any, status: Any) -> None:
