@@ -28,18 +28,20 @@ import pythons
 # Runs under each interpreter on the unpacked agent; prints one line for each file it would not take as it is.
 _STALE = """
 import importlib.util, pathlib, sys
-for source in sorted(pathlib.Path(sys.argv[1]).rglob("*.py")):
+agent = pathlib.Path(sys.argv[1])
+for source in sorted(agent.rglob("*.py")):
     compiled = pathlib.Path(importlib.util.cache_from_source(str(source)))
+    shown = compiled.relative_to(agent)
     if not compiled.is_file():
-        print(f"{source.name}: no compiled file for this version")
+        print(f"{source.relative_to(agent)}: no compiled file for this version")
         continue
     head = compiled.read_bytes()[:16]
     if head[:4] != importlib.util.MAGIC_NUMBER:
-        print(f"{compiled.name}: compiled by another version")
+        print(f"{shown}: compiled by another version")
     elif head[4:8] != b"\\x01\\0\\0\\0":
-        print(f"{compiled.name}: is not an unchecked-hash file")
+        print(f"{shown}: is not an unchecked-hash file")
     elif head[8:16] != importlib.util.source_hash(source.read_bytes()):
-        print(f"{compiled.name}: is not compiled from the source beside it")
+        print(f"{shown}: is not compiled from the source beside it")
 """
 
 

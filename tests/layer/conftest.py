@@ -26,6 +26,10 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     agent.mkdir(parents=True)
     (agent / "__init__.py").write_text('NAMES = {"a", "b", "c", "d"}\n')
     (agent / "boot.py").write_text("def boot(value):\n    return value in {'x', 'y', 'z', 1, 2}\n")
+    (agent / "room").mkdir()
+    (agent / "room" / "__init__.py").write_text("")
+    # Two files of one name, in two folders.
+    (agent / "room" / "boot.py").write_text("PART = 1\n")
     (folder / "nodejs").mkdir()
     (folder / "nodejs" / "main.js").write_text("exports.main = 1;\n")
     (folder / "LICENSE").write_text("free\n")

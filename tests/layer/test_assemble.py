@@ -30,11 +30,12 @@ def test_two_assemblies_give_the_same_bytes(sources: Path, tmp_path: Path, inter
         assert first.read_bytes() == second.read_bytes(), first.name
 
 
-def test_compiled_files_show_the_path_on_lambda(stage: Path) -> None:
+@pytest.mark.parametrize("folder", ["agent_package", "agent_package/room"])
+def test_compiled_files_show_the_path_on_lambda(stage: Path, folder: str) -> None:
     tag = f"cpython-3{sys.version_info.minor}"
-    compiled = stage / f"python/agent_package/__pycache__/boot.{tag}.pyc"
+    compiled = stage / f"python/{folder}/__pycache__/boot.{tag}.pyc"
     code = marshal.loads(compiled.read_bytes()[16:])
-    assert code.co_filename == "/opt/python/agent_package/boot.py"
+    assert code.co_filename == f"/opt/python/{folder}/boot.py"
 
 
 def test_unplanned_source_is_refused(sources: Path, tmp_path: Path) -> None:

@@ -106,6 +106,11 @@ def spoil_compiled_missing(stage: Path) -> None:
     (stage / CACHE / f"boot.{tag}.pyc").unlink()
 
 
+def spoil_compiled_missing_in_a_room(stage: Path) -> None:
+    tag = f"cpython-3{sys.version_info.minor}"
+    (stage / f"python/agent_package/room/__pycache__/boot.{tag}.pyc").unlink()
+
+
 def spoil_compiled_stale(stage: Path) -> None:
     (stage / "python/agent_package/boot.py").write_text("def boot(value):\n    return None\n")
 
@@ -151,7 +156,8 @@ def replace_extension(stage: Path, data: bytes) -> None:
         (spoil_new_glibc, "needs glibc 2.30, more than 2.17"),
         (spoil_musl_interpreter, "is not bound to glibc"),
         (spoil_size, f"the budget is {plan.EXTENSION_BUDGET_BYTES}"),
-        (spoil_compiled_missing, "no compiled file for this version"),
+        (spoil_compiled_missing, "agent_package/boot.py: no compiled file for this version"),
+        (spoil_compiled_missing_in_a_room, "agent_package/room/boot.py: no compiled file for this version"),
         (spoil_compiled_stale, "is not compiled from the source beside it"),
         (spoil_compiled_left_over, "has no source beside it"),
         (spoil_compiled_checked, "is not an unchecked-hash file"),
@@ -288,9 +294,10 @@ def test_a_layer_without_byte_code_for_a_version_is_no_release(
         return code, (out + err).splitlines()[-1]
 
     # Only whether there is a file is seen for a version that is not on this machine.
-    for module in (stage / CACHE).parent.glob("*.py"):
+    for module in (stage / "python").rglob("*.py"):
         for version in set(pythons.VERSIONS) - set(interpreters):
-            (stage / CACHE / f"{module.stem}.cpython-{version.replace('.', '')}.pyc").write_bytes(b"")
+            name = f"{module.stem}.cpython-{version.replace('.', '')}.pyc"
+            (module.parent / "__pycache__" / name).write_bytes(b"")
     assert said("--release") == (0, f"{archive.name}: ok, {archive.stat().st_size} bytes")
     interpreters = {version: path for version, path in interpreters.items() if version not in ("3.9", "3.14")}
     for version in ("39", "314"):
