@@ -18,12 +18,14 @@ import pythons
 ROOT = Path(__file__).resolve().parent.parent
 
 # Runs under each interpreter. A fresh process and a fixed hash seed: the order of set constants is part of the file.
+# Without docstrings: they are read at every cold start, and by nobody.
 _COMPILE = """
-import py_compile, sys
+import importlib.util, py_compile, sys
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
 for line in sys.stdin.read().splitlines():
     source, shown = line.split("\\t")
-    py_compile.compile(source, dfile=shown, doraise=True, invalidation_mode=mode)
+    compiled = importlib.util.cache_from_source(source)
+    py_compile.compile(source, compiled, shown, doraise=True, optimize=2, invalidation_mode=mode)
 """
 
 

@@ -7,7 +7,7 @@
 #   layer-build/tools.sh bundled NAME 3.13  folder with tests/requirements/bundled/NAME.txt, as a function of that Python bundles it
 #   layer-build/tools.sh foreign       folder with the test suites of others that run inside of a function, and what runs them
 #   layer-build/tools.sh test          bin folder with pytest and moto_server
-#   layer-build/tools.sh lint          bin folder with ruff, shellcheck and cfn-lint
+#   layer-build/tools.sh lint          bin folder with ruff, lint-imports, shellcheck and cfn-lint
 #   layer-build/tools.sh deny          bin folder with cargo-deny
 #   layer-build/tools.sh node-build    folder whose node_modules has esbuild and tsc (needs npm)
 #   layer-build/tools.sh node-bench    folder whose node_modules has what the Node.js agent is measured beside (needs npm)

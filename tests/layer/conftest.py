@@ -29,7 +29,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (agent / "room").mkdir()
     (agent / "room" / "__init__.py").write_text("")
     # Two files of one name, in two folders.
-    (agent / "room" / "boot.py").write_text("PART = 1\n")
+    (agent / "room" / "boot.py").write_text('"""A room."""\n')
     (folder / "nodejs").mkdir()
     (folder / "nodejs" / "main.js").write_text("exports.main = 1;\n")
     (folder / "LICENSE").write_text("free\n")

@@ -38,6 +38,12 @@ def test_compiled_files_show_the_path_on_lambda(stage: Path, folder: str) -> Non
     assert code.co_filename == f"/opt/python/{folder}/boot.py"
 
 
+def test_compiled_files_hold_no_docstrings(stage: Path) -> None:
+    tag = f"cpython-3{sys.version_info.minor}"
+    assert b"A room." in (stage / "python/agent_package/room/boot.py").read_bytes()
+    assert b"A room." not in (stage / f"python/agent_package/room/__pycache__/boot.{tag}.pyc").read_bytes()
+
+
 def test_unplanned_source_is_refused(sources: Path, tmp_path: Path) -> None:
     copy = tmp_path / "sources"
     shutil.copytree(sources, copy)
