@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from _otel_xray_agent import settings
-from _otel_xray_agent.record import trace_header
+from _otel_xray_agent.record import trace
 from servers import BOUND_S
 from stage import HEADER, LAUNCHER, ROOT
 
@@ -49,8 +49,8 @@ def test_the_agent_reads_a_switch_as_the_extension_does(case: dict[str, Any]) ->
 @cases("decides")
 def test_the_agent_decides_where_the_extension_lets_it(case: dict[str, Any]) -> None:
     environ = given("OTEL_XRAY_SAMPLING", case["sampling"]) | given("OTEL_XRAY_TRACING_MODE", case["tracing_mode"])
-    undecided = trace_header.TraceHeader(HEADER.replace("Sampled=1", "Sampled=0"))
-    assert trace_header.Sampler(environ).is_ours(undecided) == case["is"]
+    undecided = trace.TraceHeader(HEADER.replace("Sampled=1", "Sampled=0"))
+    assert trace.Sampler(environ).is_ours(undecided) == case["is"]
 
 
 @pytest.fixture(scope="module")

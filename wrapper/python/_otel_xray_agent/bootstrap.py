@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record import Recorder
     from _otel_xray_agent.triggers.trigger import Trigger
 
 _HELLO_VARIABLES = (
@@ -54,8 +54,8 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
     try:
         import json
 
-        from _otel_xray_agent import VERSION, hooks
-        from _otel_xray_agent.record import recorder, wire
+        from _otel_xray_agent import VERSION, hooks, record
+        from _otel_xray_agent.record import wire
 
         hello = {
             "agent": "otel-xray-python",
@@ -71,7 +71,7 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
             from _otel_xray_agent import settings
 
             socket_name = settings.agent_socket(socket_name)
-        started = recorder.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()), environ)
+        started = record.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()), environ)
         # During init, so that the extension knows before the first invocation that a done frame will come.
         started.wire.connect()
         listed = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")

@@ -9,10 +9,11 @@ from _otel_xray_agent.record.wire import complain, told
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record import Recorder
 
 TABLE = {
     "botocore.client": ("botocore", "libraries.botocore", "patch_client"),
@@ -30,40 +31,6 @@ TABLE = {
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 
 NAMES = {"botocore", "urllib3", "http.client", "opentelemetry"}
-
-
-class _Loader:
-    """Executes the module with its own loader, then patches it. To whoever only looks, it is that loader."""
-
-    def __init__(self, finder: Finder, loader: Any, patch: tuple[str, str, str]) -> None:
-        self._finder = finder
-        self._loader = loader
-        self._patch = patch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    @property
-    def __class__(self) -> Any:
-        return type(self._loader)
-
-    def create_module(self, spec: Any) -> Any:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        # The module must not see that anybody stood in between.
-        spec = module.__spec__
-        if spec is not None:
-            spec.loader = self._loader
-        module.__loader__ = self._loader
-        try:
-            self._loader.exec_module(module)
-        except BaseException as error:
-            from _otel_xray_agent.unseen import leave_unseen
-
-            leave_unseen(error)
-            raise
-        self._finder.patch(module, self._patch)
 
 
 class Finder:
@@ -95,9 +62,17 @@ class Finder:
                 continue
             # A namespace package has no loader; an old loader has no exec_module: both are left as they are.
             if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                spec.loader = _Loader(self, spec.loader, patch)
+                self._stand_in(spec, patch)
             return spec
         return None
+
+    def _stand_in(self, spec: ModuleSpec, patch: tuple[str, str, str]) -> None:
+        try:
+            from _otel_xray_agent.unseen import Loader
+
+            spec.loader = Loader(spec.loader, lambda module: self.patch(module, patch))
+        except Exception as error:  # the function must find its module
+            complain(spec.name, f"{spec.name} is not traced: {told(error)}")
 
     def patch(self, module: ModuleType, patch: tuple[str, str, str]) -> None:
         _, source, function = patch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from _otel_xray_agent.libraries.propagation import may_tell
-from _otel_xray_agent.record.trace_header import TraceHeader
+from _otel_xray_agent.record.trace import TraceHeader
 from _otel_xray_agent.record.wire import complain, told
 from _otel_xray_agent.unseen import leave_unseen, replace
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
-    from _otel_xray_agent.record.span import Span
+    from _otel_xray_agent.record import Recorder
+    from _otel_xray_agent.record.trace import Span
 
 # Parameter -> attribute, by service id.
 _PARAMETERS = {

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
-    from _otel_xray_agent.record.span import Span
+    from _otel_xray_agent.record import Recorder
+    from _otel_xray_agent.record.trace import Span
 
 _CALL = "_otel_xray_call"
 """On a response of ``http.client``: the span of the call, while there is more of the body."""

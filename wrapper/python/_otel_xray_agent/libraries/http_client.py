@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record import Recorder
 
 _SENT = "_otel_xray_sent"
 """On a connection: the span of the request whose answer nobody has asked for yet."""

@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
-    from _otel_xray_agent.record.span import Span
+    from _otel_xray_agent.record import Recorder
+    from _otel_xray_agent.record.trace import Span
 
 SETTING = "OTEL_XRAY_PROPAGATE"
 _BLANK = " \t\n\f\r"

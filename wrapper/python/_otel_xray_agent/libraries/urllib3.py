@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record import Recorder
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:

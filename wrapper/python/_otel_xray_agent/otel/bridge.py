@@ -6,7 +6,7 @@ The recorder asks which span of the function's own is around a call, and tells w
 from __future__ import annotations
 
 from _otel_xray_agent.otel.span import span_class
-from _otel_xray_agent.record import span as spans
+from _otel_xray_agent.record import trace as spans
 from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
-    from _otel_xray_agent.record.span import Span
+    from _otel_xray_agent.record import Recorder
+    from _otel_xray_agent.record.trace import Span
 
 _HTTP = ("http.client", "urllib3")
 

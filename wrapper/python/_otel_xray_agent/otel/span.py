@@ -5,7 +5,7 @@ Whatever a function hands over, nothing here raises: what cannot be understood i
 
 from __future__ import annotations
 
-from _otel_xray_agent.record import span as spans
+from _otel_xray_agent.record import trace as spans
 from _otel_xray_agent.record.wire import complain, told
 
 TYPE_CHECKING = False
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
-    from _otel_xray_agent.record.span import Span
+    from _otel_xray_agent.record import Recorder
+    from _otel_xray_agent.record.trace import Span
 
 _FIRST_NS = 100_000_000_000_000_000
 """In 1973. Smaller ones are no nanoseconds, but seconds that somebody has taken for them."""

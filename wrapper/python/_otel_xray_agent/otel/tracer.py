@@ -11,7 +11,7 @@ import sys
 
 from _otel_xray_agent.otel.bridge import Bridge
 from _otel_xray_agent.otel.span import add_link, name_of, nanoseconds, quietly, set_attributes
-from _otel_xray_agent.record.span import CLIENT, INTERNAL, PRODUCER, message_of
+from _otel_xray_agent.record.trace import CLIENT, INTERNAL, PRODUCER, message_of
 from _otel_xray_agent.record.wire import complain, told
 from _otel_xray_agent.unseen import replace
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record import Recorder
 
 
 def patch(trace: ModuleType, recorder: Recorder) -> None:

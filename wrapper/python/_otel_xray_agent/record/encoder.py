@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from _struct import Struct
 
-from _otel_xray_agent.record.span import MAX_TEXT
+from _otel_xray_agent.record.trace import MAX_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from _otel_xray_agent.record.span import Span
+    from _otel_xray_agent.record.trace import Span
 
 _FIXED64 = Struct("<Q").pack
 _FIXED32 = Struct("<I").pack

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent.record.span import CONSUMER
+from _otel_xray_agent.record.trace import CONSUMER
 from _otel_xray_agent.triggers.trigger import Trigger, part, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from _otel_xray_agent.record.span import Attributes
+    from _otel_xray_agent.record.trace import Attributes
 
 
 def of_event_bus(event: dict[str, Any]) -> Trigger | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent.record.span import ERROR
-from _otel_xray_agent.record.trace_header import TraceHeader
+from _otel_xray_agent.record.trace import ERROR, TraceHeader
 from _otel_xray_agent.triggers.trigger import Trigger, part, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from _otel_xray_agent.record.span import Attributes, Span
+    from _otel_xray_agent.record.trace import Attributes, Span
 
 MAX_QUERY = 4096
 """Characters of a query that are looked at."""

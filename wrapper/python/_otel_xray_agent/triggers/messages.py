@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent.record.span import CONSUMER
-from _otel_xray_agent.record.trace_header import TraceHeader
+from _otel_xray_agent.record.trace import CONSUMER, TraceHeader
 from _otel_xray_agent.triggers.trigger import MAX_PRODUCERS, Trigger, name_of, part, text
 
 TYPE_CHECKING = False
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from _otel_xray_agent.record.span import Attributes, Span
+    from _otel_xray_agent.record.trace import Attributes, Span
 
 MAX_RECORDS = 1000
 """Records of one event that are looked at for their producers."""

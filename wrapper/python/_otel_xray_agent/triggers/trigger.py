@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from _otel_xray_agent.record.span import SERVER
+from _otel_xray_agent.record.trace import SERVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from _otel_xray_agent.record.span import Attributes, Span
-    from _otel_xray_agent.record.trace_header import TraceHeader
+    from _otel_xray_agent.record.trace import Attributes, Span, TraceHeader
 
 MAX_PRODUCERS = 128
 """Traces that one event is linked to."""

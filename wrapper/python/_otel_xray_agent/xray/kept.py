@@ -6,7 +6,7 @@ because the invocation fails. Only what the function opens itself is taken over;
 
 from __future__ import annotations
 
-from _otel_xray_agent.record import span as spans
+from _otel_xray_agent.record import trace as spans
 from _otel_xray_agent.unseen import replace, unseen
 
 TYPE_CHECKING = False
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
-    from _otel_xray_agent.record.span import Span
+    from _otel_xray_agent.record import Recorder
+    from _otel_xray_agent.record.trace import Span
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from _otel_xray_agent import settings
-from _otel_xray_agent.record.span import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
+from _otel_xray_agent.record.trace import CLIENT, INTERNAL, REMOTE, SAMPLED, Span
 from _otel_xray_agent.record.wire import complain, told
 from _otel_xray_agent.unseen import replace, unseen
 from _otel_xray_agent.xray.kept import is_kept, span_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from _otel_xray_agent.record.recorder import Recorder
+    from _otel_xray_agent.record import Recorder
 
 DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 

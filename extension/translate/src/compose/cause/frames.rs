@@ -145,7 +145,7 @@ pub(super) mod tests {
         for (path, label) in [
             ("/var/task/app.js", "pack"),
             ("/opt/otel-xray/nodejs/recorder.js", "run"),
-            ("/opt/otel-xray/python/_otel_xray_agent/otel_span.py", "end"),
+            ("/opt/python/_otel_xray_agent/otel/span.py", "end"),
             ("", "called by /opt/otel-xray/nodejs/recorder.js"),
             ("/var/task/otel-xray.js", "handler"),
         ] {
