@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export OTEL_XRAY_LAYER ?= $(CURDIR)/dist/otel-xray-$(ARCH).zip
 
 .PHONY: help demo demo-nodejs needs-demo test soak bench bench-node bench-python bench-translate fuzz layer layers layer-$(OTHER_ARCH) local fmt lint
-.PHONY: check-format check-clippy check-lint check-rooms-nodejs check-rooms-rust check-dependencies check-licenses
+.PHONY: check-format check-clippy check-lint check-rooms-nodejs check-rooms-python check-rooms-rust check-dependencies check-licenses
 .PHONY: test-rust test-fuzz test-layer test-agents test-python test-node test-node-e2e test-extension test-otlp test-arm64 test-rie test-moto test-e2e test-foreign
 
 help: ## this list
@@ -82,7 +82,7 @@ check-clippy:
 	cargo clippy --locked --package otel-xray-launcher --profile launcher -- -D warnings
 	CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/fuzz" cargo clippy --manifest-path tests/fuzz/Cargo.toml --all-targets -- -D warnings
 
-check-lint: check-rooms-nodejs check-rooms-rust
+check-lint: check-rooms-nodejs check-rooms-python check-rooms-rust
 	"$$($(TOOLS) lint)/ruff" check
 	"$$($(TOOLS) lint)/shellcheck" .ci/run bench/run bench/nodejs/run bench/python/run bench/translate/run $$(git ls-files '*.sh')
 	"$$($(TOOLS) lint)/cfn-lint" template.yaml
@@ -93,6 +93,9 @@ check-rooms-rust: ## which way the arrows between the rooms of the Rust crates r
 
 check-rooms-nodejs: ## which way the arrows between the rooms of the Node.js agent's sources run
 	node wrapper/nodejs/rooms/check.mjs "$$($(TOOLS) node-rooms)"
+
+check-rooms-python: ## which way the arrows between the rooms of the Python agent run
+	PYTHONPATH=wrapper/python "$$($(TOOLS) lint)/lint-imports" --no-cache --config wrapper/python/.importlinter
 
 check-dependencies:
 	cargo tree --locked --edges normal --target all --prefix none --package otel-xray | python3 layer-build/dependencies.py
