@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import Start
 
+PARTS = (
+    *("bootstrap", "hooks", "settings", "unseen", "libraries", "otel", "xray", "triggers", "record"),
+    *("wire", "trace", "encoder", "recorder", "messages", "bridge", "tracer", "sdk", "kept"),
+)
 MODULES = {
     "a folder": {
         "otel_xray/__init__.py": "X = 5\n",
@@ -16,8 +20,8 @@ MODULES = {
     },
     "the handler's file": {"otel_xray.py": "def handler(event, context):\n    return 5\n"},
     "parts of the agent": {
-        **{f"{name}.py": "X = 5\n" for name in ("wire", "recorder", "hooks", "settings", "bootstrap")},
-        "app.py": "import bootstrap, hooks, wire\ndef handler(event, context):\n    return wire.X\n",
+        **{f"{name}.py": "X = 5\n" for name in PARTS},
+        "app.py": f"import {', '.join(PARTS)}\ndef handler(event, context):\n    return wire.X\n",
     },
 }
 
