@@ -1,3 +1,90 @@
-"""The agent inside the function: records spans and hands them to the extension."""
+"""The agent inside the function: records spans and hands them to the extension.
+
+Libraries are patched when, and only when, the function itself imports them. What is here runs before anything else of
+the agent, and is made by ``bootstrap``; what it loads, it loads by name.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+    from _otel_xray_agent.record import Recorder
 
 VERSION = "0.1.0"
+
+TABLE = {
+    "botocore.client": ("botocore", "libraries.botocore", "patch_client"),
+    "botocore.endpoint": ("botocore", "libraries.botocore", "patch_endpoint"),
+    "urllib3.connectionpool": ("urllib3", "libraries.urllib3", "patch"),
+    "urllib3.response": ("", "libraries.http_call", "follow_chunks"),
+    "http.client": ("http.client", "libraries.http_client", "patch"),
+    "opentelemetry.trace": ("opentelemetry", "otel.tracer", "patch"),
+    "opentelemetry.sdk.trace.sampling": ("opentelemetry", "otel.tracer", "leave_sampling"),
+    "aws_xray_sdk": ("", "xray.sdk", "send_to_extension"),
+    "aws_xray_sdk.core.lambda_launcher": ("", "xray.sdk", "join"),
+    "aws_xray_sdk.core.recorder": ("", "xray.kept", "patch"),
+    "aws_xray_sdk.ext.httplib.patch": ("", "xray.sdk", "yield_http"),
+}
+"""Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
+
+NAMES = {"botocore", "urllib3", "http.client", "opentelemetry"}
+
+
+class Finder:
+    """A meta path finder with a static table. Every other import costs one look into a dictionary.
+
+    A module is patched each time that it is executed: it may be imported again, from elsewhere, or reloaded.
+    """
+
+    def __init__(self, recorder: Recorder, disabled: set[str]) -> None:
+        self._recorder = recorder
+        self._table = {name: patch for name, patch in TABLE.items() if patch[0] not in disabled}
+
+    def install(self) -> None:
+        """Patches what is there already, and waits for the rest."""
+        for name, patch in self._table.items():
+            module = sys.modules.get(name)
+            if module is not None:
+                self.patch(module, patch)
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        patch = self._table.get(name)
+        if patch is None:
+            return None
+        for finder in sys.meta_path:
+            find: Callable[..., Any] | None = getattr(finder, "find_spec", None)
+            spec = None if finder is self or find is None else find(name, path, target)
+            if spec is None:
+                continue
+            # A namespace package has no loader; an old loader has no exec_module: both are left as they are.
+            if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                self._stand_in(spec, patch)
+            return spec
+        return None
+
+    def _stand_in(self, spec: ModuleSpec, patch: tuple[str, str, str]) -> None:
+        try:
+            from _otel_xray_agent.unseen import Loader
+
+            spec.loader = Loader(spec.loader, lambda module: self.patch(module, patch))
+        except Exception as error:  # the function must find its module
+            from _otel_xray_agent.record.wire import complain, told
+
+            complain(spec.name, f"{spec.name} is not traced: {told(error)}")
+
+    def patch(self, module: ModuleType, patch: tuple[str, str, str]) -> None:
+        _, source, function = patch
+        try:
+            getattr(__import__(f"_otel_xray_agent.{source}", fromlist=["*"]), function)(module, self._recorder)
+        except Exception as error:  # the function must work whatever version it bundles
+            from _otel_xray_agent.record.wire import complain, told
+
+            complain(module.__name__, f"{module.__name__} is not traced, this version is not understood: {told(error)}")

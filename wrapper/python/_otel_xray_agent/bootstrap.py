@@ -54,7 +54,7 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
     try:
         import json
 
-        from _otel_xray_agent import VERSION, hooks, record
+        from _otel_xray_agent import NAMES, VERSION, Finder, record
         from _otel_xray_agent.record import wire
 
         hello = {
@@ -76,7 +76,7 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         started.wire.connect()
         listed = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
         disabled = {item.strip() for item in listed.split(",") if item.strip()}
-        hooks.Finder(started, hooks.NAMES if "*" in disabled else disabled).install()
+        Finder(started, NAMES if "*" in disabled else disabled).install()
         return started
     except Exception as error:  # whatever it is, the function must start
         # Messages of other kinds quote values, and these are the environment's.

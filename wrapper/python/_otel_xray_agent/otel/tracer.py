@@ -1,7 +1,7 @@
 """The OpenTelemetry API on top of the recorder: spans of the function and of the agent hang on one another.
 
 Whatever version the function bundles, it is the function's own API that runs. Only the tracer behind its proxy is
-replaced, so that a function which sets a tracer provider of its own gets exactly that one. Called by the hooks.
+replaced, so that a function which sets a tracer provider of its own gets exactly that one. Called by the import hook.
 """
 
 from __future__ import annotations
