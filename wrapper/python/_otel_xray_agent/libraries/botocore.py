@@ -1,4 +1,7 @@
-"""AWS calls through botocore: one span each, and the right trace header on the way out."""
+"""AWS calls through botocore: one span each, and the right trace header on the way out.
+
+Called by the import hook with botocore's modules. What its clients are asked comes in, spans go to the recorder.
+"""
 
 from __future__ import annotations
 

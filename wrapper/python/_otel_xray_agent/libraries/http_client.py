@@ -1,4 +1,7 @@
-"""HTTP calls through the standard library: http.client, and urllib.request on top of it."""
+"""HTTP calls through the standard library: http.client, and urllib.request on top of it.
+
+Called by the import hook. Requests come in and go out with the trace's headers, spans go to the recorder.
+"""
 
 from __future__ import annotations
 

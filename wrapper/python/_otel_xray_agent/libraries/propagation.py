@@ -1,4 +1,7 @@
-"""Who is told of the trace: OTEL_XRAY_PROPAGATE, and what a request has already or is signed with."""
+"""Who is told of the trace: OTEL_XRAY_PROPAGATE, and what a request has already or is signed with.
+
+Asked by the libraries before a request goes out: its URL and headers come in, headers with the trace go out.
+"""
 
 from __future__ import annotations
 

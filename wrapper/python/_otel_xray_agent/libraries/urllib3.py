@@ -1,4 +1,7 @@
-"""HTTP calls through urllib3, which is also what requests uses."""
+"""HTTP calls through urllib3, which is also what requests uses.
+
+Called by the import hook. Requests come in and go out with the trace's headers, spans go to the recorder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorder's span as the OpenTelemetry API knows spans.
+"""A recorder's span as the OpenTelemetry API knows spans: what the function says of it is set on that.
 
 Whatever a function hands over, nothing here raises: what cannot be understood is left out, and an attribute counted.
 """

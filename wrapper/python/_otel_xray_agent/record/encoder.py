@@ -1,4 +1,7 @@
-"""OTLP spans as protobuf, by hand: the generated code costs more than all the rest of the agent."""
+"""OTLP spans as protobuf, by hand: the generated code costs more than all the rest of the agent.
+
+The recorder gives a span and gets its bytes. It may hold anything that the function has handed over.
+"""
 
 from __future__ import annotations
 

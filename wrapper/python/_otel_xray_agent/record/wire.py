@@ -1,4 +1,7 @@
-"""The local protocol: frames, and the socket they go to. Writes never wait for an answer."""
+"""The local protocol: frames, and the socket they go to. Writes never wait for an answer.
+
+The recorder says what to write. Everything in the agent has its troubles logged here, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Events of EventBridge, and what a state machine passes on of itself."""
+"""Events of EventBridge, and what a state machine passes on of itself.
+
+The room's door gives an event and gets a trigger.
+"""
 
 from __future__ import annotations
 

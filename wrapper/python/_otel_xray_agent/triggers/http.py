@@ -1,4 +1,7 @@
-"""Events of requests: API Gateway's three kinds, function URLs, and load balancers."""
+"""Events of requests: API Gateway's three kinds, function URLs, and load balancers.
+
+The room's door gives an event and gets a trigger, which later looks at what the handler has answered.
+"""
 
 from __future__ import annotations
 

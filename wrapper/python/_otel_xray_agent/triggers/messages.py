@@ -1,4 +1,7 @@
-"""Events of records: queues, topics, streams, tables, buckets, and messages inside of messages."""
+"""Events of records: queues, topics, streams, tables, buckets, and messages inside of messages.
+
+The room's door gives an event and gets a trigger, with the traces that the messages come from.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subsegments of the X-Ray SDK in a trace that nobody has sampled, recorded as the agent's spans.
+"""Subsegments of the X-Ray SDK in a trace that nobody has sampled, recorded as the agent's spans by ``sdk``.
 
 There the SDK would record nothing, but the extension may keep the trace all the same: because nobody has decided, or
 because the invocation fails. Only what the function opens itself is taken over; what libraries do, the agent records.
