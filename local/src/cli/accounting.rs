@@ -24,6 +24,9 @@ struct Fates {
     dropped: BTreeMap<String, u64>,
     #[serde(default)]
     carried: u64,
+    /// Carried by an earlier process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored: Option<u64>,
 }
 
 impl Accounting {
@@ -54,9 +57,11 @@ impl Fates {
         };
         let (rejected, dropped) = (sum(&self.rejected), sum(&self.dropped));
         let gone = self.sent + rejected + dropped + self.carried;
-        let verdict = if gone == received { "" } else { "; THE NUMBERS DO NOT ADD UP" };
+        let restored = self.restored.map_or_else(String::new, |spans| format!(" + {spans} restored"));
+        let came = received.saturating_add(self.restored.unwrap_or_default());
+        let verdict = if gone == came { "" } else { "; THE NUMBERS DO NOT ADD UP" };
         format!(
-            "{received} received = {} sent + {rejected} rejected{} + {dropped} dropped{} + {} carried{verdict}",
+            "{received} received{restored} = {} sent + {rejected} rejected{} + {dropped} dropped{} + {} carried{verdict}",
             self.sent,
             by(&self.rejected),
             by(&self.dropped),
@@ -85,6 +90,11 @@ mod tests {
                         spans by xray: 2 received = 1 sent + 0 rejected + 0 dropped + 0 carried; \
                         THE NUMBERS DO NOT ADD UP";
         assert_eq!(Accounting::parse(several).unwrap().sentence(), expected);
+        let after_another = r#"{"event":"otel_xray.accounting","received":1,"sent":2,"restored":1}"#;
+        let read = Accounting::parse(after_another).unwrap();
+        let expected = "spans: 1 received + 1 restored = 2 sent + 0 rejected + 0 dropped + 0 carried";
+        assert_eq!(read.sentence(), expected);
+        assert_eq!(serde_json::to_value(&read).unwrap()["restored"], 1);
         let wrong = r#"{"event":"otel_xray.accounting","received":3,"sent":1}"#;
         assert!(Accounting::parse(wrong).unwrap().sentence().ends_with("DO NOT ADD UP"));
     }
