@@ -58,11 +58,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn is_of(&self, request_id: Option<&str>, trace_id: Option<TraceId>) -> bool {
-        match request_id {
-            Some(request_id) => self.invocation.request_id == request_id,
-            None => self.invocation.header.is_some_and(|header| trace_id == Some(header.root)),
-        }
+    fn has_trace(&self, trace_id: Option<TraceId>) -> bool {
+        self.invocation.header.is_some_and(|header| trace_id == Some(header.root))
     }
 
     fn mode_due_unix_nano(&self) -> u64 {
@@ -127,15 +124,23 @@ impl Recent {
         self.records.iter_mut()
     }
 
-    /// The one that a span's agent has named, else the one with its trace.
+    /// The one with a span's trace, of several the one that its process was in; else that one (row 10).
     pub(super) fn of_span(&self, request_id: Option<&str>, trace_id: Option<TraceId>) -> Option<&Record> {
-        self.records.iter().rev().find(|record| record.is_of(request_id, trace_id))
+        self.place_of_span(request_id, trace_id).map(|place| &self.records[place])
     }
 
     pub(super) fn of_span_mut(&mut self, collected: &Collected) -> Option<&mut Record> {
         let trace_id = TraceId::from_bytes(&collected.span.trace_id);
-        let request_id = collected.request_id.as_deref();
-        self.records.iter_mut().rev().find(|record| record.is_of(request_id, trace_id))
+        let place = self.place_of_span(collected.request_id.as_deref(), trace_id)?;
+        self.records.get_mut(place)
+    }
+
+    fn place_of_span(&self, request_id: Option<&str>, trace_id: Option<TraceId>) -> Option<usize> {
+        let has_trace = |place: &usize| self.records[*place].has_trace(trace_id);
+        let named = request_id
+            .and_then(|id| self.records.iter().rposition(|record| record.invocation.request_id == id));
+        let with_trace = || self.records.iter().rposition(|record| record.has_trace(trace_id));
+        named.filter(has_trace).or_else(with_trace).or(named)
     }
 
     /// What is known of one, from now on at the latest. The oldest that is over makes room.

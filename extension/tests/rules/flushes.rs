@@ -3,10 +3,11 @@
 use crate::stage::{START, assert_lawful, batch, dropped, function, invocation, nodes, span, text};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use otel_xray::invocation::trace_header::TraceHeader;
-use otel_xray::invocation::{Batch, Invocation, Mode};
+use otel_xray::invocation::trace_header::{Sampled, TraceHeader};
+use otel_xray::invocation::{Batch, Collected, Invocation, Mode};
 use otel_xray::translate::{Function, Masked, Translated, Translator};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 fn translate(batch: &Batch, function: &Function) -> Translated {
     let translated = Translator::default().translate(&Masked::of(&mut batch.clone()), function);
@@ -59,6 +60,31 @@ fn env_4_row_10_spans_belong_to_the_invocation_of_their_trace() {
         let told = body.get("aws").and_then(|aws| aws.get("request_id")).and_then(Value::as_str);
         assert_eq!(told, own.as_deref(), "by the mode of its own invocation");
     }
+}
+
+#[test]
+fn row_10_what_an_earlier_invocation_left_running_is_its_own_though_it_ends_in_a_later_one() {
+    // Its parent never ends, and its process is in the third by now.
+    let late = Span { trace_id: vec![1; 16], ..span(7, 99, vec![]) };
+    for (mode, parent) in [(Mode::Active, 1), (Mode::PassThrough, 9)] {
+        let mut batch = batch(vec![], invocation_of(1, mode));
+        batch.invocations.push(invocation_of(3, mode));
+        let handler = Span { span_id: vec![9; 8], ..handler_of(1) };
+        for (span, request_id) in [(handler, "request-1"), (late.clone(), "request-3")] {
+            let (span, request_id) = (Box::new(span), Some(request_id.into()));
+            batch.spans.push(Collected { span, origin: Arc::default(), request_id });
+        }
+        let translated = translate(&batch, &function());
+        let told = bodies(&translated).into_iter().find(|body| body["id"] == "0000000000000007").unwrap();
+        assert_eq!((told["type"].as_str(), told.get("links")), (Some("subsegment"), None), "{mode:?}");
+        assert_eq!(told["parent_id"], format!("{parent:02x}").repeat(8), "{mode:?}");
+    }
+    let mut unsampled = batch(vec![], invocation_of(1, Mode::Active));
+    unsampled.invocations[0].header.as_mut().unwrap().sampled = Sampled::No;
+    unsampled.invocations.push(invocation_of(3, Mode::Active));
+    let request_id = Some("request-3".into());
+    unsampled.spans.push(Collected { span: Box::new(late), origin: Arc::default(), request_id });
+    assert_eq!(translate(&unsampled, &function()).documents.len(), 0, "as little as its invocation");
 }
 
 #[test]

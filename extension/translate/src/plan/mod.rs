@@ -187,22 +187,21 @@ fn candidate<'a>(collected: &'a Collected, invocations: &'a [Invocation]) -> Opt
     })
 }
 
-/// The invocation a span belongs to: the one its agent named, else the one with its trace, else the newest (row 10).
+/// The invocation a span belongs to: the one with its trace, of several the one its process was in; in a trace of the
+/// function's own the one its process was in, else the newest (row 10).
 fn invocation_of<'a>(
     collected: &Collected,
     trace_id: TraceId,
     invocations: &'a [Invocation],
 ) -> Option<&'a Invocation> {
+    let has_trace = |one: &&Invocation| one.header.is_some_and(|header| header.root == trace_id);
     let by_request = collected
         .request_id
         .as_deref()
         .and_then(|id| invocations.iter().rev().find(|invocation| invocation.request_id == id));
-    let by_trace = || {
-        let has_trace =
-            |invocation: &&Invocation| invocation.header.is_some_and(|header| header.root == trace_id);
-        invocations.iter().rev().find(has_trace)
-    };
-    by_request.or_else(by_trace).or(invocations.last())
+    // What an earlier invocation left running is written in a later one.
+    let by_trace = || invocations.iter().rev().find(has_trace);
+    by_request.filter(has_trace).or_else(by_trace).or(by_request).or(invocations.last())
 }
 
 /// Row 12: a fresh trace becomes a part of Lambda's own. Returns whether there was one.

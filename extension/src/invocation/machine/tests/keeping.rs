@@ -179,6 +179,24 @@ fn spans_wait_for_the_end_and_late_ones_follow_their_invocation() {
 }
 
 #[test]
+fn what_an_earlier_invocation_left_running_keeps_no_later_one() {
+    let mut machine = agent_in(machine_that(TracingMode::PassThrough, Sampling::Respect, "errors", 1 << 20));
+    let header = |trace: &str| format!("{trace};Parent=aaaaaaaaaaaaaaaa;Sampled=0");
+    run(&mut machine, "r1", &header(TRACE), 0, Goes::Well, SECOND);
+    assert_eq!(documents(&mut machine).0, 0);
+    machine.invoke(&invoke("r2", &header(ROOT)), 2 * SECOND);
+    machine.receive(entered("r2", &header(ROOT)), 2 * SECOND);
+    let failed = vec![attribute("http.response.status_code", Any::IntValue(500))];
+    let late =
+        Span { span_id: vec![4; 8], parent_span_id: vec![9; 8], attributes: failed, ..Span::default() };
+    machine.receive(Received::Ended(AGENT, with_trace(late)), 2 * SECOND);
+    machine.receive(done("r2"), 2 * SECOND);
+    let batch = machine.take_load().whole();
+    let kept: Vec<_> = batch.invocations.iter().map(|one| (one.request_id.as_str(), one.is_kept)).collect();
+    assert!(kept.contains(&("r2", false)), "{kept:?}");
+}
+
+#[test]
 fn smp_15_without_an_agent_the_default_rule_decides() {
     let mut machine = machine(TracingMode::PassThrough);
     let header = format!("{TRACE};Parent=aaaaaaaaaaaaaaaa;Sampled=0");
