@@ -229,6 +229,25 @@ for (const [name, [call, from]] of Object.entries(UPGRADES)) {
   });
 }
 
+for (const name of ["WebSocket", "ws"]) {
+  const [call, from] = UPGRADES[name];
+  test(`${name}: one to the function's own server is a call too`, { skip: major < from }, () =>
+    withFunction(
+      `const { WebSocketServer } = require("ws");
+       const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+       server.on("connection", (socket) => socket.on("message", (data) => socket.send(data)));
+       exports.handler = async () => { const url = "http://127.0.0.1:" + server.address().port; ${call} };`,
+      {},
+      async (run) => {
+        assert.equal((await run.invoke({})).kind, "response");
+        await run.frames.done(1);
+        const calls = run.frames.ended.filter(({ kind }) => kind === 3);
+        assert.deepEqual(calls.map(({ name, attributes, status }) => [name, attributes["http.response.status_code"], status]), [["GET", 101, 0]]);
+      },
+    ),
+  );
+}
+
 test("instrumentations can be turned off by name", () =>
   withServer((address, seen) =>
     withFunction(CALLERS["http.get"], { variables: { OTEL_NODE_DISABLED_INSTRUMENTATIONS: "http, undici" } }, async (run) => {

@@ -34,7 +34,8 @@ export function begin(agent: Agent, request: ClientRequest, headers: Headers): H
   if (theirs !== undefined) return withTrace(agent, request, headers, theirs, false);
   if (isExport(request, get("host"))) return headers;
   const { socketPath } = request as { socketPath?: unknown };
-  if (isOwnServer(socketPath ?? undefined, request.host || "localhost", portOf(request, get("host")))) return headers;
+  const port = portOf(request, get("host"));
+  if (isOwnServer(socketPath ?? undefined, request.host || "localhost", port, get("upgrade"))) return headers;
   const span = recorder.call(request.method);
   if (span === undefined) return headers;
   describe(span, request, get("host"));

@@ -12,8 +12,9 @@ interface Listening {
 
 const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[?::1\]?|0\.0\.0\.0)$/i;
 
-/** Whether the function itself listens there: at a path, or at a port of its own machine. */
-export function isOwnServer(path: unknown, host: string, port: number): boolean {
+/** Whether the function itself listens there: at a path, or at a port of its own machine. No adapter asks for a WebSocket: that is a call. */
+export function isOwnServer(path: unknown, host: string, port: number, upgrade: unknown): boolean {
+  if (typeof upgrade === "string" && upgrade.toLowerCase() === "websocket") return false;
   if (typeof path !== "string" && !LOOPBACK.test(host)) return false;
   const { _getActiveHandles: handles } = process as unknown as { _getActiveHandles?: () => Listening[] };
   return (handles?.() ?? []).some((handle) => {

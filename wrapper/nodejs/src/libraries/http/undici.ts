@@ -15,6 +15,8 @@ interface Request {
   origin: string | URL;
   path: string;
   body?: unknown;
+  /** The protocol that is asked for instead. */
+  upgrade?: unknown;
   headers: string | (string | Buffer | string[])[];
   addHeader: (name: string, value: string) => void;
   /** What it is told, and what it tells its handler; the names depend on the version. */
@@ -151,7 +153,7 @@ function begin(agent: Agent, request: Request): void {
   if (!inner && recorder.xraySdk?.records(get("x-amzn-trace-id")) === true) return;
   const url = new URL(request.path, request.origin);
   const port = Number(url.port) || defaultPort(url.protocol);
-  if (!inner && isOwnServer(undefined, url.hostname, port)) return;
+  if (!inner && isOwnServer(undefined, url.hostname, port, request.upgrade)) return;
   const theirs = inner ? undefined : recorder.foreign?.callOf(get("traceparent"), current);
   const span = inner ? current : (theirs ?? recorder.call(request.method));
   if (span === undefined) return;
