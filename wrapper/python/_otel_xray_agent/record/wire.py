@@ -74,7 +74,6 @@ class Wire:
         self._address = b"\0" + name.encode()
         self._hello = frame(HELLO, hello)
         self._socket: _socket.socket | None = None
-        self._pid = 0
         self._patience = SEND_SECONDS
         """Nothing is waited for twice in an invocation."""
         self._is_refused = False
@@ -84,12 +83,24 @@ class Wire:
         self.spans_dropped = 0
         self._invocations: dict[str, bytes] = {}
         """The invoke frames of the running invocations, said again on a new connection."""
+        self._is_forked = False
+        """In a process that the function has forked nobody says that an invocation is over."""
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        """What waits is the parent's to write, and the lock may be held by a thread that is not here."""
+        self._is_forked = True
+        self._lock = allocate_lock()
+        self._waiting = deque()
+        self.spans_dropped = 0
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def connect(self) -> bool:
         """Whether there is a connection, after trying to have one. Refused at once without an extension."""
-        if self._socket is not None and self._pid == os.getpid():
+        if self._socket is not None:
             return True
-        self._socket = None
         if self._is_refused:
             return False
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -102,7 +113,6 @@ class Wire:
             self._is_refused = True
             return False
         self._socket = connection
-        self._pid = os.getpid()
         return True
 
     def begin(self, request_id: str, invocation: bytes, span: bytes) -> bool:
@@ -135,7 +145,7 @@ class Wire:
             self.spans_dropped += 1
             return
         self._waiting.append(frame(END, span))
-        if (now or len(self._waiting) >= MAX_WAITING) and self._lock.acquire(False):
+        if (now or self._is_forked or len(self._waiting) >= MAX_WAITING) and self._lock.acquire(False):
             try:
                 self._send(b"")
             finally:
