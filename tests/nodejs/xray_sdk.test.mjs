@@ -95,6 +95,25 @@ test("in a trace that is not sampled the agent records what the function has ope
     assert.equal(documents.length, 0);
   }));
 
+test("a subsegment that is too large for a datagram is recorded by the agent", () =>
+  withSdk(
+    `exports.handler = async () => AWSXRay.captureAsyncFunc("large", async (large) => {
+       large.addAnnotation("order", "o-1");
+       large.addMetadata("items", "x".repeat(100_000), "shop");
+       AWSXRay.captureFunc("small", () => 1);
+       large.close();
+     });`,
+    HEADER,
+    async ({ run, until, documents }) => {
+      await until(1);
+      const large = run.frames.named("large");
+      assert.equal(large.parentId, run.frames.named("app.handler").spanId);
+      assert.equal(large.attributes.order, "o-1");
+      assert.match(large.attributes["aws.xray.metadata.shop"], /^\{"items":"xxx/);
+      assert.deepEqual(documents.map(({ name, parent_id }) => [name, parent_id]), [["small", large.spanId]]);
+    },
+  ));
+
 test("a subsegment inside of a span of the OpenTelemetry API hangs below it", () =>
   withSdk(
     `const { trace } = require("@opentelemetry/api");

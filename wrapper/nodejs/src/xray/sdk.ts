@@ -8,7 +8,7 @@
 import { type Agent, guarded } from "../record/agent";
 import { Flag, Kind, type Span } from "../trace/span";
 import { type Entity, spanOf } from "./kept";
-import { connect, extensionAddress, HEADER, isListening } from "./sender";
+import { connect, extensionAddress, HEADER, isListening, MAX_DATAGRAM } from "./sender";
 
 export { extensionAddress };
 
@@ -122,7 +122,9 @@ class Join {
     subsegment.type = "subsegment";
     subsegment.parent_id = span.parentId;
     subsegment.trace_id = traceId(span);
-    this.sender(HEADER + String(subsegment));
+    const document = HEADER + String(subsegment);
+    if (Buffer.byteLength(document) > MAX_DATAGRAM) this.agent.recorder.endLocal(spanOf(subsegment, span));
+    else this.sender(document);
     return true;
   }
 

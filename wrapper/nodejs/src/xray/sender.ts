@@ -8,6 +8,8 @@ import { daemonAddress } from "../record/settings";
 export const HEADER = '{"format":"json","version":1}\n';
 /** Documents that wait for the socket to be there. */
 const MAX_QUEUED = 64;
+/** Bytes of what a datagram holds. */
+export const MAX_DATAGRAM = 65_507;
 
 /** Where the extension takes the SDK's documents, unless the function sends them elsewhere (ENV-2). */
 export function extensionAddress(environ: NodeJS.ProcessEnv): [host: string, port: number] | undefined {
