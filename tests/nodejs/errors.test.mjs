@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { major, withFunction } from "./stage/function.mjs";
+import { listen, major, withFunction } from "./stage/function.mjs";
 
 const recorded = (body, use) =>
   withFunction(
@@ -112,6 +112,37 @@ for (const [what, source] of Object.entries(BRIDGED))
         assert.doesNotMatch(JSON.stringify([trace, exceptions]), /otel-xray\/nodejs|otel_bridge/);
       },
     ));
+
+for (const runtime of ["native3", "http"])
+  test(`${runtime}: an error that a listener of a call throws is reported without a frame of the agent's`, async () => {
+    const server = await listen((request, response) => response.end("no JSON"));
+    const reported = (layer) =>
+      withFunction(
+        `exports.handler = () => new Promise(() => {
+           require("http").get("http://${server.address}/", (response) => {
+             response.resume().on("end", () => JSON.parse("no JSON"));
+           });
+         });`,
+        { layer, runtime },
+        async (run) => {
+          const { kind, body, headers } = await run.invoke();
+          await run.exited;
+          assert.equal(kind, "error");
+          return [body, headers["lambda-runtime-function-xray-error-cause"] ?? "", run.output()].map((text) => text.replaceAll(run.task, "TASK"));
+        },
+      );
+    try {
+      const [bare, traced] = [await reported(false), await reported(true)];
+      assert.doesNotMatch(traced.join("\n"), /otel-xray\/nodejs/);
+      const [before, after] = [bare, traced].map(([body]) => JSON.parse(body));
+      assert.deepEqual([after.errorType, after.errorMessage], [before.errorType, before.errorMessage]);
+      // Node.js keeps ten frames, of which ours took some.
+      assert.deepEqual(after.trace, before.trace.slice(0, after.trace.length));
+      assert.ok(after.trace.length > 2);
+    } finally {
+      server.close();
+    }
+  });
 
 test("an error that nothing can be changed of goes on as it is", () =>
   withFunction(

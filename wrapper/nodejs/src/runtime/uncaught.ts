@@ -13,6 +13,8 @@ export function thrown(invocation: Invocation, error: unknown): void {
   const { agent } = invocation;
   const { root } = agent;
   const endUs = agent.now();
+  // Who reports it quotes its stack, which may have come through the agent.
+  chunk("errors").leave(error);
   const tell = (): void => {
     if (agent.root !== root) return;
     const { describe, messageOf } = chunk("errors");
