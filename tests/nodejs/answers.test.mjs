@@ -44,6 +44,8 @@ const CLOSED = {
   "request.destroy() behind the head": ["return new Promise((go) => { const q = http.get(url, (r) => { r.on('error', () => 0).on('data', () => { q.destroy(); setTimeout(go, 20, r.statusCode); }); }); });", "big", 200],
   "request.destroy() before the head": ["return new Promise((go) => { const q = http.get(url).on('error', (e) => go(e.code)); setTimeout(() => q.destroy(), 30); });", "silent", "ECONNRESET"],
   "http's signal": ["const a = new AbortController(); setTimeout(() => a.abort(), 30); return get(url, { signal: a.signal }).catch((e) => e.name);", "silent", "AbortError"],
+  "axios' signal before the head": ["const a = new AbortController(); setTimeout(() => a.abort(), 30); return require('axios').get(url, { signal: a.signal }).catch((e) => e.code);", "silent", "ERR_CANCELED"],
+  "axios' signal behind the head": ["const a = new AbortController(); setTimeout(() => a.abort(), 300); return require('axios').get(url, { signal: a.signal }).catch((e) => e.code);", "stall", "ERR_CANCELED"],
   "a redirect that axios follows": ["const [first] = await Promise.all([require('axios').get(url)]); return first.status;", "hop", 200],
   "a redirect that fetch follows": ["const r = await fetch(url); await r.text(); return r.status;", "hop", 200],
 };
@@ -68,6 +70,7 @@ for (const [name, [call, path, answer, from = 18]] of Object.entries(CLOSED)) {
 const FAILED = {
   "AbortSignal.timeout and fetch": ["fetch(url, { signal: AbortSignal.timeout(300) }).catch((e) => e.name)", "silent", "TimeoutError", "TimeoutError"],
   "AbortSignal.timeout and http": ["get(url, { signal: AbortSignal.timeout(300) }).catch((e) => e.name)", "silent", "AbortError", "AbortError"],
+  "AbortSignal.timeout and axios": ["require('axios').get(url, { signal: AbortSignal.timeout(300) }).catch((e) => e.code)", "silent", "ERR_CANCELED", "CanceledError"],
   "a timeout that destroys": ["new Promise((go) => { const q = http.get(url, { timeout: 30 }).on('timeout', () => q.destroy()).on('error', (e) => go(e.code)); })", "silent", "ECONNRESET", "ECONNRESET"],
   "destroyed with an error": ["new Promise((go) => { const q = http.get(url).on('error', (e) => go(e.name)); q.destroy(new TypeError('mine')); })", "silent", "TypeError", "TypeError"],
 };

@@ -11,14 +11,17 @@ export function errorType(error: unknown): string {
   return error.constructor?.name || "Error";
 }
 
-/** What says that the caller has broken off what it had begun. */
-const BROKEN_OFF = new Set(["ABORT_ERR", "UND_ERR_ABORTED", "UND_ERR_DESTROYED"]);
+/** What says that the caller has broken off what it had begun; the last is that of axios and got. */
+const BROKEN_OFF = new Set(["ABORT_ERR", "UND_ERR_ABORTED", "UND_ERR_DESTROYED", "ERR_CANCELED"]);
+
+type Reason = { name?: unknown } | null | undefined;
 
 /** Whether the caller itself has broken it off, and not because its time was up. */
 export function isOnPurpose(error: unknown): boolean {
   if (typeof error !== "object" || error === null) return false;
-  const { name, code, cause } = error as { name?: unknown; code?: unknown; cause?: { name?: unknown } };
-  return (name === "AbortError" || BROKEN_OFF.has(String(code))) && cause?.name !== "TimeoutError";
+  const { name, code, cause, config } = error as Partial<Record<"name" | "code", unknown>> & { cause?: Reason; config?: { signal?: { reason?: Reason } } };
+  const reasons = [cause, config?.signal?.reason];
+  return (name === "AbortError" || BROKEN_OFF.has(String(code))) && reasons.every((reason) => reason?.name !== "TimeoutError");
 }
 
 export function messageOf(error: unknown, depth = 0): string {
