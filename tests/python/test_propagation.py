@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import Start, Website
+from servers import Handler, serving
 from stage import HEADER, PARENT, ROOT, attributes
 from test_libraries import BOTO
 
@@ -176,3 +177,36 @@ def test_hdr_the_header_is_as_before(start: Start, website: Website) -> None:
     root, parent, sampled = sent[0]["x-amzn-trace-id"].split(";")
     assert [root, sampled] == [HEADER.split(";")[0], "Sampled=1"]
     assert parent != f"Parent={PARENT}"
+
+
+TWICE = """
+import http.client, urllib.parse
+def handler(event, context):
+    forwarded = http.client.HTTPMessage()
+    for name, value in event["headers"]:
+        forwarded[name] = value
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(event["url"]).netloc)
+    connection.request("GET", "/forwarded", headers=forwarded)
+    connection.getresponse().read()
+    return forwarded.items()
+"""
+
+
+@pytest.mark.parametrize("values", [["a"], ["a", "b"]], ids=len)
+def test_headers_that_are_there_more_than_once_all_go_on(start: Start, values: list[str]) -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Pages(Handler):
+        def do_GET(self) -> None:
+            seen.extend(self.headers.items())
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    given = [["X-Forwarded-For", value] for value in values]
+    with serving(Pages) as address, start(TWICE) as function:
+        assert function.invoke({"url": f"http://{address}", "headers": given}).json == given
+        function.frames.wait_for(5, 1)
+        assert function.frames.named("GET").status.code == 0
+    assert [value for name, value in seen if name == "X-Forwarded-For"] == values
+    assert ("traceparent" in dict(seen)) == (len(values) == 1)

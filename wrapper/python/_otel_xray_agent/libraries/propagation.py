@@ -132,7 +132,9 @@ def may_tell(url: str) -> bool:
 
 def with_trace(headers: Any, recorder: Recorder, span: Span) -> Any:
     """The headers of the HTTP call with the trace in them, if it may be told, and if nothing has been signed."""
-    copied = headers.copy() if hasattr(headers, "copy") else dict(headers or {})
+    copied = _copied(headers)
+    if copied is None:
+        return headers
     url = span.attributes["url.full"]
     present = {_text(key).lower(): copied[key] for key in copied}
     if not may_tell(url) or is_signed(url, present):
@@ -141,6 +143,15 @@ def with_trace(headers: Any, recorder: Recorder, span: Span) -> Any:
         if name.lower() not in present:
             copied[name] = value
     return copied
+
+
+def _copied(headers: Any) -> Any:
+    """None where no copy holds all of them, as of a message of the standard library's that has a field twice."""
+    if hasattr(headers, "copy"):
+        return headers.copy()
+    pairs = list(headers.items()) if headers else []
+    copied = dict(pairs)
+    return copied if len(copied) == len(pairs) else None
 
 
 def is_signed(url: str, headers: dict[str, Any]) -> bool:
