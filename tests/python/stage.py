@@ -136,7 +136,12 @@ class Frames:
     """A listener in the extension's place."""
 
     frames: list[tuple[int, bytes]] = field(default_factory=list)
-    connections: int = 0
+    # The kinds of the frames of each connection: those of two mix as their threads will have it.
+    of_connections: list[list[int]] = field(default_factory=list)
+
+    @property
+    def connections(self) -> int:
+        return len(self.of_connections)
 
     def of(self, kind: int) -> list[bytes]:
         return [payload for found, payload in self.frames if found == kind]
@@ -171,8 +176,9 @@ class Frames:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                self.connections += 1
-                threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+                kinds: list[int] = []
+                self.of_connections.append(kinds)
+                threading.Thread(target=self._read, args=(connection, kinds), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
         try:
@@ -181,7 +187,7 @@ class Frames:
             listener.shutdown(socket.SHUT_RDWR)
             listener.close()
 
-    def _read(self, connection: socket.socket) -> None:
+    def _read(self, connection: socket.socket, kinds: list[int]) -> None:
         data = b""
         while chunk := connection.recv(65536):
             data += chunk
@@ -189,6 +195,7 @@ class Frames:
                 kind, length = struct.unpack_from("<BI", data)
                 if len(data) < 5 + length:
                     break
+                kinds.append(kind)
                 self.frames.append((kind, data[5 : 5 + length]))
                 data = data[5 + length :]
 

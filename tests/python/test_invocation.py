@@ -212,8 +212,9 @@ def handler(event, context):
 """
     with start(source) as function:
         assert function.invoke("cut").json == 1
+        function.frames.wait_for(3, 1)
         function.frames.wait_for(5, 1)
-        assert [kind for kind, _ in function.frames.frames] == [1, 2, 3, 1, 2, *[4] * 7, 5]
+        assert function.frames.of_connections == [[1, 2, 3], [1, 2, *[4] * 7, 5]]
         assert int.from_bytes(function.frames.of(5)[0][1:5], "little") == 64
 
 
