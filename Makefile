@@ -116,7 +116,7 @@ test-layer:
 	$(PYTEST) tests/layer
 
 test-python: ## the Python agent on its oldest and its newest Python, or on PYTHON_VERSIONS
-	PYTHON_VERSIONS="$(or $(PYTHON_VERSIONS),3.9 3.14)" tests/python/every_version.sh
+	PYTHON_VERSIONS="$(or $(PYTHON_VERSIONS),3.9 3.15)" tests/python/every_version.sh
 
 test-node: ## the Node.js agent on Node.js 18, 22 and 26, or on NODE_VERSIONS
 	NODE_VERSIONS="$(or $(NODE_VERSIONS),18 22 26)" tests/nodejs/every_version.sh

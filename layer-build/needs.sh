@@ -41,7 +41,7 @@ needs_layer() {
 
 needs_release() {
     needs_layer
-    command -v mvn >/dev/null || works "mvn" "install Maven, which brings the versions of Python from 3.9 to 3.14 that this machine lacks (Debian: maven)" \
+    command -v mvn >/dev/null || works "mvn" "install Maven, which brings the versions of Python that this machine lacks (Debian: maven)" \
         "$python" -c "$any_python"
 }
 

