@@ -11,6 +11,7 @@ import sys
 from _collections import deque
 from _struct import Struct
 from _thread import allocate_lock
+from _weakref import ref
 
 HELLO, INVOKE, START, END, DONE, ANSWERED = 1, 2, 3, 4, 5, 6
 
@@ -85,9 +86,16 @@ class Wire:
         """The invoke frames of the running invocations, said again on a new connection."""
         self._is_forked = False
         """In a process that the function has forked nobody says that an invocation is over."""
-        os.register_at_fork(after_in_child=self._forked)
+        # The hook outlives all modules; a socket that is closed only then takes the process down (Python 3.9).
+        wire = ref(self)
 
-    def _forked(self) -> None:
+        def forked() -> None:
+            if (child := wire()) is not None:
+                child.leave_to_the_parent()
+
+        os.register_at_fork(after_in_child=forked)
+
+    def leave_to_the_parent(self) -> None:
         """What waits is the parent's to write, and the lock may be held by a thread that is not here."""
         self._is_forked = True
         self._lock = allocate_lock()
