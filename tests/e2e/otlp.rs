@@ -80,9 +80,7 @@ async fn l_9_1_without_a_word_of_the_end_the_environment_is_held_until_it_is_qui
     assert!(run.answers.iter().all(|answer| &answer.payload[..] == b"{}"), "{:?}", run.answers);
     assert_eq!(run.accounts()["sent"], json!(6));
     let requests = stage.xray.requests().len();
-    assert!(
-        (3..=4).contains(&requests),
-        "one for each invocation, the first of which was a surprise: {requests}"
-    );
+    // An invocation's two spans come apart, and on a busy machine with some quiet between them.
+    assert!((3..=6).contains(&requests), "one for each invocation, at most one for each export: {requests}");
     Ok(())
 }
