@@ -99,14 +99,29 @@ const VERBS: &[&str] = &[
 ];
 
 fn is_sql(statement: &str) -> bool {
-    let start = statement.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
-    if start.starts_with("--") || start.starts_with("/*") || start.starts_with('#') {
+    let trimmed = |text| str::trim_start_matches(text, |c: char| c.is_whitespace() || c == '(');
+    let mut start = trimmed(statement);
+    // What stands behind its comments is what it is.
+    while let Some(rest) = behind_comment(start) {
+        start = trimmed(rest);
+    }
+    if start.is_empty() {
         return true;
     }
     let word = start.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
     // Redis has a SET too; its values are the one thing that has no sign of equality before it.
     is(VERBS) || is(&["set"]) && statement.contains('=')
+}
+
+/// The text behind the comment that it begins with.
+fn behind_comment(text: &str) -> Option<&str> {
+    let end = match text.strip_prefix("/*") {
+        Some(comment) => comment.split_once("*/"),
+        None if text.starts_with("--") || text.starts_with('#') => text.split_once('\n'),
+        None => return None,
+    };
+    Some(end.map_or("", |(_, rest)| rest))
 }
 
 /// Documents and calls with them: texts, numbers and regular expressions are values, what stands before a colon is a
@@ -217,6 +232,9 @@ mod tests {
             ("SET x = 'hunter2'", "SET x = ?"),
             ("{\"a\": \"hunter2\"}", "{\"a\": ?}"),
             ("hunter2? nothing known", "? ? ?"),
+            ("# who\nhunter2", "? ?\n?"),
+            ("/* who */ -- why\n SELECT a FROM t WHERE b = 'x'", " \n SELECT a FROM t WHERE b = ?"),
+            ("-- nothing else", ""),
         ] {
             assert_eq!(mask(given, None), expected);
         }
