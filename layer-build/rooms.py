@@ -32,8 +32,9 @@ ROOMS: dict[str, list[str]] = {
 
 _TEST = re.compile(r"^#\[cfg\(test\)\]", re.MULTILINE)
 _COMMENT = re.compile(r"//.*")
-_BRACES = re.compile(r"\b(crate|super)::\{([^;]*)\}\s*;")
-_PATH = re.compile(r"\b((?:crate|super)(?:::super)*)((?:::[a-z_][a-z0-9_]*)+)")
+_ABOVE = r"\b(crate|super(?:::super)*)"
+_BRACES = re.compile(_ABOVE + r"::\{([^;]*)\}\s*;")
+_PATH = re.compile(_ABOVE + r"((?:::[a-z_][a-z0-9_]*)+)")
 
 
 def findings(crate: Path, order: Sequence[str]) -> Iterator[str]:

@@ -40,6 +40,7 @@ def test_arrows_that_run_down_are_no_finding(crate: Path) -> None:
         ("beside.rs", "use super::middle::Inner;", "beside names middle"),
         ("middle/inner.rs", "use super::super::upper;", "middle names upper"),
         ("middle/mod.rs", "use super::{upper, lower};", "middle names upper"),
+        ("middle/inner.rs", "use super::super::{upper, lower};", "middle names upper"),
         ("middle/inner.rs", "pub use crate::beside;", "middle names beside"),
     ],
 )
