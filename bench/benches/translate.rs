@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otel_xray::receive::otlp_decode;
+use otel_xray::translate::otlp_decode;
 use otel_xray::translate::{Masked, Translator};
 use otel_xray_bench::spans;
 use prost::Message as _;

@@ -3,10 +3,10 @@
 
 use crate::export::{Clients, OwnAddresses, Transport};
 use crate::log::{Level, Log};
-use crate::receive::inlet::Inlet;
-use crate::receive::otlp_intake::Intake;
-use crate::receive::telemetry_http::TelemetryListener;
-use crate::receive::{Received, agent_socket, daemon_tcp, daemon_udp, otlp_grpc, otlp_http};
+use crate::receive::otlp::intake::Intake;
+use crate::receive::telemetry::http::TelemetryListener;
+use crate::receive::{Inlet, agent, daemon, otlp};
+use crate::received::Received;
 use crate::settings::Settings;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ pub fn open(
 }
 
 fn listen_to_agents(settings: &Settings, out: &Inlet, log: &Log) {
-    match agent_socket::bind(&settings.agent_socket) {
+    match agent::socket::bind(&settings.agent_socket) {
         Ok(listener) => {
-            let owner = agent_socket::own_uid();
-            tokio::spawn(agent_socket::serve(listener, owner, out.clone(), log.clone()));
+            let owner = agent::socket::own_uid();
+            tokio::spawn(agent::socket::serve(listener, owner, out.clone(), log.clone()));
         }
         Err(error) => log.say(
             Level::Warn,
@@ -49,17 +49,17 @@ fn listen_to_sdks(settings: &Settings, out: &Inlet, own: &OwnAddresses, log: &Lo
     let intake = Intake::new(out.clone());
     if let Some(listener) = open_otlp(settings.otlp_http, "OTLP", "OTEL_XRAY_OTLP_HTTP", log) {
         note(own, Transport::Tcp, &listener.local_addr());
-        tokio::spawn(otlp_http::serve(listener, intake.clone(), log.clone()));
+        tokio::spawn(otlp::http::serve(listener, intake.clone(), log.clone()));
     }
     if let Some(listener) = open_otlp(settings.otlp_grpc, "OTLP over gRPC", "OTEL_XRAY_OTLP_GRPC", log) {
         note(own, Transport::Tcp, &listener.local_addr());
-        tokio::spawn(otlp_grpc::serve(listener, intake, log.clone()));
+        tokio::spawn(otlp::grpc::serve(listener, intake, log.clone()));
     }
     if let Some(address) = settings.daemon {
-        match daemon_udp::bind(address) {
+        match daemon::udp::bind(address) {
             Ok(socket) => {
                 note(own, Transport::Udp, &socket.local_addr());
-                tokio::spawn(daemon_udp::serve(socket, out.clone(), log.clone()));
+                tokio::spawn(daemon::udp::serve(socket, out.clone(), log.clone()));
             }
             Err(error) => log.say(
                 Level::Warn,
@@ -75,18 +75,18 @@ fn listen_to_sdks(settings: &Settings, out: &Inlet, own: &OwnAddresses, log: &Lo
 /// Opens the daemon's TCP port, where X-Ray SDKs ask for sampling rules (DMN-8).
 fn stand_in_for_daemon(settings: &Settings, clients: &Arc<Clients>, log: &Log) {
     let Some(address) = settings.daemon else { return };
-    match daemon_tcp::bind(address) {
+    match daemon::tcp::bind(address) {
         Ok(listener) => {
             note(clients.own(), Transport::Tcp, &listener.local_addr());
             let clients = Arc::clone(clients);
-            let forward = daemon_tcp::forward(move |path, body| {
+            let forward = daemon::tcp::forward(move |path, body| {
                 let clients = Arc::clone(&clients);
                 async move {
-                    let answer = clients.post(path, body, daemon_tcp::ANSWER_WITHIN).await;
+                    let answer = clients.post(path, body, daemon::tcp::ANSWER_WITHIN).await;
                     answer.map_err(|error| error.to_string())
                 }
             });
-            tokio::spawn(daemon_tcp::serve(listener, forward, log.clone()));
+            tokio::spawn(daemon::tcp::serve(listener, forward, log.clone()));
         }
         Err(error) => log.say(
             Level::Info,
@@ -101,7 +101,7 @@ fn stand_in_for_daemon(settings: &Settings, clients: &Arc<Clients>, log: &Log) {
 /// Opens an OTLP receiver, unless it is turned off.
 fn open_otlp(address: Option<SocketAddr>, what: &str, setting: &str, log: &Log) -> Option<TcpListener> {
     let address = address?;
-    let bound = otlp_http::bind(address);
+    let bound = otlp::http::bind(address);
     if let Err(error) = &bound {
         log.say(
             Level::Warn,

@@ -10,11 +10,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otel_xray::invocation::{Batch, Config, Machine};
 use otel_xray::lambda::Invoke;
 use otel_xray::ledger::Ledger;
-use otel_xray::receive::datagram::{self, Datagram};
-use otel_xray::receive::frame::Decoder;
-use otel_xray::receive::{Connection, Received, otlp_decode, otlp_json};
-use otel_xray::sampling::{Keep, Sampling};
+use otel_xray::receive::agent::frame::{self, Decoder};
+use otel_xray::receive::daemon::datagram::{self, Datagram};
+use otel_xray::receive::otlp::json as otlp_json;
+use otel_xray::received::{Connection, Received};
 use otel_xray::settings::TracingMode;
+use otel_xray::settings::{Keep, Sampling};
+use otel_xray::translate::otlp_decode;
 use otel_xray::translate::{Function, Masked, Translator};
 use prost::Message as _;
 use serde_json::Value;
@@ -58,7 +60,7 @@ fn frames(case: &Case, number: usize) -> Vec<Received> {
     let hello = br#"{"agent":"script","agent_version":"1","runtime":"python","runtime_version":"3.13","pid":1,"env":{}}"#;
     let mut decoder = Decoder::default();
     decoder.buffer().extend_from_slice(&[frame(1, hello), frame(3, &span), frame(4, &span)].concat());
-    std::iter::from_fn(|| decoder.next_frame()).map(|one| Received::of_frame(Connection(1), one)).collect()
+    std::iter::from_fn(|| decoder.next_frame()).map(|one| frame::received(Connection(1), one)).collect()
 }
 
 fn protobuf(case: &Case, number: usize) -> Vec<Received> {

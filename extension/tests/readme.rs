@@ -3,7 +3,7 @@
 use otel_xray::settings::markdown_table;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- settings: generated from extension/src/settings.rs -->\n";
+const BEGIN: &str = "<!-- settings: generated from extension/src/settings/table.rs -->\n";
 const END: &str = "<!-- /settings -->";
 
 #[test]

@@ -2,15 +2,12 @@
 //! strings, literals in statements, and data that errors of databases quote. All that leaves comes through here: each text
 //! of a span, as what its name says that it is ([`Kind`]), and whole what X-Ray SDKs have written ([`document`]).
 
-mod commands;
 mod database_error;
-mod dialect;
 mod documents;
 mod edit;
 mod message;
 mod names;
 mod signs;
-mod sql;
 mod statement;
 mod text;
 mod url;

@@ -1,9 +1,9 @@
 //! The accounts of the process: what was received, and what became of it in each outlet (P2).
 
+use super::losses::Losses;
 use crate::accounts::{Accounts, Reason, to_json_by_outlet};
 use crate::export::{Flushed, Moment};
 use crate::log::{Level, Log};
-use crate::losses::Losses;
 use crate::settings::OutletKind;
 
 /// Received once, and a ledger for each outlet.

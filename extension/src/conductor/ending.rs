@@ -5,7 +5,7 @@ use super::clock::{time_until, unix_nanos};
 use crate::accounts::Reason;
 use crate::export::{Moment, Occasion, Outlets, Waiting};
 use crate::lambda::Shutdown;
-use crate::receive::Received;
+use crate::received::Received;
 use crate::settings::OutletKind;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};

@@ -5,7 +5,7 @@ use crate::accounts::{Accounts, Reason};
 use crate::invocation::Signal;
 use crate::ledger::{Charge, Share};
 use crate::log::{Level, Log};
-use crate::receive::{OtlpSignal, Relayed};
+use crate::received::{OtlpSignal, Relayed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

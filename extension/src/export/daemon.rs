@@ -1,12 +1,12 @@
 //! The outlet to an X-Ray daemon: one UDP datagram for each document, no permission, no acknowledgement (xray.md
 //! section 16).
 
-use super::buffer::{Buffer, Waits};
-use super::clocks::{Moment, Occasion, Window};
-use super::complaints::Complaints;
-use super::outgoing::Outgoing;
-use super::own::{OwnAddresses, Transport};
 use crate::accounts::{Accounts, Reason, Trim};
+use crate::export::client::own::{OwnAddresses, Transport};
+use crate::export::pacing::clocks::{Moment, Occasion, Window};
+use crate::export::pacing::complaints::Complaints;
+use crate::export::waiting::buffer::{Buffer, Waits};
+use crate::export::waiting::outgoing::Outgoing;
 use crate::ledger::Share;
 use crate::log::{Level, Log};
 use crate::translate::TranslatedDocument;
@@ -228,8 +228,8 @@ fn fitting(document: Outgoing, accounts: &mut Accounts) -> Option<Outgoing> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outgoing::tests::outgoing;
     use super::*;
+    use crate::export::waiting::outgoing::tests::outgoing;
 
     #[test]
     fn dmn_1_dmn_10_addresses() {

@@ -3,8 +3,8 @@
 use super::origin::origin_of_agent;
 use super::trace_header::TraceId;
 use super::{Collected, Origin};
-use crate::receive::Connection;
-use crate::receive::frame::Hello;
+use crate::received::Connection;
+use crate::received::Hello;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use std::collections::HashMap;
 use std::sync::Arc;

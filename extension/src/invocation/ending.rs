@@ -1,6 +1,6 @@
 //! How an invocation ended badly, in the words of Lambda's users.
 
-use crate::receive::process::Exit;
+use crate::received::Exit;
 use std::time::Duration;
 
 const TIMEOUT: &str = "Timeout";

@@ -1,7 +1,7 @@
 //! What came before the first invocation: the initialisation of the environment, or its restore from a snapshot.
 
 use super::Initialisation;
-use crate::receive::platform::{InitStart, Phase};
+use crate::received::platform::{InitStart, Phase};
 
 /// An initialisation that ended longer than this before an invocation was not waited for: it ran ahead of time, as
 /// with provisioned concurrency (L-8.3).

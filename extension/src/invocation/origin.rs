@@ -1,7 +1,7 @@
 //! Where the spans of an agent come from, as a resource.
 
 use super::Origin;
-use crate::receive::frame::Hello;
+use crate::received::Hello;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 

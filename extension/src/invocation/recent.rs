@@ -3,7 +3,7 @@
 use super::ending::{Evidence, Shut};
 use super::trace_header::{Sampled, SpanId, TraceHeader, TraceId};
 use super::{Collected, Invocation, Mode};
-use crate::receive::process::Exit;
+use crate::received::Exit;
 use crate::sampling::decision::Deciding;
 use crate::settings::TracingMode;
 use std::collections::VecDeque;

@@ -5,7 +5,7 @@
 
 use super::api::{Api, ApiError};
 use crate::log::{Level, Log};
-use crate::receive::telemetry_http::MAX_BYTES;
+use crate::receive::telemetry::http::MAX_BYTES;
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -4,8 +4,9 @@
 //! tracing, has decided against the trace, or nobody has decided anything. Whoever decides says yes now and then, so
 //! until an environment has seen a yes, a no is nobody's.
 
-use super::keep::{Keep, Outcome};
-use super::{Request, Sampler, Sampling};
+use super::keep::Outcome;
+use super::{Request, Sampler};
+use crate::settings::{Keep, Sampling};
 use crate::translate::flush::Mode;
 use crate::translate::trace_header::{Sampled, TraceHeader, TraceId};
 use std::time::Duration;

@@ -1,18 +1,7 @@
 //! Which invocations are sent though nobody has sampled them.
 
+use crate::settings::Keep;
 use std::time::Duration;
-
-/// Asked for by a setting, any of them together (xray.md section 15, row 4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Keep {
-    pub all: bool,
-    /// Those that fail, time out or answer with a server error, or in which a call does.
-    pub errors: bool,
-    /// The first of each environment.
-    pub cold: bool,
-    /// Those that take at least so long.
-    pub slow: Option<Duration>,
-}
 
 /// How an invocation has gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,28 +12,6 @@ pub(crate) struct Outcome {
 }
 
 impl Keep {
-    /// Reads `none`, or any of `errors`, `slow:<ms>` (1 to 900000), `cold` and `all`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut keep = Self::default();
-        let text = text.to_ascii_lowercase();
-        if text == "none" {
-            return Some(keep);
-        }
-        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            match item {
-                "all" => keep.all = true,
-                "errors" => keep.errors = true,
-                "cold" => keep.cold = true,
-                slow => {
-                    let ms = slow.strip_prefix("slow:")?.trim().parse().ok()?;
-                    keep.slow = (1..=900_000).contains(&ms).then(|| Duration::from_millis(ms));
-                    keep.slow?;
-                }
-            }
-        }
-        (keep != Self::default()).then_some(keep)
-    }
-
     pub(crate) fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -61,27 +28,6 @@ impl Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_setting_can_say() {
-        let slow = |ms| Some(Duration::from_millis(ms));
-        for (text, expected) in [
-            ("none", Some(Keep::default())),
-            ("Errors", Some(Keep { errors: true, ..Keep::default() })),
-            (" cold, slow:1500 ,", Some(Keep { cold: true, slow: slow(1500), ..Keep::default() })),
-            ("errors,all", Some(Keep { errors: true, all: true, ..Keep::default() })),
-            ("errors,none", None),
-            ("slow", None),
-            ("slow:", None),
-            ("slow:0", None),
-            ("slow:-1", None),
-            ("slow:900001", None),
-            (",", None),
-            ("warm", None),
-        ] {
-            assert_eq!(Keep::parse(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn row_4_each_reason_keeps_by_itself() {

@@ -10,7 +10,6 @@ mod reservoir;
 mod rules;
 mod targets;
 
-pub use keep::Keep;
 pub(crate) use rules::Request;
 
 use crate::translate::trace_header::TraceId;
@@ -19,18 +18,6 @@ use serde_json::{Value, json};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use targets::{Tracked, seconds};
-
-/// Who decides where nobody has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Sampling {
-    /// X-Ray's default rule: one request a second, then 5 %.
-    #[default]
-    Auto,
-    /// Nobody: the header is taken as it is.
-    Respect,
-    /// The account's sampling rules.
-    Rules,
-}
 
 /// SMP-13, in seconds.
 const RULES_EVERY_S: u64 = 300;

@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, batch};
 use otel_xray::export::Transport;
-use otel_xray::receive::{OtlpSignal, Relayed};
+use otel_xray::received::{OtlpSignal, Relayed};
 use otel_xray::settings::OutletKind;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

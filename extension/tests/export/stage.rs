@@ -4,13 +4,13 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otel_xray::accounts::Accounts;
 use otel_xray::export::{
-    Clients, Config, DaemonAddress, Flushed, Moment, Occasion, Outlets, OwnAddresses, Spool, Waiting, Window,
+    Clients, Config, DaemonAddress, Flushed, Moment, Occasion, Outlets, OwnAddresses, Waiting, Window,
 };
 use otel_xray::invocation::trace_header::TraceHeader;
 use otel_xray::invocation::{Batch, Collected, Invocation, Load, Mode, Origin};
 use otel_xray::ledger::Ledger;
 use otel_xray::log::{Format, Level, Log};
-use otel_xray::settings::OutletKind;
+use otel_xray::settings::{OutletKind, Spool};
 use otel_xray::translate::{Function, Masked, Target, TranslatedDocument, Translator};
 use otel_xray_local::xray::Endpoint;
 use std::collections::HashMap;

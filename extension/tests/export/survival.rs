@@ -1,8 +1,7 @@
 //! From one process to the next: what could not be sent is left in files and sent by another (L-2.2).
 
 use crate::stage::{SHORT, Stage, batch, documents};
-use otel_xray::export::Spool;
-use otel_xray::settings::OutletKind;
+use otel_xray::settings::{OutletKind, Spool};
 use otel_xray_local::xray::Fault;
 use serde_json::{Value, json};
 use std::path::Path;

@@ -12,7 +12,7 @@
 //! masked where they are read, and go through the last step alone. Where spans leave as spans, [`named`] gives them the
 //! names that their documents would have.
 //!
-//! Which room may name which is in `layer-build/rooms.py`.
+//! Which room may name which is in `tests/rooms.py`.
 
 pub mod accounts;
 pub mod flush;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use otel_xray::receive::datagram::{self, Datagram};
+use otel_xray::receive::daemon::datagram::{self, Datagram};
 
 const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\n";
 

@@ -2,11 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use otel_xray::receive::frame::{Decoder, Frame, FrameError};
-use otel_xray::receive::process::Fate;
-use otel_xray::receive::{Connection, Received};
-use otel_xray::sampling::{Keep, Sampling};
-use otel_xray::settings::TracingMode;
+use otel_xray::receive::agent::frame::{self, Decoder, Frame, FrameError};
+use otel_xray::received::Fate;
+use otel_xray::received::{Connection, Received};
+use otel_xray::settings::{Keep, Sampling, TracingMode};
 use otel_xray::translate::Translator;
 use otel_xray_fuzz::{NOW_UNIX_NANO, check, hostile, machine};
 
@@ -20,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     let mut machine = machine(TracingMode::PassThrough, "", Sampling::Auto, Keep::default());
     let connection = Connection(1);
     for frame in whole {
-        machine.receive(Received::of_frame(connection, frame), NOW_UNIX_NANO);
+        machine.receive(frame::received(connection, frame), NOW_UNIX_NANO);
     }
     machine.receive(Received::Closed(connection, Fate::default()), NOW_UNIX_NANO);
     check(&mut machine, &mut Translator::default(), &hostile::function(), 0);

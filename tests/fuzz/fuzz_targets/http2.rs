@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use otel_xray::receive::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
+use otel_xray::receive::otlp::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

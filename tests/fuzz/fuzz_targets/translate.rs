@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use otel_xray::receive::Received;
+use otel_xray::received::Received;
 use otel_xray::translate::Translator;
 use otel_xray_fuzz::{NOW_UNIX_NANO, check, hostile, machine};
 

@@ -7,9 +7,8 @@ use otel_xray::accounts::Accounts;
 use otel_xray::invocation::{Config, Machine};
 use otel_xray::lambda::Invoke;
 use otel_xray::ledger::Ledger;
-use otel_xray::receive::Received;
-use otel_xray::sampling::{Keep, Sampling};
-use otel_xray::settings::TracingMode;
+use otel_xray::received::Received;
+use otel_xray::settings::{Keep, Sampling, TracingMode};
 use otel_xray::translate::sdk::SdkDocument;
 use otel_xray::translate::{Function, Masked, Translator};
 

@@ -1,4 +1,4 @@
-//! The settings that the launcher reads, as the extension reads them (extension/src/settings.rs): where it falls back to a
+//! The settings that the launcher reads, as the extension reads them (extension/src/settings): where it falls back to a
 //! default, so does this. `tests/settings.json` holds them to it.
 
 use crate::os;

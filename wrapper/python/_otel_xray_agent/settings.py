@@ -1,4 +1,4 @@
-"""Settings as the extension reads them (extension/src/settings.rs), with its defaults.
+"""Settings as the extension reads them (extension/src/settings), with its defaults.
 
 Read where one of them is set. ``tests/settings.json`` holds the agent to the extension.
 """

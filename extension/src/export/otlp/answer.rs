@@ -4,11 +4,11 @@
 //! nothing of the spans: they are kept.
 
 use super::PAUSE_AFTER_REFUSAL;
-use crate::export::backoff::retry_after;
-use crate::export::health::Verdict;
-use crate::export::own::LeadsHere;
-use crate::export::quoted;
-use crate::export::verdict::{caller_trouble, is_not_now, may_renew};
+use crate::export::answers::caller::{caller_trouble, is_not_now, may_renew};
+use crate::export::answers::quoted;
+use crate::export::client::own::LeadsHere;
+use crate::export::pacing::backoff::retry_after;
+use crate::export::pacing::health::Verdict;
 use crate::shown;
 use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, StatusCode};

@@ -3,11 +3,11 @@
 use super::Endpoint;
 use super::answer::{Answer, Content, MAX_ANSWER_BYTES, read};
 use super::select::OutgoingSpan;
-use crate::export::backoff::{Jitter, Persistence};
-use crate::export::credentials::Provider;
-use crate::export::own::LeadsHere;
-use crate::export::sign::sign;
-use crate::export::trouble::told;
+use crate::export::answers::trouble::told;
+use crate::export::client::credentials::Provider;
+use crate::export::client::own::LeadsHere;
+use crate::export::client::sign::sign;
+use crate::export::pacing::backoff::{Jitter, Persistence};
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};

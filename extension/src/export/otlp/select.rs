@@ -1,9 +1,9 @@
 //! Which spans of a batch leave by OTLP, and what their resource says of the function. Pure.
 
 use crate::accounts::Accounts;
-use crate::export::buffer::Waits;
+use crate::export::waiting::buffer::Waits;
 use crate::invocation::Origin;
-use crate::receive::otlp_decode::{Step, steps};
+use crate::translate::otlp_decode::{Step, steps};
 use crate::translate::wire;
 use crate::translate::{self, Function, Masked, Target};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
@@ -19,8 +19,8 @@ const MAX_KNOWN: usize = 8;
 
 /// A span on its way out, as its bytes on the wire: decoded it is a multiple of them in memory.
 #[derive(Debug, Clone)]
-pub(in crate::export) struct OutgoingSpan {
-    pub(in crate::export) encoded: Box<[u8]>,
+pub(crate) struct OutgoingSpan {
+    pub(crate) encoded: Box<[u8]>,
     pub(super) start_unix_nano: u64,
     /// The same for all spans of one agent or SDK.
     pub(super) origin: Arc<Origin>,
@@ -64,7 +64,7 @@ impl Waits for OutgoingSpan {
 
 /// The origins of what has left or waits, so that each is there once.
 #[derive(Debug, Default)]
-pub(in crate::export) struct KnownOrigins(Vec<Weak<Origin>>);
+pub(crate) struct KnownOrigins(Vec<Weak<Origin>>);
 
 impl KnownOrigins {
     fn same(&mut self, origin: Origin) -> Arc<Origin> {
@@ -97,7 +97,7 @@ pub(super) fn restored(left: &[u8]) -> Vec<OutgoingSpan> {
 }
 
 /// The spans to send: those that X-Ray would get too.
-pub(in crate::export) fn select(
+pub(crate) fn select(
     batch: &Masked<'_>,
     function: &Function,
     (target, known): (Target, &mut KnownOrigins),

@@ -1,7 +1,7 @@
 //! Where OTLP goes: the standard `OTEL_EXPORTER_OTLP_*` variables.
 
-use crate::export::own::LeadsHere;
-use crate::receive::OtlpSignal;
+use crate::export::client::own::LeadsHere;
+use crate::received::OtlpSignal;
 use crate::shown;
 use http::{HeaderName, HeaderValue, Uri};
 use std::path::PathBuf;

@@ -7,7 +7,8 @@ use super::super::recent::{Recent, Record};
 use super::super::trace_header::{Sampled, TraceId};
 use super::{Machine, Signal, is_top};
 use crate::sampling::decision::{Beginning, Policy, Verdict};
-use crate::sampling::{Due, Learned, Request, Sampling};
+use crate::sampling::{Due, Learned, Request};
+use crate::settings::Sampling;
 use std::time::Duration;
 
 const FLAG_SAMPLED: u32 = 0x01;

@@ -3,7 +3,7 @@
 use super::super::Mode;
 use super::super::trace_header::{Sampled, TraceHeader};
 use super::{Machine, Signal};
-use crate::receive::platform::{Finished, InvocationDone, PlatformEvent, PlatformRecord, Start, Status};
+use crate::received::platform::{Finished, InvocationDone, PlatformEvent, PlatformRecord, Start, Status};
 use std::time::Duration;
 
 impl Machine {

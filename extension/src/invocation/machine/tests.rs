@@ -1,9 +1,9 @@
 use super::*;
 use crate::invocation::Mode;
 use crate::invocation::recent::REMEMBERED;
-use crate::receive::frame::Hello;
-use crate::receive::platform::{PlatformEvent, PlatformRecord, Start, Tracing};
-use crate::receive::process::{Exit, Fate};
+use crate::received::Hello;
+use crate::received::platform::{PlatformEvent, PlatformRecord, Start, Tracing};
+use crate::received::{Exit, Fate};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";

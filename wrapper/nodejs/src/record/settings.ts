@@ -1,4 +1,4 @@
-/** Settings as the extension reads them (extension/src/settings.rs), with its defaults. `tests/settings.json` holds both to it. */
+/** Settings as the extension reads them (extension/src/settings), with its defaults. `tests/settings.json` holds both to it. */
 
 const DEFAULT_SOCKET = "otel-xray";
 const DEFAULT_DAEMON = "127.0.0.1:2000";

@@ -4,11 +4,11 @@ use super::failed_loads::loading;
 use super::*;
 use crate::invocation::Collected;
 use crate::invocation::origin::text_of;
-use crate::receive::frame::Answered;
-use crate::receive::platform::{
+use crate::received::Answered;
+use crate::received::Exit;
+use crate::received::platform::{
     Finished, InitStart, InvocationDone, Metrics, PlatformEvent, PlatformRecord, Start, Status, Tracing,
 };
-use crate::receive::process::Exit;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 

@@ -4,10 +4,10 @@ use super::endings::{HEADER, HEADER_TRACE, MILLISECOND, ended, handler, platform
 use super::*;
 use crate::invocation::Collected;
 use crate::invocation::origin::attribute;
-use crate::receive::platform::{
+use crate::received::Exit;
+use crate::received::platform::{
     Finished, InitStart, InvocationDone, Phase, PlatformRecord, Start, Status, Tracing,
 };
-use crate::receive::process::Exit;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::{Status as SpanStatus, status::StatusCode};
 

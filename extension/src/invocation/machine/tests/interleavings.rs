@@ -1,10 +1,10 @@
 //! Whatever comes in whatever order: nothing panics, the accounts balance, and an invocation ends once.
 
 use super::*;
-use crate::receive::platform::{
+use crate::received::Exit;
+use crate::received::platform::{
     Finished, InitStart, InvocationDone, PlatformEvent, PlatformRecord, Start, Status, Tracing,
 };
-use crate::receive::process::Exit;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use proptest::prelude::*;
 

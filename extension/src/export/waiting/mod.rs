@@ -1,0 +1,7 @@
+//! What has to wait: in memory within bounds, and in files for the next process.
+
+pub(crate) mod buffer;
+pub(crate) mod outgoing;
+pub(crate) mod repair;
+pub(crate) mod spool;
+pub(crate) mod unclaimed;
