@@ -89,7 +89,7 @@ check-lint: check-rooms-nodejs check-rooms-python check-rooms-rust
 	python3 bench/figures.py --check
 
 check-rooms-rust: ## which way the arrows between the rooms of the Rust crates run
-	python3 layer-build/rooms.py
+	python3 tests/rooms.py
 
 check-rooms-nodejs: ## which way the arrows between the rooms of the Node.js agent's sources run
 	node wrapper/nodejs/rooms/check.mjs "$$($(TOOLS) node-rooms)"

@@ -1,4 +1,4 @@
-"""`layer-build/rooms.py`: an arrow that runs up is found, however it is written."""
+"""`tests/rooms.py`: an arrow that runs up is found, however it is written."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ def test_arrows_that_run_down_are_no_finding(crate: Path) -> None:
         ("middle/mod.rs", "use super::{upper, lower};", "middle names upper"),
         ("middle/inner.rs", "use super::super::{upper, lower};", "middle names upper"),
         ("middle/inner.rs", "pub use crate::beside;", "middle names beside"),
+        ("middle/inner.rs", "use crate::Given;", "middle names lib"),
+        ("lower.rs", "use super::{Given as Taken};", "lower names lib"),
+        ("lower.rs", "use crate::*;", "lower names lib"),
     ],
 )
 def test_an_arrow_that_runs_up_or_aside_is_found(crate: Path, file: str, line: str, arrow: str) -> None:
@@ -49,6 +52,34 @@ def test_an_arrow_that_runs_up_or_aside_is_found(crate: Path, file: str, line: s
     path.write_text(f"{line}\n{path.read_text()}")
     (finding,) = rooms.findings(crate, ORDER)
     assert finding.startswith(f"{path}:1: {arrow}"), finding
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "arrow"),
+    [
+        ("house/low.rs", "use crate::house::high::Inner;", "low names high"),
+        ("house/low.rs", "use super::{high, Given};", "low names high"),
+        ("house/low.rs", "use super::Given;", "low names mod"),
+        ("house/high/inner.rs", "use crate::house::Given;", "high names mod"),
+    ],
+)
+def test_a_folder_below_a_crate_has_rooms_of_its_own(tmp_path: Path, file: str, line: str, arrow: str) -> None:
+    for name, text in {
+        "house/mod.rs": "mod high;\nmod low;\npub use high::Given;\n",
+        "house/high/mod.rs": "use super::low::{a, b};\nuse crate::elsewhere;\n",
+        "house/high/inner.rs": "use super::Given;\nuse super::super::low;\n",
+        "house/low.rs": "use crate::Whole;\nuse super::super::elsewhere;\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+    order = ["mod", "high", "low"]
+    assert list(rooms.findings(tmp_path, order, ("house",))) == []
+    path = tmp_path / file
+    path.write_text(f"{line}\n{path.read_text()}")
+    found = [finding for finding in rooms.findings(tmp_path, order, ("house",)) if arrow in finding]
+    assert found, list(rooms.findings(tmp_path, order, ("house",)))
+    assert found[0].startswith(f"{path}:1: {arrow}")
 
 
 def test_a_room_without_a_place_is_found(crate: Path) -> None:
