@@ -1,6 +1,7 @@
 """Which way the arrows between the rooms of a crate run: a room names only those below it.
 
-A room is a file or a folder in one of the folders of ROOMS. `lib` or `mod` is the folder's own file, and what it gives a name.
+A room is a file or a folder in one of the folders of ROOMS. `lib` or `mod` is the folder's own file, and what it
+gives a name.
 What stands behind `#[cfg(test)]` may name anything.
 Run alone, it prints each arrow that runs up, each room that has no place, and each folder that has become a hall.
 """
@@ -68,13 +69,15 @@ def findings(crate: Path, order: Sequence[str], house: tuple[str, ...] = ()) -> 
         for line, named in _named(file, parts, house, place):
             if named in place and named != room and place[named] <= place[room]:
                 yield f"{file}:{line}: {room} names {named}, which is not below it; move what is named, or hand it in"
-    for folder in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        files = [file.name for file in folder.glob("*.rs") if file.name != "tests.rs"]
+    for hall in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        files = [file.name for file in hall.glob("*.rs") if file.name != "tests.rs"]
         if len(files) > MAX_FILES:
-            yield f"{folder}: {len(files)} files; give some of them a room"
+            yield f"{hall}: {len(files)} files; give some of them a room"
 
 
-def _named(file: Path, parts: tuple[str, ...], house: tuple[str, ...], place: dict[str, int]) -> Iterator[tuple[int, str]]:
+def _named(
+    file: Path, parts: tuple[str, ...], house: tuple[str, ...], place: dict[str, int]
+) -> Iterator[tuple[int, str]]:
     """The rooms that a file names outside of its tests, with the line."""
     text = file.read_text()
     test = _TEST.search(text)

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use otel_xray::translate::otlp_decode;
 use otel_xray::receive::otlp::json as otlp_json;
+use otel_xray::translate::otlp_decode;
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(converted) = otlp_json::to_protobuf(input) {

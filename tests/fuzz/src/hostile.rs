@@ -8,8 +8,7 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
-use otel_xray::settings::{Keep, Sampling};
-use otel_xray::settings::TracingMode;
+use otel_xray::settings::{Keep, Sampling, TracingMode};
 use otel_xray::translate::Function;
 use std::sync::LazyLock;
 
