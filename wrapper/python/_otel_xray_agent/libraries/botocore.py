@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from _otel_xray_agent.libraries.calls import Calls
 from _otel_xray_agent.libraries.propagation import may_tell
 from _otel_xray_agent.record.trace import TraceHeader
 from _otel_xray_agent.record.wire import complain, told
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from _otel_xray_agent.libraries.calls import Call
     from _otel_xray_agent.record import Recorder
     from _otel_xray_agent.record.trace import Span
 
@@ -35,29 +37,10 @@ _PARAMETERS = {
 
 
 def patch_client(module: ModuleType, recorder: Recorder) -> None:
-    original = module.BaseClient._make_api_call
+    def tell(call: Call, result: Any, error: BaseException | None) -> bool:
+        return _tell(recorder, call, result, error)
 
-    def _make_api_call(self: Any, operation_name: Any, api_params: Any) -> Any:
-        begun = None
-        try:
-            begun = recorder.call(operation_name)
-            if begun is not None:
-                _describe(begun[0], self, operation_name, api_params)
-                recorder.announce(begun[0])
-        except Exception as error:  # the call comes first
-            complain("botocore", f"an AWS call could not be recorded: {told(error)}")
-        try:
-            result = original(self, operation_name, api_params)
-        except BaseException as error:
-            if begun is not None:
-                _finish(recorder, *begun, None, error)
-            leave_unseen(error)
-            raise
-        if begun is not None:
-            _finish(recorder, *begun, result, None)
-        return result
-
-    replace(module.BaseClient, _make_api_call=_make_api_call)
+    Calls(recorder, "botocore", "an AWS call").record(module.BaseClient, "_make_api_call", _describe, tell)
 
 
 def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
@@ -100,16 +83,20 @@ def _is_lambdas(value: str) -> bool:
     return value == copied or (same and one.trace_id != b"")
 
 
-def _describe(span: Span, client: Any, operation: str, parameters: Any) -> None:
+def _describe(call: Call) -> str:
+    client, operation, parameters = call.arguments
     service = str(client._service_model.service_id)
-    attributes = span.attributes
-    span.name = f"{service}.{operation}"
+    attributes = call.span.attributes
     attributes["rpc.system"] = "aws-api"
     attributes["rpc.service"] = service
     attributes["rpc.method"] = operation
     attributes["cloud.region"] = client.meta.region_name
-    if not isinstance(parameters, dict):
-        return
+    if isinstance(parameters, dict):
+        _describe_parameters(attributes, service, parameters)
+    return f"{service}.{operation}"
+
+
+def _describe_parameters(attributes: dict[str, Any], service: str, parameters: dict[str, Any]) -> None:
     for parameter, attribute in _PARAMETERS.get(service, ()):
         value = parameters.get(parameter)
         if isinstance(value, str) and attribute not in attributes:
@@ -118,23 +105,18 @@ def _describe(span: Span, client: Any, operation: str, parameters: Any) -> None:
         attributes["aws.dynamodb.table_names"] = list(parameters["RequestItems"])
 
 
-def _finish(recorder: Recorder, span: Span, token: Any, response: Any, error: BaseException | None) -> None:
-    below = None
-    try:
-        if error is not None:
-            response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            _describe_response(span, response)
-            below = _stream(response) if error is None else None
-    except Exception as trouble:  # the call comes first
-        complain("botocore", f"an AWS response could not be read: {told(trouble)}")
+def _tell(recorder: Recorder, call: Call, response: Any, error: BaseException | None) -> bool:
+    if error is not None:
+        response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return False
+    _describe_response(call.span, response)
+    below = _stream(response) if error is None else None
     if below is None:
-        recorder.finish(span, token, error)
-        return
+        return False
     from _otel_xray_agent.libraries.http_call import answered
 
-    recorder.disclose(span, token)
-    answered(recorder, span, below, span.attributes["http.response.status_code"])
+    return answered(recorder, call.span, below, call.span.attributes["http.response.status_code"])
 
 
 def _stream(response: dict[str, Any]) -> Any:

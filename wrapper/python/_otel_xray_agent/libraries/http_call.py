@@ -40,17 +40,17 @@ def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, 
     span.attributes["url.full"] = target
 
 
-def answered(recorder: Recorder, span: Span, response: Any, status: Any) -> None:
-    """The head of the answer is here. ``response`` is ``http.client``'s; None where it is another's."""
-    try:
-        span.attributes["http.response.status_code"] = status
-        if recorder.follows_bodies and response is not None and not response.isclosed() and response.length != 0:
-            response.__dict__[_CALL] = span
-            recorder.set_aside(span, status if isinstance(status, int) else 0)
-            return
-    except Exception as error:  # the call comes first
-        complain("bodies", f"how long an answer takes could not be recorded: {told(error)}")
-    recorder.finish(span, None)
+def answered(recorder: Recorder, span: Span, response: Any, status: Any) -> bool:
+    """The head of the answer is here: whether the call goes on, until its body has been read or closed.
+
+    ``response`` is ``http.client``'s; None where it is another's.
+    """
+    span.attributes["http.response.status_code"] = status
+    if not recorder.follows_bodies or response is None or response.isclosed() or response.length == 0:
+        return False
+    response.__dict__[_CALL] = span
+    recorder.set_aside(span, status if isinstance(status, int) else 0)
+    return True
 
 
 def follow(response: Any, recorder: Recorder) -> None:
