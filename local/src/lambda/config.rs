@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::facade::FacadeSink;
+use super::invocation::segments::FacadeSink;
 use super::scripted_runtime::ScriptedRuntime;
 
 /// Which process (or in-process script) takes the part of the runtime.

@@ -13,26 +13,26 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
-use super::api_server::ApiServer;
-use super::bootstrap::BootstrapError;
-use super::caller::Answer;
+use super::api::local_endpoints::LocalEndpoints;
+use super::api::server::ApiServer;
 use super::clock::{WallClock, date_path};
 use super::config::{Config, RuntimeKind};
-use super::environment_variables::{Facts, Variables, for_extension, for_runtime};
 use super::event_log::EventLog;
-use super::freeze;
-use super::full_disk::FullDisk;
-use super::init::InitReport;
-use super::invocation::{InvocationReport, InvokeRequest};
-use super::local_endpoints::LocalEndpoints;
-use super::memory;
-use super::node::{self, Node};
-use super::platform::Platform;
+use super::invocation::caller::Answer;
+use super::invocation::trace_header::TraceHeader;
+use super::layer::receivers::Receivers;
+use super::lifecycle::init::InitReport;
+use super::lifecycle::invoke::{InvocationReport, InvokeRequest};
+use super::lifecycle::shutdown::{ShutdownReason, ShutdownReport};
 use super::processes::Process;
-use super::python::Python;
-use super::receivers::Receivers;
-use super::shutdown::{ShutdownReason, ShutdownReport};
-use super::trace_header::TraceHeader;
+use super::processes::freeze;
+use super::processes::full_disk::FullDisk;
+use super::processes::memory;
+use super::runtimes::bootstrap::BootstrapError;
+use super::runtimes::node::{self, Node};
+use super::runtimes::python::Python;
+use super::runtimes::variables::{Facts, Variables, for_extension, for_runtime};
+use super::state::Platform;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -16,48 +16,20 @@
 //! # }
 //! ```
 
-mod api_server;
-mod bootstrap;
-mod caller;
+mod api;
 mod clock;
 mod config;
-mod control_group;
 mod environment;
-mod environment_variables;
 mod event_log;
-mod executables;
-mod extensions_api;
-mod facade;
-mod freeze;
-mod full_disk;
-mod init;
 mod invocation;
-mod invocation_records;
 mod layer;
-mod local_endpoints;
-mod managed_instance;
-mod managed_state;
-mod memory;
-mod node;
-mod platform;
-mod port_holder;
-mod preparation;
-mod process_table;
+mod lifecycle;
 mod processes;
-mod python;
-mod receivers;
-mod registry;
-mod restore;
-mod runtime_api;
-mod runtime_state;
+mod runtimes;
 mod scripted_runtime;
-mod shutdown;
-mod telemetry_api;
-mod telemetry_batches;
-mod telemetry_delivery;
-mod trace_header;
+mod state;
+mod telemetry;
 
-pub use caller::{Answer, FunctionError};
 pub(crate) use clock::epoch_ms;
 pub use config::{
     Config, Credentials, Delays, InitializationType, RuntimeKind, ShutdownBudgets, TelemetryFaults,
@@ -65,11 +37,12 @@ pub use config::{
 };
 pub use environment::{EnvironmentGone, LambdaEnvironment, StartError};
 pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase, ProcessExit};
-pub use executables::write_executable;
-pub use facade::FacadeSink;
-pub use init::{InitFailure, InitReport};
-pub use invocation::{InvocationReport, InvocationStatus};
+pub use invocation::caller::{Answer, FunctionError};
+pub use invocation::segments::FacadeSink;
+pub use invocation::trace_header::TraceHeader;
 pub use layer::{Layer, LayerError};
+pub use lifecycle::init::{InitFailure, InitReport};
+pub use lifecycle::invoke::{InvocationReport, InvocationStatus};
+pub use lifecycle::shutdown::{ExtensionShutdown, ShutdownReason, ShutdownReport};
+pub use processes::executables::write_executable;
 pub use scripted_runtime::{RuntimeClient, RuntimeClientError, RuntimeEvent, ScriptedRuntime};
-pub use shutdown::{ExtensionShutdown, ShutdownReason, ShutdownReport};
-pub use trace_header::TraceHeader;
