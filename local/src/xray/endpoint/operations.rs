@@ -1,12 +1,8 @@
 //! The operations: what each request body asks for, and the answer in the shape of the AWS service model.
 
 use super::faults::Faults;
-use super::filter::Filter;
 use super::sampling::Sampling;
-use super::service_graph::service_graph;
-use super::store::{Store, Unprocessed};
-use super::summary::summary;
-use super::trace::Trace;
+use crate::xray::traces::{Filter, Store, Trace, Unprocessed, service_graph, summary};
 use serde_json::{Value, json};
 
 /// Documents in one `PutTraceSegments` (LIM-3).

@@ -1,12 +1,17 @@
 //! The HTTP side: REST-JSON on a loopback address, signed requests only.
 
-use super::api;
-use super::connections::{Connections, Cut};
-use super::faults::{Fault, Faults};
-use super::resettable::{ResetHandle, Resettable};
-use super::sampling::Sampling;
-use super::signature;
-use super::store::Store;
+mod connections;
+mod faults;
+mod operations;
+mod resettable;
+mod sampling;
+mod signature;
+
+pub use connections::{Connections, Cut};
+pub use faults::{Fault, Faults};
+pub use sampling::Sampling;
+
+use crate::xray::traces::Store;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -14,6 +19,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use resettable::{ResetHandle, Resettable};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -88,7 +94,7 @@ impl Endpoint {
         let address = listener.local_addr()?;
         let shared = Shared::default();
         // The first document costs the compilation of the patterns: not in the tail of somebody's first invocation.
-        let _ = super::validate(
+        let _ = crate::xray::validate(
             r#"{"name":"a","id":"0123456789abcdef","trace_id":"1-00000000-0123456789abcdef01234567"}"#,
         );
         let server = tokio::spawn(serve(listener, shared.clone()));
@@ -198,12 +204,14 @@ async fn answer(
             "UnknownOperationException",
             format!("{} {path} is not an operation: they are all POST", head.method),
         )),
-        (_, Ok(body)) => signature::check(&head.headers)
-            .map_err(|(kind, message)| (403, kind, message))
-            .and_then(|()| api::dispatch(&path, body, &shared.store, &shared.faults, &shared.sampling)),
+        (_, Ok(body)) => {
+            signature::check(&head.headers).map_err(|(kind, message)| (403, kind, message)).and_then(|()| {
+                operations::dispatch(&path, body, &shared.store, &shared.faults, &shared.sampling)
+            })
+        }
     };
     if path == "/TraceSegments" {
-        documents = body.as_deref().map_or(0, api::count_documents);
+        documents = body.as_deref().map_or(0, operations::count_documents);
     }
     let status = answer.as_ref().map_or_else(|(status, ..)| *status, |_| 200);
     let headers = recorded(&head.headers);

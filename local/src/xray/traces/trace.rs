@@ -1,6 +1,6 @@
 //! A trace put together from its documents.
 
-use super::document::Accepted;
+use crate::xray::document::Accepted;
 use serde_json::{Map, Value};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! The documents, kept by trace, in whatever order they come.
 
-use super::document::{Accepted, Rejection, validate};
 use super::trace::{Trace, outranks};
+use crate::xray::document::{Accepted, Rejection, validate};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

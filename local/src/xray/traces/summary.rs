@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// What a list of traces shows of one. Without a segment there is no duration (MAP-S6).
-pub(super) fn summary(trace: &Trace) -> Value {
+pub(crate) fn summary(trace: &Trace) -> Value {
     let segments: Vec<&Node> = trace.nodes().into_iter().filter(|node| node.is_segment).collect();
     let (start, end) = trace.span_seconds();
     let failed = |flag: &str| segments.iter().any(|segment| segment.flag(flag));

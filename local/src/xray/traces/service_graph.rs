@@ -83,7 +83,7 @@ struct Graph {
 }
 
 /// The services of these traces, in the shape of `GetServiceGraph`.
-pub(super) fn service_graph(traces: &[Trace]) -> Vec<Value> {
+pub(crate) fn service_graph(traces: &[Trace]) -> Vec<Value> {
     let mut graph = Graph::default();
     for trace in traces {
         for root in &trace.roots {

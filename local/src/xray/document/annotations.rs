@@ -1,7 +1,7 @@
 //! Annotations, metadata and links: xray.md section 3.1, ANN-, META- and LNK-.
 
-use super::document::{is_id, is_trace_id};
 use super::findings::{Findings, quoted};
+use super::{is_id, is_trace_id};
 use serde_json::{Map, Value};
 
 const MAX_KEY_CHARS: usize = 500;

@@ -1,7 +1,7 @@
 //! `cause`: the id of a child's exception, or the exceptions themselves (xray.md section 3.7).
 
-use super::document::is_id;
 use super::findings::{Findings, quoted};
+use super::is_id;
 use serde_json::Value;
 
 pub(super) fn check(cause: &Value, findings: &mut Findings) {

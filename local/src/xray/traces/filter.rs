@@ -59,11 +59,11 @@ enum Term {
 
 /// A filter that was understood.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Filter(Vec<(bool, Term)>);
+pub(crate) struct Filter(Vec<(bool, Term)>);
 
 impl Filter {
     /// Reads an expression; an empty one lets everything pass. The error says what was not understood.
-    pub(super) fn parse(expression: &str) -> Result<Self, String> {
+    pub(crate) fn parse(expression: &str) -> Result<Self, String> {
         if expression.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -71,7 +71,7 @@ impl Filter {
     }
 
     /// Whether a trace summary passes.
-    pub(super) fn passes(&self, summary: &Value) -> bool {
+    pub(crate) fn passes(&self, summary: &Value) -> bool {
         self.0.iter().all(|(wanted, term)| holds(term, summary) == *wanted)
     }
 }

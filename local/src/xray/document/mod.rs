@@ -1,7 +1,11 @@
 //! One document: parsed, and checked against what X-Ray accepts (xray.md sections 2 to 4).
 
-use super::findings::{Findings, quoted};
-use super::{cause, fields, labels};
+mod annotations;
+mod cause;
+mod fields;
+mod findings;
+
+use findings::{Findings, quoted};
 use regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -180,7 +184,7 @@ fn check_node(body: &Map<String, Value>, is_segment: bool, findings: &mut Findin
         cause::check(value, findings);
     }
     fields::check(body, is_segment, findings);
-    labels::check(body, is_segment, findings);
+    annotations::check(body, is_segment, findings);
 }
 
 /// The nested subsegments; `ids` are those of the document so far.
