@@ -25,7 +25,7 @@ async fn active(name: &str, source: &str) -> Result<Stage> {
 /// Another function that writes into the X-Ray of the first.
 async fn beside(first: &Stage, name: &str, source: &str) -> Result<Stage> {
     let mut stage = active(name, source).await?;
-    stage.config.facade_sink.clone_from(&first.config.facade_sink);
+    stage.config.on_segments.clone_from(&first.config.on_segments);
     stage.set("AWS_ENDPOINT_URL_XRAY", &first.xray.url());
     Ok(stage)
 }

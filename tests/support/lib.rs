@@ -106,7 +106,7 @@ impl Stage {
         let facade_spans = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&facade_spans);
         // What Lambda writes itself does not count as a request of the extension.
-        config.facade_sink = Some(Arc::new(move |documents: Vec<String>| {
+        config.on_segments = Some(Arc::new(move |documents: Vec<String>| {
             let spans = |text: &String| serde_json::from_str(text).map_or(0, |document| spans_in(&document));
             written.fetch_add(documents.iter().map(spans).sum(), Ordering::Relaxed);
             let refused = store.put_documents(documents);

@@ -48,7 +48,8 @@ pub(super) async fn run(arguments: Invoke) -> Result<bool, CommandError> {
         let endpoint = traces::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         config.variables.insert(XRAY_ENDPOINT.to_owned(), endpoint.url());
         let segments = LambdaSegments::new(endpoint.store());
-        config.facade_sink = Some(Arc::new(segments.clone()));
+        let written = segments.clone();
+        config.on_segments = Some(Arc::new(move |documents| written.put(documents)));
         local_xray = Some((endpoint, segments));
     }
     let endpoint = local_xray.as_ref().map(|(endpoint, _)| endpoint);

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::CommandError;
 use super::arguments::{Show, Xray};
-use crate::lambda::FacadeSink;
 use crate::view::{Style, render_trace};
 use crate::xray::{Endpoint, Store, Unprocessed};
 
@@ -26,17 +25,15 @@ impl LambdaSegments {
         Self { store, refused: Arc::default() }
     }
 
+    pub(super) fn put(&self, documents: Vec<String>) {
+        let refused = self.store.put_documents(documents);
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).extend(refused);
+    }
+
     /// The first refusal: a name or a trace header that X-Ray does not take.
     pub(super) fn refusal(&self) -> Option<String> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.first().map(|one| format!("{}: {}", one.code, one.message))
-    }
-}
-
-impl FacadeSink for LambdaSegments {
-    fn put(&self, documents: Vec<String>) {
-        let refused = self.store.put_documents(documents);
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).extend(refused);
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::invocation::segments::FacadeSink;
 use super::scripted_runtime::ScriptedRuntime;
 
 /// Which process (or in-process script) takes the part of the runtime.
@@ -214,8 +213,8 @@ pub struct Config {
     /// Called whenever the processes have been frozen, to do what a network does meanwhile: a test closes the
     /// collector's connections here (SIM-12, L-8.6).
     pub on_frozen: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// Receives the segments that Lambda itself writes under Active tracing.
-    pub facade_sink: Option<Arc<dyn FacadeSink>>,
+    /// Called with the segments that Lambda itself writes under Active tracing, each a JSON object.
+    pub on_segments: Option<Arc<dyn Fn(Vec<String>) + Send + Sync>>,
 }
 
 impl Config {
@@ -247,7 +246,7 @@ impl Config {
             xray_daemon_address: "169.254.79.129:2000".to_owned(),
             temporary_full: false,
             on_frozen: None,
-            facade_sink: None,
+            on_segments: None,
         }
     }
 

@@ -38,7 +38,6 @@ pub use config::{
 pub use environment::{EnvironmentGone, LambdaEnvironment, StartError};
 pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase, ProcessExit};
 pub use invocation::caller::{Answer, FunctionError};
-pub use invocation::segments::FacadeSink;
 pub use invocation::trace_header::TraceHeader;
 pub use layer::{Layer, LayerError};
 pub use lifecycle::init::{InitFailure, InitReport};

@@ -263,7 +263,7 @@ async fn sim_5_trace_headers_and_lambdas_own_segments() {
         }
     }));
     let sink = documents.clone();
-    config.facade_sink = Some(Arc::new(move |batch: Vec<String>| {
+    config.on_segments = Some(Arc::new(move |batch: Vec<String>| {
         let parsed = batch.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
         sink.lock().unwrap().extend(parsed);
     }));
@@ -302,7 +302,7 @@ async fn pass_through_writes_no_segments() {
     config.tracing = Tracing::PassThrough;
     let count = Arc::new(Mutex::new(0));
     let sink = count.clone();
-    config.facade_sink = Some(Arc::new(move |batch: Vec<String>| {
+    config.on_segments = Some(Arc::new(move |batch: Vec<String>| {
         *sink.lock().unwrap() += batch.len();
     }));
     let environment = start(config).await;

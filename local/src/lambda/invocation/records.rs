@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::caller::FunctionError;
-use super::segments::{self, TracedInvocation};
+use super::segments::{TracedInvocation, documents};
 use crate::lambda::clock::iso8601;
 use crate::lambda::lifecycle::invoke::{Invocation, InvocationReport, InvocationStatus, Progress};
 use crate::lambda::state::Platform;
@@ -97,10 +97,10 @@ impl Platform {
         error: Option<&FunctionError>,
     ) {
         let config = &self.config;
-        if let (Some(segments), Some(sink)) = (&invocation.trace.segments, &config.facade_sink) {
+        if let (Some(segments), Some(on_segments)) = (&invocation.trace.segments, &config.on_segments) {
             let request_id = &invocation.request_id;
             let traced = TracedInvocation { segments, request_id, begin: invocation.begin, end, init, error };
-            sink.put(segments::documents(config, &traced));
+            on_segments(documents(config, &traced));
         }
     }
 }

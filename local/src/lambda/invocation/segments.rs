@@ -12,17 +12,6 @@ use crate::lambda::config::Config;
 /// The largest cause Lambda takes over from the runtime (LAM-9).
 const CAUSE_LIMIT_BYTES: usize = 64 * 1024;
 
-/// Takes the segment documents that Lambda writes, each a JSON object.
-pub trait FacadeSink: Send + Sync {
-    fn put(&self, documents: Vec<String>);
-}
-
-impl<F: Fn(Vec<String>) + Send + Sync> FacadeSink for F {
-    fn put(&self, documents: Vec<String>) {
-        self(documents);
-    }
-}
-
 /// One invocation, when it is over.
 #[derive(Debug)]
 pub(crate) struct TracedInvocation<'a> {
