@@ -24,14 +24,12 @@ use super::layer::receivers::Receivers;
 use super::lifecycle::init::InitReport;
 use super::lifecycle::invoke::{InvocationReport, InvokeRequest};
 use super::lifecycle::shutdown::{ShutdownReason, ShutdownReport};
-use super::processes::Process;
-use super::processes::freeze;
 use super::processes::full_disk::FullDisk;
-use super::processes::memory;
+use super::processes::{Process, Variables, freeze, memory};
 use super::runtimes::bootstrap::BootstrapError;
 use super::runtimes::node::{self, Node};
 use super::runtimes::python::Python;
-use super::runtimes::variables::{Facts, Variables, for_extension, for_runtime};
+use super::runtimes::variables::{Facts, for_extension, for_runtime};
 use super::state::Platform;
 
 #[derive(Debug, thiserror::Error)]
@@ -328,7 +326,8 @@ impl Driver {
         let extension_variables = for_extension(&runtime_variables, &config);
         let platform = Platform::new(config, clock, endpoints, EventLog::new());
         let server = ApiServer::serve(listener, address, platform.clone());
-        let memory_watch = tokio::spawn(memory::watch(platform.clone())).abort_handle();
+        let memory_watch =
+            tokio::spawn(memory::watch(platform.memory.clone(), platform.log.clone())).abort_handle();
         Ok(Self {
             platform,
             server,

@@ -4,7 +4,7 @@
 //! [`POLL_INTERVAL`]: a resource limit would make allocations fail, which no function sees on Lambda.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -12,8 +12,7 @@ use nix::unistd::Pid;
 
 use super::control_group::ControlGroup;
 use super::table::{Member, member, members_of, page_bytes, peak_resident_bytes};
-use crate::lambda::event_log::{Event, ProcessExit};
-use crate::lambda::state::Platform;
+use crate::lambda::event_log::{Event, EventLog, ProcessExit};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// New children of the processes are looked for only so often: that reads all of `/proc`.
@@ -130,14 +129,14 @@ impl Memory {
 }
 
 /// Watches until it is dropped.
-pub(crate) async fn watch(platform: std::sync::Arc<Platform>) {
+pub(crate) async fn watch(memory: Arc<Memory>, log: EventLog) {
     let mut polls = 0_u32;
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
         polls = polls.wrapping_add(1);
         let search = polls.is_multiple_of(POLLS_PER_SEARCH);
-        let Some((largest, held)) = platform.memory.measure(search) else { continue };
-        platform.log.push(Event::OutOfMemory { pid: largest.pid, held_bytes: held });
+        let Some((largest, held)) = memory.measure(search) else { continue };
+        log.push(Event::OutOfMemory { pid: largest.pid, held_bytes: held });
         if let Ok(pid) = i32::try_from(largest.pid) {
             // Gone already is as good as killed.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);

@@ -7,6 +7,7 @@ pub(crate) mod full_disk;
 pub(crate) mod memory;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -22,13 +23,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::lambda::event_log::{Event, EventLog, Origin, OutputStream, ProcessExit};
-use crate::lambda::runtimes::variables::Variables;
 use executables::starting;
 
 /// A longer line is logged in pieces of this size.
 const LINE_LIMIT_BYTES: usize = 256 * 1024;
 /// How long output may keep coming after the process group is dead.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
+
+/// The environment of a process.
+pub(crate) type Variables = BTreeMap<String, String>;
 
 /// What is told of a process while it runs.
 pub(crate) trait ProcessObserver: Send + Sync + 'static {

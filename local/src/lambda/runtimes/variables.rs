@@ -1,14 +1,12 @@
 //! The two environments of L-3.1: what the runtime sees, and the smaller part that extensions see.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::lambda::api::local_endpoints::{CREDENTIALS_PATH, LocalEndpoints};
 use crate::lambda::config::{Config, InitializationType};
 use crate::lambda::layer::receivers::Receivers;
-
-pub(crate) type Variables = BTreeMap<String, String>;
+use crate::lambda::processes::Variables;
 
 /// Names that only the runtime sees. Names that begin with `_` are withheld from extensions as well.
 const RUNTIME_ONLY: [&str; 7] = [

@@ -35,7 +35,7 @@ pub(crate) struct Platform {
     pub(crate) config: Config,
     pub(crate) log: EventLog,
     pub(crate) telemetry: Telemetry,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) local_endpoints: LocalEndpoints,
     pub(crate) clock: WallClock,
     state: watch::Sender<State>,
@@ -50,7 +50,7 @@ impl Platform {
     ) -> Arc<Self> {
         let telemetry = Telemetry::new(config.telemetry, config.telemetry_faults, clock.clone(), log.clone());
         let state = watch::Sender::new(State::default());
-        let memory = Memory::new(config.memory_mb);
+        let memory = Arc::new(Memory::new(config.memory_mb));
         Arc::new(Self { config, log, telemetry, memory, local_endpoints, clock, state })
     }
 
