@@ -13,9 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
-use super::api::local_endpoints::LocalEndpoints;
 use super::api::server::ApiServer;
-use super::clock::{WallClock, date_path};
+use super::clock::date_path;
 use super::config::{Config, RuntimeKind};
 use super::event_log::EventLog;
 use super::invocation::caller::Answer;
@@ -31,6 +30,7 @@ use super::runtimes::node::{self, Node};
 use super::runtimes::python::Python;
 use super::runtimes::variables::{Facts, for_extension, for_runtime};
 use super::state::Platform;
+use super::state::endpoint_tokens::EndpointTokens;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -309,8 +309,7 @@ impl Driver {
             Uuid::new_v4().simple()
         );
         let receivers = Receivers::claim(&config.variables).map_err(StartError::Port)?;
-        let clock = WallClock::default();
-        let endpoints = LocalEndpoints::new(clock.clone());
+        let tokens = EndpointTokens::new();
         let facts = Facts {
             runtime_api: address,
             layer_dir: &directories.layer,
@@ -318,13 +317,13 @@ impl Driver {
             runtime_dir: &directories.runtime,
             temporary_dir: &directories.temporary,
             log_stream: &log_stream,
-            endpoints: &endpoints,
+            tokens: &tokens,
             receivers: &receivers,
             interpreter_dir: interpreter_dir.as_deref(),
         };
         let runtime_variables = for_runtime(&config, &facts);
         let extension_variables = for_extension(&runtime_variables, &config);
-        let platform = Platform::new(config, clock, endpoints, EventLog::new());
+        let platform = Platform::new(config, tokens);
         let server = ApiServer::serve(listener, address, platform.clone());
         let memory_watch =
             tokio::spawn(memory::watch(platform.memory.clone(), platform.log.clone())).abort_handle();

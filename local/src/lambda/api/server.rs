@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::local_endpoints::{CREDENTIALS_PATH, METADATA_PATH};
+use super::local_endpoints::{self, CREDENTIALS_PATH, METADATA_PATH};
 use super::{extensions, runtime};
 use crate::lambda::config::InitializationType;
 use crate::lambda::event_log::{Event, Origin};
@@ -166,9 +166,9 @@ async fn route(platform: &Platform, call: &Call) -> Reply {
     let config = &platform.config;
     match (&call.method, call.path.as_str()) {
         (&Method::GET, CREDENTIALS_PATH) if config.initialization_type == InitializationType::SnapStart => {
-            return platform.local_endpoints.credentials(config, call);
+            return local_endpoints::credentials(platform, call);
         }
-        (&Method::GET, METADATA_PATH) => return platform.local_endpoints.metadata(config, call),
+        (&Method::GET, METADATA_PATH) => return local_endpoints::metadata(platform, call),
         _ => {}
     }
     if call.path == "/2022-07-01/telemetry" {

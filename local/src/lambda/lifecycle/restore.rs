@@ -26,7 +26,7 @@ impl Driver {
         self.in_snapshot = false;
         self.platform.clock.set_back(Duration::ZERO);
         self.platform.enter(Phase::Restore);
-        self.platform.local_endpoints.renew_credentials();
+        self.platform.endpoint_tokens.renew_credentials();
         self.thaw();
         let config = &self.platform.config;
         let names = json!({"functionName": config.function_name, "functionVersion": config.function_version});

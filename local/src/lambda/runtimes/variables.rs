@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::lambda::api::local_endpoints::{CREDENTIALS_PATH, LocalEndpoints};
+use crate::lambda::api::local_endpoints::CREDENTIALS_PATH;
 use crate::lambda::config::{Config, InitializationType};
 use crate::lambda::layer::receivers::Receivers;
 use crate::lambda::processes::Variables;
+use crate::lambda::state::endpoint_tokens::EndpointTokens;
 
 /// Names that only the runtime sees. Names that begin with `_` are withheld from extensions as well.
 const RUNTIME_ONLY: [&str; 7] = [
@@ -30,7 +31,7 @@ pub(crate) struct Facts<'a> {
     /// Stands for `/tmp`.
     pub(crate) temporary_dir: &'a Path,
     pub(crate) log_stream: &'a str,
-    pub(crate) endpoints: &'a LocalEndpoints,
+    pub(crate) tokens: &'a EndpointTokens,
     pub(crate) receivers: &'a Receivers,
     /// Stands for `/var/lang/bin`.
     pub(crate) interpreter_dir: Option<&'a Path>,
@@ -57,7 +58,7 @@ pub(crate) fn for_runtime(config: &Config, facts: &Facts<'_>) -> Variables {
         ("PATH", format!("{language_bin}/usr/local/bin:/usr/bin/:/bin:{layer}/bin")),
         ("LD_LIBRARY_PATH", format!("/lib64:/usr/lib64:{task}:{task}/lib:{layer}/lib")),
         ("AWS_LAMBDA_METADATA_API", facts.runtime_api.to_string()),
-        ("AWS_LAMBDA_METADATA_TOKEN", facts.endpoints.metadata_token.clone()),
+        ("AWS_LAMBDA_METADATA_TOKEN", facts.tokens.metadata.clone()),
         ("AWS_XRAY_DAEMON_ADDRESS", config.xray_daemon_address.clone()),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
         ("_AWS_XRAY_DAEMON_ADDRESS", daemon_host.to_owned()),
@@ -105,7 +106,7 @@ fn ordinary_variables(config: &Config, facts: &Facts<'_>) -> Vec<(&'static str, 
 fn snapshot_variables(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{}{CREDENTIALS_PATH}", facts.runtime_api)),
-        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", facts.endpoints.credentials_token.clone()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", facts.tokens.credentials.clone()),
     ]
 }
 
@@ -122,7 +123,6 @@ pub(crate) fn for_extension(runtime: &Variables, config: &Config) -> Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lambda::clock::WallClock;
     use crate::lambda::config::RuntimeKind;
 
     fn both() -> (Variables, Variables) {
@@ -149,7 +149,7 @@ mod tests {
             runtime_dir: Path::new("/runtime"),
             temporary_dir: Path::new("/scratch"),
             log_stream: "2026/11/21/[$LATEST]0",
-            endpoints: &LocalEndpoints::new(WallClock::default()),
+            tokens: &EndpointTokens::new(),
             receivers: &Receivers::default(),
             interpreter_dir: Some(Path::new("/python/bin")),
         };

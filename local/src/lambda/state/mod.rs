@@ -1,5 +1,6 @@
 //! The state that the local APIs, the processes and the life cycle share.
 
+pub(crate) mod endpoint_tokens;
 pub(crate) mod extensions;
 pub(crate) mod managed;
 pub(crate) mod runtime;
@@ -8,13 +9,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::lambda::api::local_endpoints::LocalEndpoints;
 use crate::lambda::clock::WallClock;
 use crate::lambda::config::Config;
 use crate::lambda::event_log::{Event, EventLog, Origin, OutputStream, Phase, ProcessExit};
 use crate::lambda::processes::ProcessObserver;
 use crate::lambda::processes::memory::Memory;
 use crate::lambda::telemetry::{Kind, Telemetry};
+use endpoint_tokens::EndpointTokens;
 use extensions::Registry;
 use managed::ManagedState;
 use runtime::RuntimeState;
@@ -36,22 +37,18 @@ pub(crate) struct Platform {
     pub(crate) log: EventLog,
     pub(crate) telemetry: Telemetry,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) local_endpoints: LocalEndpoints,
+    pub(crate) endpoint_tokens: EndpointTokens,
     pub(crate) clock: WallClock,
     state: watch::Sender<State>,
 }
 
 impl Platform {
-    pub(crate) fn new(
-        config: Config,
-        clock: WallClock,
-        local_endpoints: LocalEndpoints,
-        log: EventLog,
-    ) -> Arc<Self> {
+    pub(crate) fn new(config: Config, endpoint_tokens: EndpointTokens) -> Arc<Self> {
+        let (clock, log) = (WallClock::default(), EventLog::new());
         let telemetry = Telemetry::new(config.telemetry, config.telemetry_faults, clock.clone(), log.clone());
         let state = watch::Sender::new(State::default());
         let memory = Arc::new(Memory::new(config.memory_mb));
-        Arc::new(Self { config, log, telemetry, memory, local_endpoints, clock, state })
+        Arc::new(Self { config, log, telemetry, memory, endpoint_tokens, clock, state })
     }
 
     /// Changes the state and wakes everyone who waits for it.
