@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
-use super::api::server::ApiServer;
+use super::api::ApiServer;
 use super::clock::date_path;
 use super::config::{Config, RuntimeKind};
 use super::event_log::EventLog;

@@ -1,17 +1,13 @@
-//! The Extensions API of section 5 and the subscription call of the Telemetry API.
+//! The Extensions API of section 5.
 
 use std::time::Instant;
 
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::server::{Call, Reply, not_found};
+use super::call::{Call, EXTENSION_IDENTIFIER, Reply, not_found};
 use crate::lambda::state::Platform;
 use crate::lambda::state::extensions::Refusal;
-use crate::lambda::telemetry::Subscribed;
-use crate::lambda::telemetry::subscription::Subscription;
-
-const IDENTIFIER: &str = "lambda-extension-identifier";
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
@@ -20,7 +16,7 @@ impl From<Refusal> for Reply {
 }
 
 /// Answers a call below `/2020-01-01/extension`.
-pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Reply {
+pub(super) async fn answer(platform: &Platform, call: &Call, path: &str) -> Reply {
     match (&call.method, path) {
         (&Method::POST, "/register") => register(platform, call),
         (&Method::GET, "/event/next") => next_event(platform, call).await,
@@ -31,7 +27,7 @@ pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Repl
 }
 
 fn register(platform: &Platform, call: &Call) -> Reply {
-    let name = call.header("lambda-extension-name");
+    let name = call.extension_name();
     let id = match platform.update(|state| state.extensions.register(name, &call.body)) {
         Ok(id) => id,
         Err(refusal) => return refusal.into(),
@@ -46,11 +42,11 @@ fn register(platform: &Platform, call: &Call) -> Reply {
     if features.split(',').any(|feature| feature.trim() == "accountId") {
         body["accountId"] = json!(config.account_id);
     }
-    Reply::json(StatusCode::OK, body.to_string()).with_header(IDENTIFIER, &id.to_string())
+    Reply::json(StatusCode::OK, body.to_string()).with_header(EXTENSION_IDENTIFIER, &id.to_string())
 }
 
 async fn next_event(platform: &Platform, call: &Call) -> Reply {
-    let id = call.header(IDENTIFIER);
+    let id = call.extension_identifier();
     if let Err(refusal) = platform.update(|state| state.extensions.next(id, Instant::now())) {
         return refusal.into();
     }
@@ -69,42 +65,12 @@ async fn next_event(platform: &Platform, call: &Call) -> Reply {
 }
 
 fn report_error(platform: &Platform, call: &Call, in_init: bool) -> Reply {
-    let id = call.header(IDENTIFIER);
+    let id = call.extension_identifier();
     let error_type = call.header("lambda-extension-function-error-type");
     let reported =
         platform.update(|state| state.extensions.report_error(id, in_init, error_type, &call.body));
     match reported {
         Ok(()) => Reply::accepted(),
         Err(refusal) => refusal.into(),
-    }
-}
-
-/// `PUT /2022-07-01/telemetry`.
-pub(crate) fn subscribe(platform: &Platform, call: &Call) -> Reply {
-    if call.method != Method::PUT {
-        return not_found(call);
-    }
-    let identified = platform.read(|state| {
-        state.extensions.identify(call.header(IDENTIFIER)).map(|extension| extension.name.clone())
-    });
-    let name = match identified {
-        Ok(name) => name,
-        Err(refusal) => return refusal.into(),
-    };
-    let subscription = match Subscription::parse(&call.body, platform.config.initialization_type.is_managed())
-    {
-        Ok(subscription) => subscription,
-        Err(message) => return Reply::error(StatusCode::BAD_REQUEST, "ValidationError", &message),
-    };
-    match platform.telemetry.subscribe(&name, &subscription) {
-        Subscribed::Accepted => Reply::json(StatusCode::OK, r#""OK""#),
-        Subscribed::NotSupported => {
-            Reply::error(StatusCode::ACCEPTED, "Telemetry.NotSupported", "Telemetry API is not supported")
-        }
-        Subscribed::Closed => Reply::error(
-            StatusCode::FORBIDDEN,
-            "Telemetry.SubscriptionClosed",
-            "subscriptions are taken during the initialisation only",
-        ),
     }
 }

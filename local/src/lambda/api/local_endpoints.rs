@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-use super::server::{Call, Reply};
+use super::call::{Call, Reply};
 use crate::lambda::clock::iso8601;
 use crate::lambda::state::Platform;
 

@@ -1,6 +1,11 @@
 //! The local APIs: what a process of the environment asks of Lambda over HTTP.
 
+mod call;
 mod extensions;
-pub(crate) mod local_endpoints;
+mod local_endpoints;
 mod runtime;
-pub(crate) mod server;
+mod server;
+mod telemetry;
+
+pub(crate) use local_endpoints::CREDENTIALS_PATH;
+pub(crate) use server::ApiServer;

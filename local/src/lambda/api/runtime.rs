@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::server::{Call, Reply, not_found};
+use super::call::{Call, Reply, not_found};
 use crate::lambda::config::InitializationType;
 use crate::lambda::state::Platform;
 use crate::lambda::state::runtime::{ErrorReport, Refusal, RuntimeAnswer, RuntimeResult, RuntimeState};
@@ -21,7 +21,7 @@ impl From<Refusal> for Reply {
 }
 
 /// Answers a call below `/2018-06-01`.
-pub(crate) async fn answer(platform: &Platform, call: &Call, path: &str) -> Reply {
+pub(super) async fn answer(platform: &Platform, call: &Call, path: &str) -> Reply {
     match (&call.method, path) {
         (&Method::GET, "/ping") => Reply::json(StatusCode::OK, "pong"),
         (&Method::GET, "/runtime/invocation/next") => next_invocation(platform).await,

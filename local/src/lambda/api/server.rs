@@ -6,19 +6,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::call::{Call, Reply, not_found};
 use super::local_endpoints::{self, CREDENTIALS_PATH, METADATA_PATH};
-use super::{extensions, runtime};
+use super::{extensions, runtime, telemetry};
 use crate::lambda::config::InitializationType;
 use crate::lambda::event_log::{Event, Origin};
 use crate::lambda::state::Platform;
@@ -30,57 +30,6 @@ const CONNECTION_LIMIT: usize = 256;
 const HEAD_LIMIT_BYTES: usize = 1_280 * 1024;
 /// How much of a too large body is read, so that its sender gets to read the refusal.
 const DRAIN_LIMIT_BYTES: usize = 64 * 1024 * 1024;
-
-/// An answer on its way out; the error type goes to the event log.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) response: Response<Full<Bytes>>,
-    pub(crate) error_type: Option<&'static str>,
-}
-
-impl Reply {
-    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        let mut response = Response::new(Full::new(body.into()));
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self { response, error_type: None }
-    }
-
-    /// `{"errorMessage":…,"errorType":…}` (L-4.2).
-    pub(crate) fn error(status: StatusCode, error_type: &'static str, message: &str) -> Self {
-        let body = json!({"errorMessage": message, "errorType": error_type}).to_string();
-        Self { error_type: Some(error_type), ..Self::json(status, body) }
-    }
-
-    pub(crate) fn accepted() -> Self {
-        Self::json(StatusCode::ACCEPTED, r#"{"status":"OK"}"#)
-    }
-
-    /// Adds a header; a value that no header can carry is left out.
-    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.response.headers_mut().insert(name, value);
-        }
-        self
-    }
-}
-
-/// A request whose body has been read.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    /// Cut off one byte past the response limit.
-    pub(crate) body: Bytes,
-    pub(crate) trailers: HeaderMap,
-}
-
-impl Call {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-}
 
 /// The running server; dropping it closes the port and every connection.
 #[derive(Debug)]
@@ -172,14 +121,9 @@ async fn route(platform: &Platform, call: &Call) -> Reply {
         _ => {}
     }
     if call.path == "/2022-07-01/telemetry" {
-        return extensions::subscribe(platform, call);
+        return telemetry::subscribe(platform, call);
     }
     not_found(call)
-}
-
-pub(crate) fn not_found(call: &Call) -> Reply {
-    let message = format!("{} {} is not part of the API", call.method, call.path);
-    Reply::error(StatusCode::NOT_FOUND, "NotFound", &message)
 }
 
 /// Reads a body to its end, keeps at most one byte more than a response may have.
@@ -207,10 +151,10 @@ fn caller(platform: &Platform, call: &Call) -> Origin {
     if call.path.starts_with("/2018-06-01") {
         return Origin::Runtime;
     }
-    if let Some(name) = call.header("lambda-extension-name").filter(|name| !name.is_empty()) {
+    if let Some(name) = call.extension_name().filter(|name| !name.is_empty()) {
         return Origin::Extension(name.to_owned());
     }
-    let identifier = call.header("lambda-extension-identifier");
+    let identifier = call.extension_identifier();
     platform.read(|state| match state.extensions.identify(identifier) {
         Ok(extension) => Origin::Extension(extension.name.clone()),
         Err(_) => Origin::Unknown,

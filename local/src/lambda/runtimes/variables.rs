@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::lambda::api::local_endpoints::CREDENTIALS_PATH;
+use crate::lambda::api::CREDENTIALS_PATH;
 use crate::lambda::config::{Config, InitializationType};
 use crate::lambda::layer::receivers::Receivers;
 use crate::lambda::processes::Variables;
