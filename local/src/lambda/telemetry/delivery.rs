@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::record::{Kind, Record};
 use super::subscription::Subscription;
-use super::{Kind, Record};
 use crate::lambda::config::TelemetryFaults;
 use crate::lambda::event_log::{Event, EventLog};
 

@@ -1,59 +1,28 @@
 //! Telemetry events: collected, replayed to new subscribers, delivered in batches (section 6.2).
 
-pub(crate) mod delivery;
+mod delivery;
+mod record;
 pub(crate) mod subscription;
+
+pub(crate) use record::Kind;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use crate::lambda::clock::{WallClock, iso8601};
+use crate::lambda::clock::WallClock;
 use crate::lambda::config::{TelemetryFaults, TelemetryMode};
 use crate::lambda::event_log::EventLog;
 use delivery::{Command, Delivery};
+use record::Record;
 use subscription::Subscription;
 
 /// Records that wait for one subscriber, or for the first one; further ones are left out.
 const QUEUE_LIMIT: usize = 10_000;
-
-/// The three types a subscription may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Platform,
-    Function,
-    Extension,
-}
-
-impl Kind {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Platform => "platform",
-            Self::Function => "function",
-            Self::Extension => "extension",
-        }
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Platform, Self::Function, Self::Extension].into_iter().find(|kind| kind.as_str() == name)
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Record {
-    kind: Kind,
-    pub(crate) json: String,
-}
-
-impl Record {
-    pub(crate) fn new(kind: Kind, at: SystemTime, event_type: &str, record: &Value) -> Self {
-        let event = json!({"time": iso8601(at), "type": event_type, "record": record});
-        Self { kind, json: event.to_string() }
-    }
-}
 
 #[derive(Debug)]
 struct Subscriber {

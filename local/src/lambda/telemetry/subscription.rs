@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Uri;
 use serde::Deserialize;
 
-use super::Kind;
+use super::record::Kind;
 
 const SCHEMA_VERSIONS: [&str; 3] = ["2022-07-01", "2022-12-13", "2025-01-29"];
 
