@@ -37,11 +37,9 @@ pub use config::{
 };
 pub use environment::{EnvironmentGone, LambdaEnvironment, StartError};
 pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase, ProcessExit};
-pub use invocation::caller::{Answer, FunctionError};
-pub use invocation::trace_header::TraceHeader;
+pub use invocation::{Answer, FunctionError, InvocationReport, InvocationStatus, TraceHeader};
 pub use layer::{Layer, LayerError};
 pub use lifecycle::init::{InitFailure, InitReport};
-pub use lifecycle::invoke::{InvocationReport, InvocationStatus};
 pub use lifecycle::shutdown::{ExtensionShutdown, ShutdownReason, ShutdownReport};
 pub use processes::executables::write_executable;
 pub use scripted_runtime::{RuntimeClient, RuntimeClientError, RuntimeEvent, ScriptedRuntime};

@@ -7,52 +7,52 @@ use serde_json::{Value, json};
 
 use super::caller::FunctionError;
 use super::segments::{TracedInvocation, documents};
+use super::{Invocation, InvocationReport, InvocationStatus};
 use crate::lambda::clock::iso8601;
-use crate::lambda::lifecycle::invoke::{Invocation, InvocationReport, InvocationStatus, Progress};
 use crate::lambda::state::Platform;
 
-impl Platform {
-    pub(crate) fn announce_invocation(&self, invocation: &Invocation) {
-        let config = &self.config;
-        self.say(format!("START RequestId: {} Version: {}", invocation.request_id, config.function_version));
+impl Invocation {
+    pub(crate) fn announce_start(&self, platform: &Platform) {
+        let config = &platform.config;
+        platform.say(format!("START RequestId: {} Version: {}", self.request_id, config.function_version));
         let mut start = json!({
-            "requestId": invocation.request_id,
+            "requestId": self.request_id,
             "version": config.function_version,
             "functionArn": config.function_arn(),
         });
-        invocation.add_tracing(&mut start);
-        self.telemetry.platform("platform.start", &start);
+        self.add_tracing(&mut start);
+        platform.telemetry.platform("platform.start", &start);
     }
 
     pub(crate) fn announce_runtime_done(
         &self,
-        invocation: &Invocation,
-        progress: &Progress,
+        platform: &Platform,
+        response_latency: Option<Duration>,
         status: &str,
         error_type: Option<&str>,
     ) {
-        let mut done = json!({"requestId": invocation.request_id, "status": status});
+        let mut done = json!({"requestId": self.request_id, "status": status});
         if let Some(error_type) = error_type {
             done["errorType"] = json!(error_type);
         }
-        if let Some(latency) = progress.response_latency {
-            done["metrics"] = json!({"durationMs": milliseconds(invocation.started.elapsed())});
+        if let Some(latency) = response_latency {
+            done["metrics"] = json!({"durationMs": milliseconds(self.started.elapsed())});
             done["spans"] = json!([{
                 "name": "responseLatency",
-                "start": iso8601(invocation.begin),
+                "start": iso8601(self.begin),
                 "durationMs": milliseconds(latency),
             }]);
         }
-        invocation.add_tracing(&mut done);
-        self.telemetry.platform("platform.runtimeDone", &done);
+        self.add_tracing(&mut done);
+        platform.telemetry.platform("platform.runtimeDone", &done);
     }
 
     /// After the freeze: the record reaches an extension only when it runs again (L-6.7).
-    pub(crate) fn announce_report(&self, invocation: &Invocation, report: &InvocationReport) {
+    pub(crate) fn announce_report(&self, platform: &Platform, report: &InvocationReport) {
         let (duration_ms, request_id) = (milliseconds(report.duration), &report.request_id);
         let billed_ms = duration_ms.ceil();
-        self.say(format!("END RequestId: {request_id}"));
-        let memory_mb = self.config.memory_mb;
+        platform.say(format!("END RequestId: {request_id}"));
+        let memory_mb = platform.config.memory_mb;
         let mut metrics = json!({"durationMs": duration_ms, "billedDurationMs": billed_ms, "memorySizeMB": memory_mb,
                    "maxMemoryUsedMB": report.max_memory_used_mb});
         let mut line = format!(
@@ -74,7 +74,7 @@ impl Platform {
         if let Some(error_type) = &report.error_type {
             let _ = write!(line, "\tError Type: {error_type}");
         }
-        self.say(line);
+        platform.say(line);
         let mut record =
             json!({"requestId": request_id, "status": report.status.as_str(), "metrics": metrics});
         if let Some(error_type) = &report.error_type {
@@ -85,27 +85,25 @@ impl Platform {
             record["spans"] =
                 json!([{"name": "extensionOverhead", "start": start, "durationMs": milliseconds(overhead)}]);
         }
-        invocation.add_tracing(&mut record);
-        self.telemetry.platform("platform.report", &record);
+        self.add_tracing(&mut record);
+        platform.telemetry.platform("platform.report", &record);
     }
 
     pub(crate) fn write_segments(
         &self,
-        invocation: &Invocation,
+        platform: &Platform,
         end: SystemTime,
         init: Option<(&'static str, SystemTime, SystemTime)>,
         error: Option<&FunctionError>,
     ) {
-        let config = &self.config;
-        if let (Some(segments), Some(on_segments)) = (&invocation.trace.segments, &config.on_segments) {
-            let request_id = &invocation.request_id;
-            let traced = TracedInvocation { segments, request_id, begin: invocation.begin, end, init, error };
+        let config = &platform.config;
+        if let (Some(segments), Some(on_segments)) = (&self.trace.segments, &config.on_segments) {
+            let request_id = &self.request_id;
+            let traced = TracedInvocation { segments, request_id, begin: self.begin, end, init, error };
             on_segments(documents(config, &traced));
         }
     }
-}
 
-impl Invocation {
     /// Telemetry names the trace only when it is sampled.
     pub(crate) fn add_tracing(&self, record: &mut Value) {
         if let Some(segments) = &self.trace.segments {

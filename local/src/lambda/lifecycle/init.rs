@@ -9,11 +9,11 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::invoke::Invocation;
 use super::shutdown::ShutdownReason;
 use crate::lambda::config::InitializationType;
 use crate::lambda::environment::{Driver, RuntimeLaunch};
 use crate::lambda::event_log::{Event, Origin, Phase, ProcessExit};
+use crate::lambda::invocation::Invocation;
 use crate::lambda::processes::{Launch, Process, ProcessObserver};
 use crate::lambda::state::State;
 use crate::lambda::state::extensions::{Extension, ExtensionState, MAX_EXTENSIONS};
@@ -146,7 +146,7 @@ impl Driver {
         let duration = started.elapsed();
         self.announce_init(phase_name, duration, outcome.as_ref().err());
         if let Some(invocation) = waits {
-            self.platform.announce_invocation(invocation);
+            invocation.announce_start(&self.platform);
         }
         self.platform.telemetry.close();
         match outcome {

@@ -3,90 +3,25 @@
 use std::time::{Duration, Instant as StdInstant, SystemTime};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::init::{InitFailure, InitReport};
 use super::preparation::Preparation;
 use super::shutdown::ShutdownReason;
-use crate::lambda::clock::{epoch_ms, iso8601};
+use crate::lambda::clock::iso8601;
 use crate::lambda::environment::Driver;
 use crate::lambda::event_log::{Event, Phase};
-use crate::lambda::invocation::caller::{Answer, Caller, FunctionError};
-use crate::lambda::invocation::trace_header::{InvocationTrace, TraceHeader};
-use crate::lambda::state::runtime::{ErrorReport, PendingInvocation, RuntimeAnswer, RuntimeResult};
+use crate::lambda::invocation::{
+    Caller, FunctionError, Invocation, InvocationReport, InvocationStatus, InvokeRequest,
+};
+use crate::lambda::state::runtime::RuntimeAnswer;
 use crate::lambda::state::{Platform, State};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvocationStatus {
-    Success,
-    /// The handler failed.
-    Error,
-    /// A process failed.
-    Failure,
-    Timeout,
-}
-
-impl InvocationStatus {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Error => "error",
-            Self::Failure => "failure",
-            Self::Timeout => "timeout",
-        }
-    }
-}
-
-/// What Lambda would report of an invocation that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvocationReport {
-    pub request_id: String,
-    pub status: InvocationStatus,
-    /// From the release to the end, extensions included.
-    pub duration: Duration,
-    /// From the release to the runtime's answer.
-    pub response_latency: Option<Duration>,
-    /// From the runtime's `next` to the last extension's: the number to keep small (L-10.2).
-    pub extension_overhead: Option<Duration>,
-    /// Of the initialisation that this invocation is the first after.
-    pub init_duration: Option<Duration>,
-    /// Of the restore that this invocation waited for.
-    pub restore_duration: Option<Duration>,
-    /// Why the environment was reset.
-    pub reset: Option<String>,
-    /// `Runtime.OutOfMemory`, `Sandbox.Timedout`, `Extension.Crash` and their like, when the environment was reset.
-    pub error_type: Option<String>,
-    /// The most that all processes together have held since they were started.
-    pub max_memory_used_mb: u32,
-}
-
-/// An invocation as it is asked for.
-pub(crate) struct InvokeRequest {
-    pub(crate) event: Bytes,
-    pub(crate) upstream: Option<TraceHeader>,
-    pub(crate) answer: oneshot::Sender<Answer>,
-}
-
-/// Fixed facts of one invocation.
-pub(crate) struct Invocation {
-    pub(crate) request_id: String,
-    pub(crate) trace: InvocationTrace,
-    pub(crate) started: Instant,
-    pub(crate) begin: SystemTime,
-    pub(crate) deadline: Instant,
-    deadline_ms: u64,
-    timeout: Duration,
-}
 
 /// What has happened in an invocation so far.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+struct Progress {
     released: bool,
     answered: bool,
-    pub(crate) response_latency: Option<Duration>,
+    response_latency: Option<Duration>,
     runtime_ready_at: Option<StdInstant>,
     error: Option<FunctionError>,
 }
@@ -129,7 +64,7 @@ impl Driver {
         self.thaw();
         self.platform.enter(Phase::Invoke);
         if self.alive {
-            self.platform.announce_invocation(&invocation);
+            invocation.announce_start(&self.platform);
         } else {
             let InitReport { begin, failure, .. } =
                 self.initialise(invocation.deadline, Some(&invocation)).await;
@@ -194,7 +129,7 @@ impl Driver {
                 }
                 Step::RuntimeReady(since) => {
                     progress.runtime_ready_at = Some(since);
-                    self.platform.announce_runtime_done(invocation, progress, "success", None);
+                    invocation.announce_runtime_done(platform, progress.response_latency, "success", None);
                 }
                 last => return last,
             }
@@ -236,9 +171,9 @@ impl Driver {
                 caller.overrule(error);
             }
             if progress.runtime_ready_at.is_none() {
-                self.platform.announce_runtime_done(
-                    invocation,
-                    &progress,
+                invocation.announce_runtime_done(
+                    &self.platform,
+                    progress.response_latency,
                     status.as_str(),
                     Some(failure.error_type.as_str()),
                 );
@@ -268,8 +203,8 @@ impl Driver {
             reset: reset.map(|(_, failure)| format!("{}: {}", failure.error_type, failure.message)),
             max_memory_used_mb: self.platform.max_memory_used_mb(),
         };
-        self.platform.announce_report(invocation, &report);
-        self.platform.write_segments(invocation, end, preparation.times(), progress.error.as_ref());
+        invocation.announce_report(&self.platform, &report);
+        invocation.write_segments(&self.platform, end, preparation.times(), progress.error.as_ref());
         report
     }
 
@@ -305,8 +240,8 @@ impl Driver {
             error_type: Some(failure.error_type.clone()),
             max_memory_used_mb: self.platform.max_memory_used_mb(),
         };
-        self.platform.announce_report(invocation, &report);
-        self.platform.write_segments(invocation, SystemTime::now(), init, error.as_ref());
+        invocation.announce_report(&self.platform, &report);
+        invocation.write_segments(&self.platform, SystemTime::now(), init, error.as_ref());
         report
     }
 }
@@ -314,14 +249,7 @@ impl Driver {
 /// Gives the event to the runtime and INVOKE to the extensions: in one step, unless a knob holds one side back.
 async fn release(platform: &Platform, invocation: &Invocation, event: Bytes) {
     let pending = invocation.pending(platform, event);
-    let invoke = json!({
-        "eventType": "INVOKE",
-        "deadlineMs": invocation.deadline_ms,
-        "requestId": invocation.request_id,
-        "invokedFunctionArn": pending.function_arn,
-        "tracing": {"type": "X-Amzn-Trace-Id", "value": invocation.trace.extension_header},
-    })
-    .to_string();
+    let invoke = invocation.invoke_event(platform);
     platform.log.push(Event::InvocationReleased { request_id: invocation.request_id.clone() });
     let delays = platform.config.delays;
     if delays.runtime_event == delays.invoke_event {
@@ -341,73 +269,4 @@ async fn release(platform: &Platform, invocation: &Invocation, event: Bytes) {
         platform.update(|state| state.extensions.release_invoke(&invoke));
     };
     tokio::join!(to_runtime, to_extensions);
-}
-
-impl Invocation {
-    pub(crate) fn begin(platform: &Platform, upstream: Option<&TraceHeader>) -> Self {
-        let timeout = platform.config.timeout;
-        let (started, begin) = (Instant::now(), SystemTime::now());
-        Self {
-            request_id: Uuid::new_v4().to_string(),
-            trace: InvocationTrace::new(platform.config.tracing, upstream),
-            started,
-            begin,
-            deadline: started + timeout,
-            deadline_ms: epoch_ms(begin + timeout),
-            timeout,
-        }
-    }
-
-    /// The event on its way to the runtime.
-    pub(crate) fn pending(&self, platform: &Platform, event: Bytes) -> PendingInvocation {
-        PendingInvocation {
-            request_id: self.request_id.clone(),
-            event,
-            deadline_ms: self.deadline_ms,
-            function_arn: platform.config.function_arn(),
-            trace_header: self.trace.runtime_header.clone(),
-        }
-    }
-
-    pub(crate) fn timeout_message(&self) -> String {
-        format!("Task timed out after {:.2} seconds", self.timeout.as_secs_f64())
-    }
-
-    pub(crate) fn answer(&self, payload: Bytes, error: Option<FunctionError>) -> Answer {
-        Answer {
-            request_id: self.request_id.clone(),
-            payload,
-            error,
-            runtime_trace_header: self.trace.runtime_header.clone(),
-            extension_trace_header: self.trace.extension_header.clone(),
-        }
-    }
-
-    pub(crate) fn answer_of(&self, result: RuntimeResult) -> Answer {
-        match result {
-            RuntimeResult::Response(payload) => self.answer(payload, None),
-            RuntimeResult::Error(ErrorReport { error_type, payload, xray_cause }) => {
-                let body: Value = serde_json::from_slice(&payload).unwrap_or_default();
-                let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
-                let error = FunctionError {
-                    error_type: text("errorType").unwrap_or(error_type),
-                    message: text("errorMessage").unwrap_or_default(),
-                    xray_cause,
-                };
-                self.answer(payload, Some(error))
-            }
-        }
-    }
-
-    /// The answer that the platform itself gives.
-    pub(crate) fn platform_error(&self, error_type: &str, message: &str) -> Answer {
-        let text = format!("RequestId: {} Error: {message}", self.request_id);
-        let payload = json!({"errorType": error_type, "errorMessage": text}).to_string();
-        let error = FunctionError {
-            error_type: error_type.to_owned(),
-            message: message.to_owned(),
-            xray_cause: None,
-        };
-        self.answer(payload.into(), Some(error))
-    }
 }

@@ -8,13 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::init::{InitFailure, failure_in};
-use super::invoke::{Invocation, InvocationReport, InvocationStatus, InvokeRequest};
 use super::shutdown::ShutdownReason;
 use crate::lambda::clock::iso8601;
 use crate::lambda::config::InitializationType;
 use crate::lambda::environment::{Command, Driver};
 use crate::lambda::event_log::Event;
-use crate::lambda::invocation::caller::{Answer, Caller};
+use crate::lambda::invocation::{
+    Answer, Caller, Invocation, InvocationReport, InvocationStatus, InvokeRequest,
+};
 use crate::lambda::state::Platform;
 use crate::lambda::state::runtime::RuntimeAnswer;
 
@@ -96,7 +97,7 @@ async fn invoke(platform: Arc<Platform>, request: InvokeRequest) -> InvocationRe
     let invocation = Invocation::begin(&platform, request.upstream.as_ref());
     let mut caller = Caller::new(platform.clone(), request.answer);
     let id = invocation.request_id.clone();
-    platform.announce_invocation(&invocation);
+    invocation.announce_start(&platform);
     platform.log.push(Event::InvocationReleased { request_id: id.clone() });
     let pending = invocation.pending(&platform, request.event);
     platform.update(|state| state.managed.release(pending));
@@ -129,7 +130,7 @@ async fn invoke(platform: Arc<Platform>, request: InvokeRequest) -> InvocationRe
     let duration = invocation.started.elapsed();
     let error_type = failure.as_ref().map(|failure| failure.error_type.clone());
     announce_report(&platform, &invocation, status, duration, error_type.as_deref());
-    platform.write_segments(&invocation, end, None, error.as_ref());
+    invocation.write_segments(&platform, end, None, error.as_ref());
     InvocationReport {
         request_id: id,
         status,
