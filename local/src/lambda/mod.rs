@@ -35,11 +35,12 @@ pub use config::{
     Config, Credentials, Delays, InitializationType, RuntimeKind, ShutdownBudgets, TelemetryFaults,
     TelemetryMode, Tracing,
 };
-pub use environment::{EnvironmentGone, LambdaEnvironment, StartError};
+pub use environment::LambdaEnvironment;
 pub use event_log::{Entry, Event, EventLog, LogMark, Origin, OutputStream, Phase, ProcessExit};
 pub use invocation::{Answer, FunctionError, InvocationReport, InvocationStatus, TraceHeader};
 pub use layer::{Layer, LayerError};
-pub use lifecycle::init::{InitFailure, InitReport};
-pub use lifecycle::shutdown::{ExtensionShutdown, ShutdownReason, ShutdownReport};
+pub use lifecycle::{
+    EnvironmentGone, ExtensionShutdown, InitFailure, InitReport, ShutdownReason, ShutdownReport, StartError,
+};
 pub use processes::executables::write_executable;
 pub use scripted_runtime::{RuntimeClient, RuntimeClientError, RuntimeEvent, ScriptedRuntime};

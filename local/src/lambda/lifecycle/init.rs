@@ -9,9 +9,10 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::Driver;
 use super::shutdown::ShutdownReason;
+use super::start::RuntimeLaunch;
 use crate::lambda::config::InitializationType;
-use crate::lambda::environment::{Driver, RuntimeLaunch};
 use crate::lambda::event_log::{Event, Origin, Phase, ProcessExit};
 use crate::lambda::invocation::Invocation;
 use crate::lambda::processes::{Launch, Process, ProcessObserver};

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant as StdInstant, SystemTime};
 
 use bytes::Bytes;
 
+use super::Driver;
 use super::init::{InitFailure, InitReport};
 use super::preparation::Preparation;
 use super::shutdown::ShutdownReason;
 use crate::lambda::clock::iso8601;
-use crate::lambda::environment::Driver;
 use crate::lambda::event_log::{Event, Phase};
 use crate::lambda::invocation::{
     Caller, FunctionError, Invocation, InvocationReport, InvocationStatus, InvokeRequest,

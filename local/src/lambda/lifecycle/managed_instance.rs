@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use super::init::{InitFailure, failure_in};
 use super::shutdown::ShutdownReason;
+use super::{Command, Driver};
 use crate::lambda::clock::iso8601;
 use crate::lambda::config::InitializationType;
-use crate::lambda::environment::{Command, Driver};
 use crate::lambda::event_log::Event;
 use crate::lambda::invocation::{
     Answer, Caller, Invocation, InvocationReport, InvocationStatus, InvokeRequest,

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::Driver;
 use super::init::{InitFailure, failure_in};
-use crate::lambda::environment::Driver;
 use crate::lambda::event_log::Phase;
 
 /// For everything from the thaw to the runtime's `next`, its hooks included (section 2).

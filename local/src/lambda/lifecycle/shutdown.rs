@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::Driver;
 use crate::lambda::clock::epoch_ms;
-use crate::lambda::environment::Driver;
 use crate::lambda::event_log::{Event, Origin, Phase, ProcessExit};
 use crate::lambda::processes::Process;
 
