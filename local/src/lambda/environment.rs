@@ -1,5 +1,5 @@
-//! The handle that tests and the command line hold. What it asks is carried out by a task of its own: the
-//! [`Driver`](super::lifecycle::Driver).
+//! The handle that tests and the command line hold. A task of its own, the driver in `lifecycle`, carries out what it
+//! asks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The life of an environment: initialisation, invocations, restore, shutdown. A command of the handle comes in, and
-//! goes out as what it asked for; this room alone starts, freezes and ends processes.
+//! The life of an environment: initialisation, invocations, restore, shutdown. Commands of the handle come in, and each
+//! is answered with what it asked for. Nothing else starts, freezes or ends a process.
 
 mod init;
 mod invoke;
@@ -45,21 +45,21 @@ pub(crate) enum Command {
 pub(crate) struct Driver {
     pub(crate) platform: Arc<Platform>,
     pub(crate) server: ApiServer,
-    pub(crate) directories: Directories,
+    directories: Directories,
     pub(crate) receivers: Receivers,
-    pub(crate) launch: RuntimeLaunch,
-    pub(crate) runtime_variables: Variables,
-    pub(crate) extension_variables: Variables,
+    launch: RuntimeLaunch,
+    runtime_variables: Variables,
+    extension_variables: Variables,
     /// The living generation, extensions first.
-    pub(crate) processes: Vec<Process>,
-    pub(crate) script: Option<AbortHandle>,
+    processes: Vec<Process>,
+    script: Option<AbortHandle>,
     memory_watch: AbortHandle,
     /// Processes are up and initialised.
-    pub(crate) alive: bool,
+    alive: bool,
     /// Under `SnapStart`: initialised, and not yet restored.
-    pub(crate) in_snapshot: bool,
+    in_snapshot: bool,
     /// When the present generation was initialised, until an invocation has reported it.
-    pub(crate) unreported_init: Option<(SystemTime, SystemTime)>,
+    unreported_init: Option<(SystemTime, SystemTime)>,
     frozen: bool,
     pub(crate) reports: Arc<Mutex<Vec<InvocationReport>>>,
 }

@@ -18,10 +18,8 @@ use crate::lambda::config::{Config, RuntimeKind};
 use crate::lambda::layer::receivers::Receivers;
 use crate::lambda::processes::full_disk::FullDisk;
 use crate::lambda::processes::memory;
-use crate::lambda::runtimes::bootstrap::BootstrapError;
-use crate::lambda::runtimes::node::{self, Node};
-use crate::lambda::runtimes::python::Python;
 use crate::lambda::runtimes::variables::{Facts, for_extension, for_runtime};
+use crate::lambda::runtimes::{BootstrapError, ManagedRuntime};
 use crate::lambda::scripted_runtime::ScriptedRuntime;
 use crate::lambda::state::Platform;
 use crate::lambda::state::endpoint_tokens::EndpointTokens;
@@ -94,33 +92,32 @@ pub(crate) enum RuntimeLaunch {
     Scripted(ScriptedRuntime),
 }
 
+impl RuntimeLaunch {
+    /// With the directory that stands for `/var/lang/bin`, where the runtime has an interpreter.
+    async fn prepare(
+        kind: &RuntimeKind,
+        directories: &Directories,
+    ) -> Result<(Self, Option<PathBuf>), StartError> {
+        let Directories { layer, task, runtime, .. } = directories;
+        let managed = match kind {
+            RuntimeKind::Python { interpreter } => {
+                ManagedRuntime::python(interpreter, task, runtime, layer).await?
+            }
+            RuntimeKind::Node { interpreter, client, arguments } => {
+                ManagedRuntime::node(interpreter, client.as_deref(), arguments, runtime, layer).await?
+            }
+            RuntimeKind::Command(command) if command.is_empty() => return Err(StartError::EmptyCommand),
+            RuntimeKind::Command(command) => return Ok((Self::Process(command.clone()), None)),
+            RuntimeKind::Scripted(script) => return Ok((Self::Scripted(script.clone()), None)),
+        };
+        Ok((Self::Process(vec![managed.bootstrap.display().to_string()]), managed.interpreter_dir))
+    }
+}
+
 impl Driver {
     pub(crate) async fn prepare(config: Config) -> Result<Self, StartError> {
         let directories = Directories::prepare(&config)?;
-        let mut interpreter_dir = None;
-        let launch = match &config.runtime {
-            RuntimeKind::Python { interpreter } => {
-                let python = Python::probe(interpreter, &directories.task).await?;
-                let start = python.prepare(&directories.runtime, &directories.layer)?;
-                let bootstrap = start.write(&directories.runtime, &directories.layer)?;
-                interpreter_dir = python.interpreter.parent().map(Path::to_owned);
-                RuntimeLaunch::Process(vec![bootstrap.display().to_string()])
-            }
-            RuntimeKind::Node { interpreter, client, arguments } => {
-                let client = match client {
-                    Some(client) => client.clone(),
-                    None => node::write_stand_in(&directories.runtime)?,
-                };
-                let node = Node::probe(interpreter, &client).await?;
-                let start = node.start(arguments, &directories.runtime, &directories.layer);
-                let bootstrap = start.write(&directories.runtime, &directories.layer)?;
-                interpreter_dir = node.interpreter.parent().map(Path::to_owned);
-                RuntimeLaunch::Process(vec![bootstrap.display().to_string()])
-            }
-            RuntimeKind::Command(command) if command.is_empty() => return Err(StartError::EmptyCommand),
-            RuntimeKind::Command(command) => RuntimeLaunch::Process(command.clone()),
-            RuntimeKind::Scripted(script) => RuntimeLaunch::Scripted(script.clone()),
-        };
+        let (launch, interpreter_dir) = RuntimeLaunch::prepare(&config.runtime, &directories).await?;
         let (listener, address) = ApiServer::bind().await.map_err(StartError::Port)?;
         let log_stream = format!(
             "{}/[{}]{}",
