@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::queue::{Message, Queue};
-use super::server::World;
+use super::resources::Resources;
 use crate::lambda::{Answer, LambdaEnvironment};
 
 /// Runs until the function's environment has ended. The invocation has no caller of its own: what the senders' traces
@@ -62,7 +62,7 @@ fn record(queue: &str, receipt: &str, message: &Message) -> Value {
         "messageAttributes": attributes.collect::<serde_json::Map<_, _>>(),
         "md5OfBody": message.md5_of_body(),
         "eventSource": "aws:sqs",
-        "eventSourceARN": World::queue_arn(queue),
-        "awsRegion": World::region(),
+        "eventSourceARN": Resources::queue_arn(queue),
+        "awsRegion": Resources::region(),
     })
 }

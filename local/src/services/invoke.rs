@@ -4,24 +4,23 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::call::{Call, Reply, reply};
 use super::form::decoded;
-use super::server::{Call, Reply, World, reply};
+use super::resources::Resources;
 use crate::lambda::TraceHeader;
 
 pub(super) const PREFIX: &str = "/2015-03-31/functions/";
-const TRACE_HEADER: &str = "x-amzn-trace-id";
-
-pub(super) async fn answer(world: &Arc<World>, call: &Call) -> Reply {
+pub(super) async fn answer(resources: &Arc<Resources>, call: &Call) -> Reply {
     let rest = call.path.strip_prefix(PREFIX).unwrap_or_default();
     let Some(name) = rest.strip_suffix("/invocations").filter(|_| call.method == http::Method::POST) else {
         return error(404, "UnknownOperationException", "only Invoke is served here");
     };
     let name = function_name(&decoded(name));
-    let Some(environment) = world.function(&name) else {
+    let Some(environment) = resources.function(&name) else {
         let message = format!("Function not found: {name}");
         return error(404, "ResourceNotFoundException", &message);
     };
-    let upstream = call.header(TRACE_HEADER).map(TraceHeader::parse);
+    let upstream = call.trace_header().map(TraceHeader::parse);
     let event = if call.body.is_empty() { "{}".into() } else { call.body.clone() };
     match call.header("x-amz-invocation-type").unwrap_or("RequestResponse") {
         "DryRun" => reply(204, &[], ""),

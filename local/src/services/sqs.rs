@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::call::{Call, Reply, reply};
 use super::queue::{Message, Queue};
-use super::server::{Call, Reply, World, reply};
+use super::resources::Resources;
 
-const TRACE_HEADER: &str = "x-amzn-trace-id";
 /// The most messages of one batch or one receive.
 const BATCH_LIMIT: usize = 10;
 const BODY_LIMIT_BYTES: usize = 1024 * 1024;
@@ -15,10 +15,10 @@ const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 /// Error code and message.
 pub(super) type SqsError = (&'static str, String);
 
-pub(super) async fn answer(world: &World, call: &Call, operation: &str) -> Reply {
+pub(super) async fn answer(resources: &Resources, call: &Call, operation: &str) -> Reply {
     const JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.0");
     let outcome = match serde_json::from_slice::<Value>(&call.body) {
-        Ok(input) => operate(world, operation, &input, call.header(TRACE_HEADER)).await,
+        Ok(input) => operate(resources, operation, &input, call.trace_header()).await,
         Err(error) => Err(("InvalidParameterValue", format!("not JSON: {error}"))),
     };
     match outcome {
@@ -31,7 +31,7 @@ pub(super) async fn answer(world: &World, call: &Call, operation: &str) -> Reply
 }
 
 async fn operate(
-    world: &World,
+    resources: &Resources,
     operation: &str,
     input: &Value,
     header: Option<&str>,
@@ -39,10 +39,10 @@ async fn operate(
     let text = |name: &str| input[name].as_str().unwrap_or_default();
     if operation == "GetQueueUrl" {
         let name = text("QueueName");
-        world.queue(name).ok_or_else(|| missing(name))?;
-        return Ok(json!({"QueueUrl": world.queue_url(name)}));
+        resources.queue(name).ok_or_else(|| missing(name))?;
+        return Ok(json!({"QueueUrl": resources.queue_url(name)}));
     }
-    let queue = queue_of(world, text("QueueUrl"))?;
+    let queue = queue_of(resources, text("QueueUrl"))?;
     match operation {
         "SendMessage" => send(&queue, input, header),
         "SendMessageBatch" => send_batch(&queue, input, header),
@@ -54,16 +54,16 @@ async fn operate(
         "DeleteMessageBatch" => Ok(delete_batch(&queue, input)),
         "GetQueueAttributes" => Ok(json!({"Attributes": {
             "ApproximateNumberOfMessages": queue.waiting().len().to_string(),
-            "QueueArn": World::queue_arn(&queue.name),
+            "QueueArn": Resources::queue_arn(&queue.name),
         }})),
         _ => Err(("UnsupportedOperation", format!("{operation} is not served here"))),
     }
 }
 
 /// The queue that a URL ends in.
-pub(super) fn queue_of(world: &World, url: &str) -> Result<Queue, SqsError> {
+pub(super) fn queue_of(resources: &Resources, url: &str) -> Result<Queue, SqsError> {
     let name = url.rsplit('/').next().unwrap_or_default();
-    world.queue(name).ok_or_else(|| missing(name))
+    resources.queue(name).ok_or_else(|| missing(name))
 }
 
 fn missing(name: &str) -> SqsError {

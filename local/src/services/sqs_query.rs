@@ -5,20 +5,19 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::call::{Call, Reply, reply};
 use super::form;
-use super::server::{Call, Reply, World, reply};
+use super::resources::Resources;
 use super::sqs::{SqsError, queue_of, send, send_batch};
-
-const TRACE_HEADER: &str = "x-amzn-trace-id";
 
 const XML: &[(&str, &str)] = &[("content-type", "text/xml")];
 
 type Form = BTreeMap<String, String>;
 
-pub(super) fn answer(world: &World, call: &Call) -> Reply {
+pub(super) fn answer(resources: &Resources, call: &Call) -> Reply {
     let form = form::parse(&call.body);
     let action = form.get("Action").map(String::as_str).unwrap_or_default();
-    let outcome = operate(world, call, action, &form);
+    let outcome = operate(resources, call, action, &form);
     let metadata = format!("<ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata>", Uuid::new_v4());
     match outcome {
         Ok(result) => {
@@ -35,13 +34,13 @@ pub(super) fn answer(world: &World, call: &Call) -> Reply {
     }
 }
 
-fn operate(world: &World, call: &Call, action: &str, form: &Form) -> Result<String, SqsError> {
-    let header = call.header(TRACE_HEADER);
+fn operate(resources: &Resources, call: &Call, action: &str, form: &Form) -> Result<String, SqsError> {
+    let header = call.trace_header();
     // A queue is named by a field, or by the path that the request is sent to.
     let url = form.get("QueueUrl").unwrap_or(&call.path);
     match action {
         "SendMessage" => {
-            let sent = send(&queue_of(world, url)?, &message(form, ""), header)?;
+            let sent = send(&queue_of(resources, url)?, &message(form, ""), header)?;
             Ok(elements(&sent, &["MessageId", "MD5OfMessageBody"]))
         }
         "SendMessageBatch" => {
@@ -50,7 +49,7 @@ fn operate(world: &World, call: &Call, action: &str, form: &Form) -> Result<Stri
                 .take_while(|prefix| form.contains_key(&format!("{prefix}Id")))
                 .map(|prefix| message(form, &prefix))
                 .collect();
-            let sent = send_batch(&queue_of(world, url)?, &json!({ "Entries": entries }), header)?;
+            let sent = send_batch(&queue_of(resources, url)?, &json!({ "Entries": entries }), header)?;
             let list = |name: &str, element: &str, fields: &[&str]| -> String {
                 let entries = sent[name].as_array().cloned().unwrap_or_default();
                 entries.iter().map(|entry| wrapped(element, &elements(entry, fields))).collect()
@@ -62,8 +61,8 @@ fn operate(world: &World, call: &Call, action: &str, form: &Form) -> Result<Stri
         }
         "GetQueueUrl" => {
             let name = form.get("QueueName").map(String::as_str).unwrap_or_default();
-            queue_of(world, name)?;
-            Ok(wrapped("QueueUrl", &escaped(&world.queue_url(name))))
+            queue_of(resources, name)?;
+            Ok(wrapped("QueueUrl", &escaped(&resources.queue_url(name))))
         }
         _ => Err(("InvalidAction", format!("{action:?} is not served here"))),
     }
