@@ -7,7 +7,6 @@ mod call;
 mod event_source;
 mod form;
 mod invoke;
-mod md5;
 mod queue;
 mod resources;
 mod server;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::md5;
 use crate::lambda::epoch_ms;
 
 /// Messages in a queue; further ones are refused.
@@ -35,8 +35,9 @@ impl Message {
         Self { id, body, trace_header, attributes, sent_ms: epoch_ms(SystemTime::now()), receives: 0 }
     }
 
+    /// Some SDKs check it.
     pub(super) fn md5_of_body(&self) -> String {
-        md5::hexadecimal(self.body.as_bytes())
+        format!("{:032x}", u128::from_be_bytes(Md5::digest(&self.body).into()))
     }
 
     /// The system attributes as a receiver sees them.
@@ -170,6 +171,16 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_md5_of_a_body_is_in_hexadecimal() {
+        for (body, digest) in [
+            ("a", "0cc175b9c0f1b6a831c399e269772661"),
+            ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
+        ] {
+            assert_eq!(Message::new(body.to_owned(), Map::new(), None).md5_of_body(), digest, "{body}");
+        }
+    }
 
     #[test]
     fn messages_are_taken_deleted_given_back_and_put_aside() {
