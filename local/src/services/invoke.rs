@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::call::{Call, Reply, reply};
-use super::form::decoded;
 use super::resources::Resources;
 use crate::lambda::TraceHeader;
 
@@ -15,7 +15,7 @@ pub(super) async fn answer(resources: &Arc<Resources>, call: &Call) -> Reply {
     let Some(name) = rest.strip_suffix("/invocations").filter(|_| call.method == http::Method::POST) else {
         return error(404, "UnknownOperationException", "only Invoke is served here");
     };
-    let name = function_name(&decoded(name));
+    let name = function_name(name);
     let Some(environment) = resources.function(&name) else {
         let message = format!("Function not found: {name}");
         return error(404, "ResourceNotFoundException", &message);
@@ -47,8 +47,9 @@ pub(super) async fn answer(resources: &Arc<Resources>, call: &Call) -> Reply {
     }
 }
 
-/// The name in a name, `NAME:QUALIFIER`, a partial or a full ARN.
+/// The name in a name, `NAME:QUALIFIER`, a partial or a full ARN, percent-encoded as part of a path.
 fn function_name(text: &str) -> String {
+    let text = percent_decode_str(text).decode_utf8_lossy();
     let parts: Vec<&str> = text.split(':').collect();
     let after = parts.iter().position(|part| *part == "function").map(|index| index + 1);
     let name = after.and_then(|index| parts.get(index)).or_else(|| parts.first());
@@ -71,6 +72,7 @@ mod tests {
             "orders:1",
             "123456789012:function:orders",
             "arn:aws:lambda:us-east-1:123456789012:function:orders:live",
+            "arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Aorders",
         ] {
             assert_eq!(function_name(text), "orders", "{text}");
         }

@@ -5,7 +5,6 @@
 
 mod call;
 mod event_source;
-mod form;
 mod invoke;
 mod queue;
 mod resources;

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::call::{Call, Reply, reply};
-use super::form;
 use super::resources::Resources;
 use super::sqs::{SqsError, queue_of, send, send_batch};
 
@@ -15,7 +14,7 @@ const XML: &[(&str, &str)] = &[("content-type", "text/xml")];
 type Form = BTreeMap<String, String>;
 
 pub(super) fn answer(resources: &Resources, call: &Call) -> Reply {
-    let form = form::parse(&call.body);
+    let form: Form = form_urlencoded::parse(&call.body).into_owned().collect();
     let action = form.get("Action").map(String::as_str).unwrap_or_default();
     let outcome = operate(resources, call, action, &form);
     let metadata = format!("<ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata>", Uuid::new_v4());
@@ -106,4 +105,23 @@ fn wrapped(name: &str, content: &str) -> String {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_a_message_are_decoded() {
+        let body = b"MessageBody=a+%26+b%C3%A9%2&MessageAttribute.1.Name=k%3D&MessageAttribute.1.Value.DataType=String&\
+            MessageAttribute.1.Value.StringValue=";
+        let form: Form = form_urlencoded::parse(body).into_owned().collect();
+        let expected = json!({
+            "Id": null,
+            "MessageBody": "a & b\u{e9}%2",
+            "MessageAttributes": {"k=": {"DataType": "String", "StringValue": ""}},
+            "MessageSystemAttributes": {},
+        });
+        assert_eq!(message(&form, ""), expected);
+    }
 }
