@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+
 /// The wall clock of what the platform says. While a snapshot is made it shows the time of that (SIM-21); the clocks of
 /// processes cannot be set for them alone.
 #[derive(Debug, Clone, Default)]
@@ -40,36 +42,14 @@ pub(crate) fn epoch_seconds(at: SystemTime) -> f64 {
 
 /// `2026-11-21T04:38:00.123Z`, as telemetry records carry it.
 pub(crate) fn iso8601(at: SystemTime) -> String {
-    let elapsed = since_epoch(at);
-    let (year, month, day) = civil_date(elapsed.as_secs() / 86_400);
-    let second_of_day = elapsed.as_secs() % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-        second_of_day / 3_600,
-        second_of_day / 60 % 60,
-        second_of_day % 60,
-        elapsed.subsec_millis()
-    )
+    let at = OffsetDateTime::from(at);
+    let (hour, minute, second, millisecond) = at.to_hms_milli();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", at.date())
 }
 
 /// `2026/11/21`, the beginning of a log stream's name.
 pub(crate) fn date_path(at: SystemTime) -> String {
-    let (year, month, day) = civil_date(since_epoch(at).as_secs() / 86_400);
-    format!("{year:04}/{month:02}/{day:02}")
-}
-
-/// The proleptic Gregorian date of a day number, counted in 400-year eras that begin on 1 March.
-fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
-    let days = days_since_epoch + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
+    OffsetDateTime::from(at).date().to_string().replace('-', "/")
 }
 
 #[cfg(test)]
