@@ -1,6 +1,7 @@
 //! Colour, and the width of text.
 
 use crate::xray::Node;
+use unicode_width::UnicodeWidthChar;
 
 /// Paints where colour is wanted.
 pub(super) struct Paint {
@@ -81,20 +82,7 @@ pub(super) fn clean(text: &str) -> String {
 
 /// Columns of a character: two for East Asian wide ones and emoji, none for marks on the character before.
 fn columns(c: char) -> usize {
-    match u32::from(c) {
-        0x0300..=0x036f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1f64f
-        | 0x1f900..=0x1f9ff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
+    c.width().unwrap_or_default()
 }
 
 /// Columns of a text, colour codes not counted.
