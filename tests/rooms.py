@@ -44,6 +44,20 @@ ROOMS: dict[str, list[str]] = {
         "derive own_frames accounts function spans",
         "trace_header",
     ],
+    "local/src": ["lib main", "cli", "view services", "xray lambda"],
+    "local/src/lambda": [
+        "mod",
+        "environment",
+        "lifecycle",
+        "invocation runtimes",
+        "api",
+        "state layer",
+        "telemetry processes",
+        "config",
+        "event_log clock scripted_runtime",
+    ],
+    "local/src/services": ["mod", "server", "event_source invoke sqs_query", "sqs", "resources call", "queue"],
+    "local/src/xray": ["mod", "endpoint", "traces", "document"],
 }
 
 _TEST = re.compile(r"^#\[cfg\(test\)\]", re.MULTILINE)

@@ -94,7 +94,7 @@ impl Endpoint {
         let address = listener.local_addr()?;
         let shared = Shared::default();
         // The first document costs the compilation of the patterns: not in the tail of somebody's first invocation.
-        let _ = crate::xray::validate(
+        let _ = crate::xray::document::validate(
             r#"{"name":"a","id":"0123456789abcdef","trace_id":"1-00000000-0123456789abcdef01234567"}"#,
         );
         let server = tokio::spawn(serve(listener, shared.clone()));
