@@ -1,4 +1,4 @@
-//! What an environment is started with.
+//! What an environment is started with. Tests and the command line fill it in; from then on nothing changes it.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! Everything that happens in an environment, in order, with times (SIM-4).
+//! Everything that happens in an environment, in order, with times (SIM-4). Every room writes it; tests and the command
+//! line read it.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;

@@ -1,5 +1,8 @@
 //! A Lambda environment: one function, one layer, one runtime process and its external extensions.
 //!
+//! A [`Config`] comes in; answers, reports and the [`EventLog`] go out. Tests and the command line start one. Begin
+//! reading in `lifecycle`; each room names only those below it.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use otel_xray_local::lambda::{Config, LambdaEnvironment, RuntimeKind};

@@ -1,4 +1,5 @@
-//! A trace as a tree with a time bar, for a terminal.
+//! A trace as a tree with a time bar, for a terminal: a [`Trace`] comes in, text goes out. The command line prints it, and
+//! a test that fails.
 
 mod bar;
 mod details;

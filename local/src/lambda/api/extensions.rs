@@ -1,4 +1,4 @@
-//! The Extensions API of section 5.
+//! The Extensions API of section 5: registrations and errors come in, INVOKE and SHUTDOWN go out.
 
 use std::time::Instant;
 

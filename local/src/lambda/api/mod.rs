@@ -1,4 +1,5 @@
-//! The local APIs: what a process of the environment asks of Lambda over HTTP.
+//! The local APIs: what a process of the environment asks of Lambda over HTTP. Calls of the runtime and of extensions
+//! come in, change the state or wait for it, and are answered. `lifecycle` opens the server.
 
 mod call;
 mod extensions;

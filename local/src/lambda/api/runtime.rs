@@ -1,4 +1,4 @@
-//! The Runtime API of section 4.
+//! The Runtime API of section 4: events go out to the runtime, its answers and errors come in.
 
 use std::time::{Instant, SystemTime};
 

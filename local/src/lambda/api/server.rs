@@ -1,4 +1,4 @@
-//! The one HTTP/1.1 server behind `AWS_LAMBDA_RUNTIME_API` (SIM-2).
+//! The one HTTP/1.1 server behind `AWS_LAMBDA_RUNTIME_API` (SIM-2): reads a call, logs it, and hands it to its API.
 
 use std::convert::Infallible;
 use std::io;

@@ -1,4 +1,4 @@
-//! The caller of an invocation and what it is told.
+//! The caller of an invocation, and what it gets: an answer, once.
 
 use std::sync::Arc;
 

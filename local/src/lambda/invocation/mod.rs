@@ -1,4 +1,5 @@
-//! One invocation: its headers, its caller, and what the platform says and writes of it.
+//! One invocation: what is fixed when it begins, its caller, and what the platform says and writes of it. `lifecycle`
+//! makes one of each request, and has it turn what the processes do into events, answers and records.
 
 mod caller;
 mod records;

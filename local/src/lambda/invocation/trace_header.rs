@@ -1,4 +1,4 @@
-//! The X-Ray trace header and who sees which one (L-12.1, L-12.3).
+//! The X-Ray trace header: the caller's comes in, and the runtime and the extensions each see their own (L-12.1, L-12.3).
 
 use std::fmt;
 use std::time::SystemTime;

@@ -1,4 +1,5 @@
-//! The directory that stands for `/opt`, unpacked from a layer zip or used as it is.
+//! The directory that stands for `/opt`, unpacked from a layer zip or used as it is: the command line opens and checks
+//! it. Where its extension listens is settled when an environment is started.
 
 mod port_holder;
 pub(crate) mod receivers;

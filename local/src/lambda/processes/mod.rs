@@ -1,4 +1,5 @@
-//! The processes of an environment: each in its own process group, output read line by line, exits reported.
+//! The processes of an environment: each in its own process group, output read line by line, exits reported. `lifecycle`
+//! starts and signals them; a [`ProcessObserver`] hears of their lines and exits.
 
 mod control_group;
 pub(crate) mod executables;

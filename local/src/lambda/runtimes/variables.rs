@@ -1,4 +1,4 @@
-//! The two environments of L-3.1: what the runtime sees, and the smaller part that extensions see.
+//! The variables of processes (L-3.1): what the runtime sees, and the smaller part that extensions see.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The state that the local APIs, the processes and the life cycle share.
+//! What the processes have done so far, and the events that wait for them. Calls of the local APIs and exits of processes
+//! change it, the life cycle puts the events in, and each waits until the state shows what it needs.
 
 pub(crate) mod endpoint_tokens;
 pub(crate) mod extensions;
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub(crate) extensions: Registry,
 }
 
+/// Lambda's own side, as telemetry calls it: what all of the rooms above share.
 #[derive(Debug)]
 pub(crate) struct Platform {
     pub(crate) config: Config,

@@ -1,4 +1,5 @@
-//! Telemetry events: collected, replayed to new subscribers, delivered in batches (section 6.2).
+//! Telemetry events: collected, replayed to new subscribers, delivered in batches (section 6.2). The platform's records and
+//! the lines of processes come in; batches go out to what extensions have subscribed with.
 
 mod delivery;
 mod record;

@@ -1,4 +1,4 @@
-//! `PUT /2022-07-01/telemetry`: what a subscription must look like (section 6.1).
+//! What a subscription to telemetry must look like (section 6.1): the body of `PUT /2022-07-01/telemetry`, read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Trouble on request: the endpoint behaves as X-Ray does on a bad day.
+//! Faults of the endpoint: tests and the command line ask for them, and the requests to come meet them.
 
 use serde_json::Value;
 use std::collections::VecDeque;

@@ -1,4 +1,5 @@
-//! The HTTP side: REST-JSON on a loopback address, signed requests only.
+//! The HTTP side: REST-JSON on a loopback address, signed requests only. Each is recorded, and answered by its operation
+//! unless it meets a fault that was asked for.
 
 mod connections;
 mod faults;
