@@ -207,7 +207,7 @@ async fn delivered(
 #[tokio::test]
 async fn an_event_source_delivers_batches_and_deletes_what_went_well() {
     let (queue, events, _services) = delivered(|_| Ok(b"null".to_vec()), &["one", "two", "three"]).await;
-    assert_eq!((queue.deleted(), queue.put_aside().len()), (3, 0));
+    assert_eq!((queue.deleted(), queue.dead_letters().len()), (3, 0));
     let events: Vec<Value> =
         events.lock().unwrap().iter().map(|event| serde_json::from_slice(&event.payload).unwrap()).collect();
     let sizes: Vec<_> = events.iter().map(|event| event["Records"].as_array().unwrap().len()).collect();
@@ -229,10 +229,10 @@ async fn messages_that_fail_come_again_and_are_put_aside_in_the_end() {
         Ok(json!({ "batchItemFailures": failures }).to_string().into_bytes())
     };
     let (queue, events, _services) = delivered(partly, &["good", "bad"]).await;
-    let put_aside: Vec<_> = queue.put_aside().into_iter().map(|message| message.body).collect();
-    assert_eq!((queue.deleted(), put_aside, events.lock().unwrap().len()), (1, vec!["bad".to_owned()], 3));
+    let dead_letters: Vec<_> = queue.dead_letters().into_iter().map(|message| message.body).collect();
+    assert_eq!((queue.deleted(), dead_letters, events.lock().unwrap().len()), (1, vec!["bad".to_owned()], 3));
     let (queue, events, _services) = delivered(|_| Err("no"), &["one", "two"]).await;
-    assert_eq!((queue.deleted(), queue.put_aside().len(), events.lock().unwrap().len()), (0, 2, 3));
+    assert_eq!((queue.deleted(), queue.dead_letters().len(), events.lock().unwrap().len()), (0, 2, 3));
 }
 
 const FRONT: &str = r#"

@@ -13,7 +13,7 @@ use crate::lambda::epoch_ms;
 
 /// Messages in a queue; further ones are refused.
 const CAPACITY: usize = 10_000;
-/// How often a message is handed out before it is put aside.
+/// How often a message is handed out before it is a dead letter.
 const RECEIVES: u32 = 3;
 
 /// A message as it was sent.
@@ -60,7 +60,7 @@ struct Inner {
     waiting: VecDeque<Message>,
     /// By receipt handle.
     taken: BTreeMap<String, Message>,
-    put_aside: Vec<Message>,
+    dead_letters: Vec<Message>,
     deleted: usize,
 }
 
@@ -132,12 +132,12 @@ impl Queue {
         known
     }
 
-    /// Gives a message back, to be received again, or puts it aside when that has happened too often.
+    /// Gives a message back, to be received again, or lets it be a dead letter when that has happened too often.
     pub(super) fn give_back(&self, receipt: &str) {
         let mut inner = self.lock();
         if let Some(message) = inner.taken.remove(receipt) {
             if message.receives >= RECEIVES {
-                inner.put_aside.push(message);
+                inner.dead_letters.push(message);
             } else {
                 inner.waiting.push_back(message);
             }
@@ -162,9 +162,9 @@ impl Queue {
         self.lock().waiting.iter().cloned().collect()
     }
 
-    /// The messages that failed too often, as in a dead-letter queue.
-    pub fn put_aside(&self) -> Vec<Message> {
-        self.lock().put_aside.clone()
+    /// The messages that failed too often.
+    pub fn dead_letters(&self) -> Vec<Message> {
+        self.lock().dead_letters.clone()
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
             }
         }
         assert_eq!(queue.depth(), 0);
-        let bodies: Vec<_> = queue.put_aside().into_iter().map(|message| message.body).collect();
+        let bodies: Vec<_> = queue.dead_letters().into_iter().map(|message| message.body).collect();
         assert_eq!(bodies.len(), 2);
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Scale {
 
 impl Scale {
     pub(super) fn new(trace: &Trace, columns: usize) -> Self {
-        let (begin, end) = trace.span_seconds();
+        let (begin, end) = trace.start_and_end_seconds();
         let first = trace.roots.iter().map(Node::start_seconds).fold(f64::INFINITY, f64::min);
         if first.is_finite() && first - begin > end - first {
             let head_columns = HEAD_COLUMNS.min(columns / 4);

@@ -56,7 +56,7 @@ pub fn render_trace(trace: &Trace, style: &Style) -> String {
         widest.min(style.width.saturating_sub(DURATION_COLUMNS + MIN_BAR_COLUMNS + STATUS_COLUMNS + 4));
     let bar =
         style.width.saturating_sub(labels + DURATION_COLUMNS + STATUS_COLUMNS + 4).clamp(MIN_BAR_COLUMNS, 40);
-    let (start, end) = trace.span_seconds();
+    let (start, end) = trace.start_and_end_seconds();
     let scale = Scale::new(trace, bar);
 
     let mut out = format!("Trace {}  {}\n", paint.bold(&trace.id), bar::duration(end - start));

@@ -107,7 +107,7 @@ fn batch_get_traces(request: &Value, store: &Store, _: &Faults) -> Result<Value,
             .into_iter()
             .map(|document| json!({"Id": document.id, "Document": Value::Object(document.body).to_string()}))
             .collect();
-        let (start, end) = trace.span_seconds();
+        let (start, end) = trace.start_and_end_seconds();
         traces.push(json!({"Id": id, "Duration": end - start, "LimitExceeded": false, "Segments": segments}));
     }
     Ok(json!({"Traces": traces, "UnprocessedTraceIds": unprocessed}))
@@ -141,6 +141,6 @@ fn in_range(request: &Value, store: &Store) -> Result<(Vec<Trace>, [f64; 2]), Ap
     if start > end {
         return Err(invalid(format!("StartTime {start} is after EndTime {end}")));
     }
-    let began = |trace: &Trace| (start..=end).contains(&trace.span_seconds().0);
+    let began = |trace: &Trace| (start..=end).contains(&trace.start_and_end_seconds().0);
     Ok((store.traces().into_iter().filter(began).collect(), [start, end]))
 }

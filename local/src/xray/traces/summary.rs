@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// What a list of traces shows of one. Without a segment there is no duration (MAP-S6).
 pub(crate) fn summary(trace: &Trace) -> Value {
     let segments: Vec<&Node> = trace.nodes().into_iter().filter(|node| node.is_segment).collect();
-    let (start, end) = trace.span_seconds();
+    let (start, end) = trace.start_and_end_seconds();
     let failed = |flag: &str| segments.iter().any(|segment| segment.flag(flag));
     let distinct = |pointer: &str| -> BTreeSet<&str> {
         segments.iter().map(|segment| segment.text(pointer)).filter(|text| !text.is_empty()).collect()

@@ -128,7 +128,7 @@ impl Trace {
     }
 
     /// Begin and end over all nodes, in seconds since 1970.
-    pub fn span_seconds(&self) -> (f64, f64) {
+    pub fn start_and_end_seconds(&self) -> (f64, f64) {
         let nodes = self.nodes();
         let start = nodes.iter().map(|node| node.start_seconds()).fold(f64::INFINITY, f64::min);
         let end =
@@ -277,6 +277,6 @@ mod tests {
         let trace = assemble((1..=2500).map(|id| document(id, id - 1, &json!({}))).collect());
         assert_eq!((trace.roots.len(), trace.orphans.len(), trace.nodes().len()), (1, 0, 2500));
         assert_eq!(trace.clone(), trace);
-        assert_eq!(trace.span_seconds(), (1.0, 2501.0));
+        assert_eq!(trace.start_and_end_seconds(), (1.0, 2501.0));
     }
 }
