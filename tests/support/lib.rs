@@ -67,7 +67,7 @@ pub struct Stage {
     pub daemon: SocketAddr,
     layer: Layer,
     /// Segments and subsegments that Lambda itself has written.
-    facade_spans: Arc<AtomicUsize>,
+    lambdas_own_spans: Arc<AtomicUsize>,
     _task: TempDir,
 }
 
@@ -103,16 +103,16 @@ impl Stage {
             telemetry: Duration::from_secs(1),
         };
         let store = xray.store();
-        let facade_spans = Arc::new(AtomicUsize::new(0));
-        let written = Arc::clone(&facade_spans);
+        let lambdas_own_spans = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&lambdas_own_spans);
         // What Lambda writes itself does not count as a request of the extension.
         config.on_segments = Some(Arc::new(move |documents: Vec<String>| {
             let spans = |text: &String| serde_json::from_str(text).map_or(0, |document| spans_in(&document));
             written.fetch_add(documents.iter().map(spans).sum(), Ordering::Relaxed);
             let refused = store.put_documents(documents);
-            assert!(refused.is_empty(), "the facade segments were refused: {refused:?}");
+            assert!(refused.is_empty(), "Lambda's own segments were refused: {refused:?}");
         }));
-        let mut stage = Self { xray, config, otlp, otlp_grpc, daemon, layer, facade_spans, _task: task };
+        let mut stage = Self { xray, config, otlp, otlp_grpc, daemon, layer, lambdas_own_spans, _task: task };
         stage.set("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument");
         let url = stage.xray.url();
         stage.set("AWS_ENDPOINT_URL_XRAY", &url);
@@ -209,7 +209,7 @@ impl Stage {
         let store = self.xray.store();
         let stored: usize = store.documents().iter().map(|document| spans_in(&document.body)).sum();
         // Lambda counts its own before it stores them.
-        stored.saturating_sub(self.facade_spans.load(Ordering::Relaxed))
+        stored.saturating_sub(self.lambdas_own_spans.load(Ordering::Relaxed))
     }
 
     /// Waits until X-Ray has so many spans of the extension's.
