@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import resource
+import select
 import signal
 import socket
 import struct
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Receivers, Start, free_address
+from grpc_client import EXPORT, GrpcClient
 from lone_extension import TRACE
 from servers import BOUND_S
 
@@ -117,6 +119,70 @@ def test_malformed_everything_is_answered_or_cut(receivers: Start) -> None:
                 connection.sendall(junk)
                 connection.shutdown(socket.SHUT_WR)
                 connection.recv(65_536)
+        assert peak_kb(at) < MAX_RSS_KB
+        still_works(at)
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+CALL = b"\x83\x86" + literal(b":path", EXPORT) + literal(b"content-type", b"application/grpc")
+
+
+def open_and_reset(first: int, count: int) -> bytes:
+    streams = range(2 * first + 1, 2 * (first + count), 2)
+    return b"".join(frame(1, 4, stream, CALL) + frame(3, 0, stream, b"\x00\x00\x00\x08") for stream in streams)
+
+
+FLOODS: dict[str, tuple[bytes, Callable[[int], bytes], bool]] = {
+    # What comes first, what comes again and again, and whether the connection is to be ended for it.
+    "settings": (b"", lambda _: frame(4, 0, 0, b"\x00\x01\xff\xff\xff\xff\x00\x04\x00\x00\xff\xff") * 1000, False),
+    "pings": (b"", lambda _: frame(6, 0, 0, b"a ping!!") * 1000, False),
+    "windows": (b"", lambda _: frame(8, 0, 0, b"\x00\x00\x00\x01") * 1000, False),
+    "priorities": (b"", lambda n: frame(2, 0, 2 * n + 101, b"\x00\x00\x00\x00\x01") * 1000, False),
+    "unknown frames": (b"", lambda _: frame(0xFA, 0, 0, b"?" * 100) * 100, False),
+    "rapid resets": (b"", lambda n: open_and_reset(1000 * n, 1000), True),
+    "streams that stay open": (
+        b"",
+        lambda n: b"".join(frame(1, 4, 2 * (100 * n + i) + 1, CALL) for i in range(100)),
+        True,
+    ),
+    "no requests": (b"", lambda n: b"".join(frame(1, 5, 2 * (100 * n + i) + 1, b"\x83") for i in range(100)), True),
+    "continuations": (frame(1, 0, 1, CALL), lambda _: frame(9, 0, 1, literal(b"a", b"b" * 100)) * 100, True),
+    "empty continuations": (frame(1, 0, 1, CALL), lambda _: frame(9, 0, 1, b"") * 1000, True),
+    "empty data": (frame(1, 4, 1, CALL), lambda _: frame(0, 0, 1, b"") * 1000, True),
+    "data byte by byte": (frame(1, 4, 1, CALL), lambda _: frame(0, 0, 1, b"a") * 1000, True),
+    "data that nobody asked for": (frame(1, 5, 1, CALL), lambda _: frame(0, 0, 1, b"a" * 1000) * 10, True),
+    "a list of headers out of one": (
+        b"",
+        lambda n: frame(1, 4, 2 * n + 1, CALL + b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000 + b"\xbe" * 10_000),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_takes_no_memory_and_harms_nobody_else(receivers: Start, flood: str) -> None:
+    first, piece, is_ended = FLOODS[flood]
+    with receivers() as at:
+        for reads in (True, False):
+            with connect(at.grpc) as connection, contextlib.closing(GrpcClient(at.grpc, BOUND_S)) as other:
+                connection.settimeout(0.5)
+                ended = False
+                try:
+                    connection.sendall(PREFACE + frame(4, 0, 0, b"") + first)
+                    for number in range(200):
+                        connection.sendall(piece(number))
+                        while reads and select.select([connection], [], [], 0)[0]:
+                            ended = ended or connection.recv(1 << 20) == b""
+                except TimeoutError:
+                    # Nothing more is taken from who does not read.
+                    assert not reads
+                except OSError:
+                    ended = True
+                assert ended == is_ended or not reads
+                assert other.export(empty_spans(1))
         assert peak_kb(at) < MAX_RSS_KB
         still_works(at)
 

@@ -1,7 +1,7 @@
 //! OTLP over gRPC, for a function that carries an OpenTelemetry SDK of its own: the unary `Export` of the trace, metrics
 //! and logs services, plain, gzip or deflate, on a loopback address. Bounded as [`super::http`] is.
 
-use super::http2::{Answer, Connection, MAX_BUFFERED_BYTES, Request};
+use super::http2::{Answer, Connection, Headers, MAX_BUFFERED_BYTES, Request};
 use super::intake::{Compression, Encoding, Intake, LeftOut, MAX_REQUEST_BYTES, Refusal, Room};
 use super::status::{self, Code};
 use crate::log::Log;
@@ -10,6 +10,7 @@ use crate::receive::bounds::local_http;
 use crate::receive::bounds::places::Place;
 use crate::received::OtlpSignal;
 use bytes::Bytes;
+use hyper::StatusCode;
 use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -189,24 +190,25 @@ fn taken(left_out: &LeftOut) -> Answer {
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).unwrap_or_default().to_be_bytes());
     body.extend(message);
-    Answer { headers: head("200"), body: Some(body), trailers: status(Code::Ok, "") }
+    Answer { status: StatusCode::OK, headers: head(), body: Some(body), trailers: status(Code::Ok, "") }
 }
 
 fn refused(refusal: &GrpcRefusal) -> Answer {
-    let http_status = if matches!(refusal, GrpcRefusal::NotGrpc) { "415" } else { "200" };
-    let mut headers = head(http_status);
+    let is_grpc = !matches!(refusal, GrpcRefusal::NotGrpc);
+    let http_status = if is_grpc { StatusCode::OK } else { StatusCode::UNSUPPORTED_MEDIA_TYPE };
+    let mut headers = head();
     headers.extend(status(refusal.code(), &refusal.to_string()));
     if matches!(refusal, GrpcRefusal::Encoding(_)) {
         headers.push(("grpc-accept-encoding", "identity,deflate,gzip".to_owned()));
     }
-    Answer { headers, ..Answer::default() }
+    Answer { status: http_status, headers, ..Answer::default() }
 }
 
-fn head(http_status: &str) -> Vec<(&'static str, String)> {
-    vec![(":status", http_status.to_owned()), ("content-type", "application/grpc".to_owned())]
+fn head() -> Headers {
+    vec![("content-type", "application/grpc".to_owned())]
 }
 
-fn status(code: Code, message: &str) -> Vec<(&'static str, String)> {
+fn status(code: Code, message: &str) -> Headers {
     let mut status = vec![("grpc-status", (code as u32).to_string())];
     if !message.is_empty() {
         status.push(("grpc-message", percent_encoded(message)));

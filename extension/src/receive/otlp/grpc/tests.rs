@@ -1,3 +1,4 @@
+use super::super::http2::test_client::{self as client, Client, DATA, END_HEADERS, Frame, GOAWAY, SETTINGS};
 use super::*;
 use crate::log::{Level, test_log};
 use crate::receive::bounds::inlet::Inlet;
@@ -122,25 +123,49 @@ fn an_answer_says_what_was_left_out_and_a_refusal_why() {
     assert_eq!((partial.rejected_spans, body[4]), (2, u8::try_from(body.len() - PREFIX_BYTES).unwrap()));
     assert_eq!(partial.error_message, "no UTF-8");
     let refusal = refused(&GrpcRefusal::Encoding("br%é".into()));
-    assert_eq!(refusal.headers[2], ("grpc-status", "12".into()));
-    assert!(refusal.headers[3].1.contains("br%25%C3%A9"), "{:?}", refusal.headers);
-    assert!(refusal.body.is_none());
+    assert_eq!(refusal.headers[1], ("grpc-status", "12".into()));
+    assert!(refusal.headers[2].1.contains("br%25%C3%A9"), "{:?}", refusal.headers);
+    assert_eq!(refusal.headers[3], ("grpc-accept-encoding", "identity,deflate,gzip".into()));
+    assert!(refusal.body.is_none() && refusal.status == StatusCode::OK);
+    assert_eq!(refused(&GrpcRefusal::NotGrpc).status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_that_stalls_is_cut() {
+/// All that a client is told which writes this, and then nothing more.
+async fn told_after(words: &[u8]) -> Vec<Frame> {
     let (out, _received) = mpsc::channel(1);
     let listener = local_http::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
     let server =
         tokio::spawn(serve(listener, Intake::new(Inlet::new(out)), test_log::capture(Level::Debug).0));
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
-    let mut said = Vec::new();
-    stream.read_to_end(&mut said).await.unwrap();
-    let goaway = said.len() - 17;
-    assert_eq!(said[goaway + 3], 7, "{said:?}");
+    stream.write_all(words).await.unwrap();
+    let mut told = Vec::new();
+    stream.read_to_end(&mut told).await.unwrap();
     server.abort();
+    client::frames(&told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stalls_is_cut() {
+    let told = told_after(b"PRI * HTTP/2.0\r\n").await;
+    assert_eq!(told.iter().map(|frame| frame.kind).collect::<Vec<_>>(), [SETTINGS]);
+    let call = export(1);
+    for words in [
+        &Client::new().0,
+        &Client::new().headers(0, 1).0,
+        &[&Client::new().0[..], &call[..call.len() - 1]].concat(),
+    ] {
+        let told = told_after(words).await;
+        assert_eq!(told.last().map(|frame| (frame.kind, frame.payload[7])), Some((GOAWAY, client::NO_ERROR)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_speaks_something_else_is_cut() {
+    for words in [&b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01"] {
+        let told = told_after(words).await;
+        assert_eq!(told.iter().map(|frame| frame.kind).collect::<Vec<_>>(), [SETTINGS]);
+    }
 }
 
 /// Frames that a client has been sent, until a whole one of this kind; or the connection's end.
@@ -156,38 +181,19 @@ async fn until(client: &mut DuplexStream, kind: u8) -> bool {
     false
 }
 
-const DATA: u8 = 0;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
 /// A client, after the connection's first words.
 async fn connect(places: &Places, intake: &Intake) -> DuplexStream {
     let (ours, mut client) = tokio::io::duplex(64 * 1024);
     tokio::spawn(converse(ours, places.take().await, intake.clone()));
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    client.write_all(&Client::new().0).await.unwrap();
     assert!(until(&mut client, SETTINGS).await && until(&mut client, SETTINGS).await);
     client
 }
 
 /// A whole call on this stream.
 fn export(stream: u8) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in [
-        (":method", "POST"),
-        (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
-        ("content-type", "application/grpc"),
-    ] {
-        // A literal without an index (RFC 7541, section 6.2.2).
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap());
-            block.extend(text.bytes());
-        }
-    }
-    let mut call = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 4, 0, 0, 0, stream];
-    call.extend(block);
-    call.extend([0, 0, 5, 0, 1, 0, 0, 0, stream, 0, 0, 0, 0, 0]);
-    call
+    let stream = stream.into();
+    Client::default().headers(END_HEADERS, stream).frame(DATA, client::END_STREAM, stream, &[0; 5]).0
 }
 
 fn taking_intake() -> Intake {
@@ -260,16 +266,11 @@ async fn a_newcomer_waits_for_no_call_that_has_stalled() {
     }
 }
 
-/// The beginning of a call that is larger than what a connection may hold without room.
+/// The beginning of a call that is larger than what a connection may hold without room. It may be sent before the client
+/// knows how much that is.
 fn large_beginning() -> Vec<u8> {
-    let call = export(1);
-    let head = 9 + usize::from(call[2]);
-    let mut beginning = call[..head].to_vec();
-    for _ in 0..5 {
-        beginning.extend([0, 0x3c, 0, 0, 0, 0, 0, 0, 1]);
-        beginning.extend(vec![0; 0x3c00]);
-    }
-    beginning
+    let acknowledged = Client::default().frame(SETTINGS, client::ACK, 0, &[]);
+    (0..5).fold(acknowledged.headers(END_HEADERS, 1), |client, _| client.frame(DATA, 0, 1, &[0; 0x3c00])).0
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,4 +284,69 @@ async fn a_large_call_that_has_stalled_makes_way_for_whoever_needs_its_room() {
     assert!(intake.room(MAX_REQUEST_BYTES).await.is_ok(), "whichever receiver it is");
     assert!(begun.elapsed() <= Duration::from_millis(100), "{:?}", begun.elapsed());
     assert!(until(&mut stalled, GOAWAY).await);
+}
+
+/// Floods: what comes first, what comes again and again, and whether the client is served when it goes on in earnest.
+#[tokio::test(start_paused = true)]
+async fn a_flood_harms_nobody_else() {
+    let intake = taking_intake();
+    let call = || Client::default().headers(END_HEADERS, 1);
+    let settings = [0, 4, 0, 0, 0xff, 0xff];
+    let floods = [
+        ("settings", call(), client::SETTINGS, 0, &settings[..], true),
+        ("pings", call(), client::PING, 0, &[0; 8], true),
+        ("windows", call(), client::WINDOW_UPDATE, 0, &[0, 0, 0, 1], true),
+        ("priorities", call(), client::PRIORITY, 9, &[0; 5], true),
+        ("resets", call(), client::RST_STREAM, 1, &[0; 4], true),
+        ("empty data", call(), DATA, 1, &[], false),
+        ("continuations", Client::default().headers(0, 1), client::CONTINUATION, 1, &[], false),
+    ];
+    for (name, begin, kind, stream, payload, is_served) in floods {
+        let places = Places::new(3, IDLE_TIME);
+        let mut flooding = connect(&places, &intake).await;
+        let mut other = connect(&places, &intake).await;
+        flooding.write_all(&begin.0).await.unwrap();
+        let piece = (0..1000).fold(Client::default(), |client, _| client.frame(kind, 0, stream, payload)).0;
+        let (mut hears, mut says) = tokio::io::split(flooding);
+        let listening = tokio::spawn(async move {
+            let mut told = Vec::new();
+            let _ = hears.read_to_end(&mut told).await;
+            told
+        });
+        for number in 0..50 {
+            assert!(says.write_all(&piece).await.is_ok() || !is_served, "{name}");
+            other.write_all(&export(2 * number + 1)).await.unwrap();
+            assert!(until(&mut other, DATA).await, "{name}");
+        }
+        assert!(says.write_all(&export(3)).await.is_ok() || !is_served, "{name}");
+        let mut told = &listening.await.unwrap()[..];
+        let mut kinds = Vec::new();
+        while let Some((frame, rest)) = client::first_frame(told) {
+            kinds.push(frame.kind);
+            told = rest;
+        }
+        assert_eq!((kinds.contains(&DATA), kinds.last()), (is_served, Some(&GOAWAY)), "{name}");
+    }
+}
+
+/// A client that never reads is cut when it is time, however much there is to tell it.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_is_cut() {
+    let mut flooding = connect(&Places::new(3, IDLE_TIME), &taking_intake()).await;
+    let pings = (0..1000).fold(Client::default(), |client, _| client.frame(client::PING, 0, 0, &[0; 8])).0;
+    let begun = tokio::time::Instant::now();
+    while flooding.write_all(&pings).await.is_ok() {}
+    assert!(begun.elapsed() >= REQUEST_TIME && begun.elapsed() < REQUEST_TIME * 2, "{:?}", begun.elapsed());
+}
+
+/// Who has said all, and shuts its side down, is answered.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_said_all_is_answered() {
+    let (ours, mut client) = tokio::io::duplex(64 * 1024);
+    let places = Places::new(3, IDLE_TIME);
+    tokio::spawn(converse(ours, places.take().await, taking_intake()));
+    client.write_all(&[Client::new().0, export(1)].concat()).await.unwrap();
+    client.shutdown().await.unwrap();
+    assert!(until(&mut client, DATA).await);
+    assert!(until(&mut client, client::HEADERS).await);
 }

@@ -1,9 +1,11 @@
-//! As much of a server's side of HTTP/2 (RFC 9113) as unary gRPC needs, without any input or output of its own: bytes in,
-//! requests and bytes out. Hand-made, because a whole implementation takes a twentieth of the extension's size.
+//! A server's side of HTTP/2 as unary gRPC needs it, without any input or output of its own: bytes in, requests and bytes
+//! out. What is read, when, and for how long is up to [`super::grpc`]; the rules of HTTP/2 are `h2`'s.
 
 mod connection;
-mod frame;
-mod hpack;
-mod huffman;
+mod framing;
+mod wire;
 
-pub use connection::{Answer, Broken, Connection, MAX_BUFFERED_BYTES, Request};
+#[cfg(test)]
+pub(super) mod test_client;
+
+pub use connection::{Answer, Broken, Connection, Headers, MAX_BUFFERED_BYTES, Request};
