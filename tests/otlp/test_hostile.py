@@ -135,8 +135,9 @@ def open_and_reset(first: int, count: int) -> bytes:
     return b"".join(frame(1, 4, stream, CALL) + frame(3, 0, stream, b"\x00\x00\x00\x08") for stream in streams)
 
 
-FLOODS: dict[str, tuple[bytes, Callable[[int], bytes], bool]] = {
-    # What comes first, what comes again and again, and whether the connection is to be ended for it.
+FLOODS: dict[str, tuple[bytes, Callable[[int], bytes], bool | None]] = {
+    # What comes first, what comes again and again, and whether the connection is to be ended for it: None where that
+    # hangs on whether the answer is out.
     "settings": (b"", lambda _: frame(4, 0, 0, b"\x00\x01\xff\xff\xff\xff\x00\x04\x00\x00\xff\xff") * 1000, False),
     "pings": (b"", lambda _: frame(6, 0, 0, b"a ping!!") * 1000, False),
     "windows": (b"", lambda _: frame(8, 0, 0, b"\x00\x00\x00\x01") * 1000, False),
@@ -153,7 +154,7 @@ FLOODS: dict[str, tuple[bytes, Callable[[int], bytes], bool]] = {
     "empty continuations": (frame(1, 0, 1, CALL), lambda _: frame(9, 0, 1, b"") * 1000, True),
     "empty data": (frame(1, 4, 1, CALL), lambda _: frame(0, 0, 1, b"") * 1000, True),
     "data byte by byte": (frame(1, 4, 1, CALL), lambda _: frame(0, 0, 1, b"a") * 1000, True),
-    "data that nobody asked for": (frame(1, 5, 1, CALL), lambda _: frame(0, 0, 1, b"a" * 1000) * 10, True),
+    "data that nobody asked for": (frame(1, 5, 1, CALL), lambda _: frame(0, 0, 1, b"a" * 1000) * 10, None),
     "a list of headers out of one": (
         b"",
         lambda n: frame(1, 4, 2 * n + 1, CALL + b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000 + b"\xbe" * 10_000),
@@ -168,20 +169,22 @@ def test_a_flood_takes_no_memory_and_harms_nobody_else(receivers: Start, flood: 
     with receivers() as at:
         for reads in (True, False):
             with connect(at.grpc) as connection, contextlib.closing(GrpcClient(at.grpc, BOUND_S)) as other:
-                connection.settimeout(0.5)
+                connection.settimeout(BOUND_S if reads else 0.5)
                 ended = False
                 try:
                     connection.sendall(PREFACE + frame(4, 0, 0, b"") + first)
                     for number in range(200):
                         connection.sendall(piece(number))
-                        while reads and select.select([connection], [], [], 0)[0]:
-                            ended = ended or connection.recv(1 << 20) == b""
+                        while reads and not ended and select.select([connection], [], [], 0)[0]:
+                            ended = connection.recv(1 << 20) == b""
+                    while reads and is_ended and not ended:
+                        ended = connection.recv(1 << 20) == b""
                 except TimeoutError:
                     # Nothing more is taken from who does not read.
                     assert not reads
                 except OSError:
                     ended = True
-                assert ended == is_ended or not reads
+                assert not reads or is_ended in (ended, None)
                 assert other.export(empty_spans(1))
         assert peak_kb(at) < MAX_RSS_KB
         still_works(at)
@@ -287,7 +290,8 @@ def test_two_hundred_idle_connections_of_each_kind_harm_nobody(receivers: Start)
         before = peak_kb(at)
         kinds = {at.http: http_idle, at.grpc: grpc_idle, daemon: http_idle}
         idle = [open_connections.enter_context(kinds[address](address)) for address in kinds for _ in range(200)]
-        assert peak_kb(at) - before < 4 * 1024
+        # Some 20 kB for each of HTTP/2, which `h2` takes for what it will write.
+        assert peak_kb(at) - before < 6 * 1024
         assert all(is_open(connection) for connection in idle)
         for _ in range(50):
             for address, connect_idle in kinds.items():
