@@ -26,6 +26,7 @@ async function withServer(use) {
 }
 
 const FUNCTION = `const http = require("node:http"); const tick = (ms) => new Promise((go) => setTimeout(go, ms));
+  const onHead = (then) => require("node:diagnostics_channel").subscribe("http.client.response.finish", () => setImmediate(then));
   const get = (url, options = {}) => new Promise((go, no) => http.get(url, options, go).on("error", no));`;
 
 /** call, path, what it answers, and the first Node.js of it: the `fetch` of 18 begins to read by itself. */
@@ -45,7 +46,7 @@ const CLOSED = {
   "request.destroy() before the head": ["return new Promise((go) => { const q = http.get(url).on('error', (e) => go(e.code)); setTimeout(() => q.destroy(), 30); });", "silent", "ECONNRESET"],
   "http's signal": ["const a = new AbortController(); setTimeout(() => a.abort(), 30); return get(url, { signal: a.signal }).catch((e) => e.name);", "silent", "AbortError"],
   "axios' signal before the head": ["const a = new AbortController(); setTimeout(() => a.abort(), 30); return require('axios').get(url, { signal: a.signal }).catch((e) => e.code);", "silent", "ERR_CANCELED"],
-  "axios' signal behind the head": ["const a = new AbortController(); setTimeout(() => a.abort(), 300); return require('axios').get(url, { signal: a.signal }).catch((e) => e.code);", "stall", "ERR_CANCELED"],
+  "axios' signal behind the head": ["const a = new AbortController(); onHead(() => a.abort()); return require('axios').get(url, { signal: a.signal }).catch((e) => e.code);", "stall", "ERR_CANCELED"],
   "a redirect that axios follows": ["const [first] = await Promise.all([require('axios').get(url)]); return first.status;", "hop", 200],
   "a redirect that fetch follows": ["const r = await fetch(url); await r.text(); return r.status;", "hop", 200],
 };
