@@ -86,6 +86,12 @@ impl Sampler {
         rule.unwrap_or(&mut self.fallback).decide(trace_id, now_s)
     }
 
+    /// Whether [`Self::due`] would give something.
+    pub fn has_due(&self, now_s: u64) -> bool {
+        let has_used = || self.rules.iter().any(|tracked| tracked.requests > 0);
+        now_s >= self.rules_due_s || now_s >= self.targets_due_s && has_used()
+    }
+
     /// What is due. It is not asked for again before its time, whatever becomes of it.
     pub fn due(&mut self, now_s: u64) -> Option<Due> {
         let rules = now_s >= self.rules_due_s;
@@ -182,8 +188,10 @@ mod tests {
         assert!(sampler.due(1010).is_some(), "no answer so far");
         let rules = vec![rule("a", 1, "shop", 0.0), rule("b", 2, "*", 0.0)];
         sampler.learn(&with(rules.clone()), 1010);
-        assert_eq!(sampler.due(1309), None, "nothing to report");
-        decide(&mut sampler, "shop", 1310);
+        assert_eq!((sampler.has_due(1309), sampler.due(1309)), (false, None), "nothing to report");
+        decide(&mut sampler, "shop", 1309);
+        assert!(sampler.has_due(1309), "a report");
+        assert!(sampler.has_due(1310), "the rules too");
         let due = sampler.due(1310).unwrap();
         let statistics = due.statistics.unwrap();
         let documents = statistics["SamplingStatisticsDocuments"].as_array().unwrap();

@@ -101,6 +101,11 @@ impl Machine {
         Signal::Nothing
     }
 
+    /// Whether X-Ray is to be asked or told something about the sampling rules.
+    pub fn has_sampling_due(&self, now_unix_nano: u64) -> bool {
+        self.config.sampling == Sampling::Rules && self.sampler.has_due(now_unix_nano / 1_000_000_000)
+    }
+
     /// What the sampling rules ask of X-Ray, where they are asked for.
     pub fn sampling_due(&mut self, now_unix_nano: u64) -> Option<Due> {
         (self.config.sampling == Sampling::Rules).then(|| self.sampler.due(now_unix_nano / 1_000_000_000))?

@@ -243,3 +243,24 @@ fn smp_6_rules_decide_by_what_the_handlers_span_says() {
     assert_eq!(due.statistics.unwrap()["SamplingStatisticsDocuments"].as_array().unwrap().len(), 2);
     assert!(TraceId::parse_xray(&TRACE[5..]).is_some());
 }
+
+#[test]
+fn smp_16_an_invocation_that_was_left_out_before_its_event_came_is_reported_too() {
+    let mut machine = agent_in(machine_that(TracingMode::PassThrough, Sampling::Rules, "none", 1 << 20));
+    assert!(machine.has_sampling_due(SECOND), "the rules");
+    assert!(machine.sampling_due(SECOND).unwrap().rules);
+    let never = json!({"SamplingRule": {"RuleName": "never", "Priority": 1, "ReservoirSize": 0, "FixedRate": 0.0,
+        "Version": 1}});
+    machine.learn_sampling(&Learned { rules: Some(vec![never]), targets: None }, SECOND);
+    assert!(!machine.has_sampling_due(2 * SECOND));
+    let header = format!("{TRACE};Parent=aaaaaaaaaaaaaaaa;Sampled=0");
+    machine.receive(entered("r1", &header), 2 * SECOND);
+    let (kind, parent_span_id) = (SpanKind::Server.into(), PARENT.to_vec());
+    let handler = with_trace(Span { kind, parent_span_id, ..*span(1) });
+    machine.receive(Received::Started(AGENT, handler.clone()), 2 * SECOND);
+    machine.receive(Received::Ended(AGENT, handler), 2 * SECOND);
+    assert_eq!(machine.invoke(&invoke("r1", &header), 2 * SECOND), Hold::No);
+    assert!(machine.has_sampling_due(2 * SECOND));
+    assert!(machine.sampling_due(2 * SECOND).unwrap().statistics.is_some());
+    assert!(!machine.has_sampling_due(3 * SECOND), "the next report is due in ten seconds");
+}
