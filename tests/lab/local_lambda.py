@@ -38,7 +38,8 @@ def command(layer: Path, variables: Mapping[str, str], events: Iterable[Path], f
     parts += ["--python", runtime_python()]
     for event in events:
         parts += ["--event", str(event)]
-    for name, value in variables.items():
+    # A busy machine is no fault: what a flush had to leave would be sent again.
+    for name, value in {"OTEL_XRAY_FLUSH_TIMEOUT_MS": "60000", **variables}.items():
         parts += ["--env", f"{name}={value}"]
     return parts
 
