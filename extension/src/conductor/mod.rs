@@ -1,4 +1,6 @@
 //! Connects the stages: takes what arrives, asks the machine what it means, flushes, and lets Lambda go on.
+//!
+//! Started by `main`. In come turns of [`crate::lambda`] and what was received; a turn is given back when Lambda may go on.
 
 mod books;
 mod clock;

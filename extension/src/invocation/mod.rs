@@ -1,4 +1,6 @@
 //! Invocations: what is known of each, which spans are open, when it is over, and how it ended.
+//!
+//! The conductor asks [`Machine`]: in comes what was received, with the time; out go signals, and loads of spans to be sent.
 
 mod agents;
 mod closing;

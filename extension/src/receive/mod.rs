@@ -1,4 +1,4 @@
-//! What comes in on local sockets and leaves as [`Received`] values by one [`Inlet`]: a room for each kind of sender, over the ground
+//! What comes in on local sockets and leaves as [`crate::received::Received`] values by one [`Inlet`]: a room for each kind of sender, over the ground
 //! that all of them stand on. [`crate::listeners`] opens the sockets.
 
 pub mod agent;

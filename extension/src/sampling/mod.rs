@@ -2,7 +2,7 @@
 //!
 //! Where Lambda or a caller has decided, their word counts. Where nobody has ([`decision`]), the function decides: by
 //! X-Ray's default rule, or by the account's own rules. What that leaves out may still be kept for how it went
-//! ([`keep`]).
+//! ([`keep`]). [`crate::invocation`] asks; what X-Ray is to be asked in turn goes out by [`crate::export`].
 
 pub(crate) mod decision;
 pub(crate) mod keep;

@@ -1,6 +1,6 @@
 //! What the extension has been told by environment variables.
 //!
-//! A value that makes no sense is a complaint, never a failure: the default is used (fail open).
+//! A value that makes no sense is a complaint, never a failure: the default is used (fail open). Read once, by `main`.
 
 mod choices;
 mod complaint;

@@ -1,4 +1,5 @@
-//! The X-Ray client, built once and off the start-up path (B-4).
+//! The X-Ray client, built once and off the start-up path (B-4), and what lies below it: connections, names, certificates, credentials,
+//! signatures. All outlets share it.
 
 mod certificate;
 pub(crate) mod connector;

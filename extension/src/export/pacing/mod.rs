@@ -1,4 +1,5 @@
-//! When something is tried, for how long, and how often its failure is said.
+//! When something is tried, for how long, and how often its failure is said. Each outlet asks before it sends, and tells how
+//! that went; the time comes in as an argument.
 
 pub(crate) mod backoff;
 pub(crate) mod clocks;
