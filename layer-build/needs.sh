@@ -60,9 +60,8 @@ needs_test() {
     need ip "install iproute2 (Debian: iproute2)"
     need unshare "install util-linux (Debian: util-linux mount)"
     works "namespaces" "run as root, or allow users to make namespaces (sysctl kernel.unprivileged_userns_clone=1)" unshare -rmn true
-    other=aarch64
-    [ "$(uname -m 2>/dev/null)" != aarch64 ] || other=x86_64
-    command -v "qemu-$other-static" >/dev/null || need apt-get "install QEMU's user-mode emulators, which are taken from Debian's packages where apt-get is (qemu-$other-static)"
+    need apt-get "use Debian or Ubuntu: the databases of tests and QEMU are taken from their packages, without installing them"
+    need setpriv "install util-linux"
 }
 
 case $goal in

@@ -22,6 +22,7 @@
 #   layer-build/tools.sh otlp-node     folder whose node_modules has OpenTelemetry's exporters (needs npm)
 #   layer-build/tools.sh otlp-java     folder of the jars of OpenTelemetry's exporters (needs mvn)
 #   layer-build/tools.sh qemu ARCH     user-mode emulator for that architecture
+#   layer-build/tools.sh server NAME   folder of a server with its libraries, which tests start (needs apt-get): postgresql, mariadb
 #   layer-build/tools.sh rie           the Runtime Interface Emulator for this machine
 #   layer-build/tools.sh debian-rust   a rustc that carries the source of its standard library
 #
@@ -137,7 +138,43 @@ unpack_debs() {
     rm -rf "$debs"
 }
 
-depends_of() { apt-cache depends "$1" | sed -n 's/^ *Depends: //p'; }
+depends_of() { apt-cache depends "$@" | sed -n 's/^ *Depends: //p'; }
+
+# libraries_of PACKAGE...: what they are linked with, and what that is. The C library and the compiler runtime are the machine's,
+# and PostgreSQL's compiler of queries is left out.
+libraries_of() {
+    all='' found=$(linked_with "$@")
+    while [ "$found" != "$all" ]; do
+        all=$found
+        # shellcheck disable=SC2086 # a list of package names
+        found=$(linked_with "$@" $all)
+    done
+    echo "$all"
+}
+
+linked_with() { depends_of "$@" | grep -E '^(lib|zlib1g$)' | grep -vE '^lib(c6|gcc-s1|stdc\+\+6|llvm.*|.*-perl)$' | sort -u; }
+
+# packages_of SERVER: the packages that have its programs. One row a server; what they are linked with comes by itself.
+packages_of() {
+    case $1 in
+    postgresql) depends_of postgresql | grep '^postgresql-[0-9]' ;;
+    mariadb) echo mariadb-server-core mariadb-client-core mariadb-common ;;
+    *) die "server '$1' is not known here; see packages_of in $0" ;;
+    esac
+}
+
+server() {
+    prefix=$tools/server-$1
+    if [ ! -f "$prefix/stamp" ]; then
+        private_apt "server $1"
+        rm -rf "$prefix"
+        packages=$(packages_of "$1")
+        # shellcheck disable=SC2046,SC2086 # lists of package names
+        unpack_debs "$prefix" $packages $(libraries_of $packages)
+        : >"$prefix/stamp"
+    fi
+    echo "$prefix"
+}
 
 # A compiler without rustup that can build its standard library for any target. Versions are asked for, not pinned: the archive keeps one.
 debian_rust() {
@@ -331,6 +368,7 @@ bundled) bundled "${2:?tools: bundled needs a name, for example aws-xray-sdk-2.1
 python) cpython "${2:?tools: python needs a version, for example 3.14}" ;;
 qemu) qemu "${2:?tools: qemu needs an architecture, for example aarch64}" ;;
 rie) rie ;;
+server) server "${2:?tools: server needs a name, for example postgresql}" ;;
 debian-rust) debian_rust ;;
 *) die "unknown tool '${1:-}'; see the head of $0" ;;
 esac

@@ -5,12 +5,13 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+import real_servers
 import stage
 from servers import BOUND_S, Handler, serving
 
@@ -25,6 +26,20 @@ def start(tmp_path: Path) -> Start:
         return stage.function(tmp_path, sources, **options)
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], int]]:
+    """The port of a real server, by its name in ``real_servers``. It starts with the first test that asks for it."""
+    ports: dict[str, int] = {}
+    with ExitStack() as running:
+
+        def port(name: str) -> int:
+            if name not in ports:
+                ports[name] = running.enter_context(real_servers.running(name, tmp_path_factory.mktemp(name)))
+            return ports[name]
+
+        yield port
 
 
 class Website:

@@ -10,6 +10,7 @@ export OTEL_XRAY_LAUNCHER
 # shellcheck disable=SC2086 # a list of versions
 found=$("$pytest" layer-build/pythons.py ${PYTHON_VERSIONS:-})
 bundled=$(cd tests/requirements/bundled && find . -name '*.txt' ! -name '*-python*' | sed 's|^./||')
+for name in $(PYTHONPATH=tests/lab "$pytest" -c 'import real_servers; print(*real_servers.SERVERS)'); do layer-build/tools.sh server "$name" >/dev/null; done
 for python in $found; do
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     runtime=$(PYTHON=$python OTEL_XRAY_TOOLS=$tools/python$version layer-build/tools.sh runtime)
