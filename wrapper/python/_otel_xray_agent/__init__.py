@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 
 TABLE = {
-    "botocore.client": ("botocore", "libraries.botocore", "patch_client"),
-    "botocore.endpoint": ("botocore", "libraries.botocore", "patch_endpoint"),
-    "urllib3.connectionpool": ("urllib3", "libraries.urllib3", "patch"),
-    "urllib3.response": ("", "libraries.http_call", "follow_chunks"),
-    "http.client": ("http.client", "libraries.http_client", "patch"),
+    "botocore.client": ("botocore", "libraries.aws", "patch_client"),
+    "botocore.endpoint": ("botocore", "libraries.aws", "patch_endpoint"),
+    "urllib3.connectionpool": ("urllib3", "libraries.http.urllib3", "patch"),
+    "urllib3.response": ("", "libraries.http", "follow_chunks"),
+    "http.client": ("http.client", "libraries.http.http_client", "patch"),
     "opentelemetry.trace": ("opentelemetry", "otel.tracer", "patch"),
     "opentelemetry.sdk.trace.sampling": ("opentelemetry", "otel.tracer", "leave_sampling"),
     "aws_xray_sdk": ("", "xray.sdk", "send_to_extension"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from _otel_xray_agent.libraries.calls import Calls
-from _otel_xray_agent.libraries.propagation import may_tell
+from _otel_xray_agent.libraries.http.propagation import may_tell
 from _otel_xray_agent.record.trace import TraceHeader
 from _otel_xray_agent.record.wire import complain, told
 from _otel_xray_agent.unseen import leave_unseen, replace
@@ -114,7 +114,7 @@ def _tell(recorder: Recorder, call: Call, response: Any, error: BaseException | 
     below = _stream(response) if error is None else None
     if below is None:
         return False
-    from _otel_xray_agent.libraries.http_call import answered
+    from _otel_xray_agent.libraries.http import answered
 
     return answered(recorder, call.span, below, call.span.attributes["http.response.status_code"])
 

@@ -6,7 +6,7 @@ Called by the import hook. Requests come in and go out with the trace's headers,
 from __future__ import annotations
 
 from _otel_xray_agent.libraries.calls import Calls
-from _otel_xray_agent.libraries.http_call import answered, describe
+from _otel_xray_agent.libraries.http import answered, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def patch(module: ModuleType, recorder: Recorder) -> None:
     def urlopen(call: Call) -> str:
         """Retries and redirects come through here again, inside the first call's span."""
-        from _otel_xray_agent.libraries.propagation import with_trace
+        from _otel_xray_agent.libraries.http.propagation import with_trace
 
         pool, method, headers = call.arguments[0], str(call.given(1, "method")), call.given(4, "headers")
         describe(call.span, method, pool.scheme, pool.host, pool.port, str(call.given(2, "url")))

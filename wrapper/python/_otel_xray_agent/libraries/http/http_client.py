@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from _otel_xray_agent.libraries.calls import Calls
-from _otel_xray_agent.libraries.http_call import answered, describe, follow
+from _otel_xray_agent.libraries.http import answered, describe, follow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         # A runtime client's own are in no invocation, whatever runs beside them.
         if f"{connection.host}:{connection.port}" == runtime_api:
             return None
-        from _otel_xray_agent.libraries.propagation import with_trace
+        from _otel_xray_agent.libraries.http.propagation import with_trace
 
         scheme = "https" if secure and isinstance(connection, secure) else "http"
         # Behind a proxy, where the tunnel leads.
