@@ -11,7 +11,7 @@ from _otel_xray_agent.record.trace import MAX_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from _otel_xray_agent.record.trace import Span
@@ -28,6 +28,16 @@ ATTRIBUTES_TO, EVENTS_TO, LINKS_TO = 640 * 1024, 832 * 1024, 896 * 1024
 """Where a span has no more room for them: all of it is to fit into a frame."""
 
 
+_NAMES: dict[str, bytes] = {}
+"""Names of attributes as they are written: few, and on every span."""
+_MAX_NAMES, _MAX_NAME = 512, 64
+"""A function may make up as many as it likes, of any length: those that come later are encoded each time."""
+_SHORT: dict[int, bytes] = {}
+"""What stands between a name and a text of that many bytes, where all lengths take one byte."""
+_MAX_SHORT = 0x7D
+_ONE_BYTE = bytes(range(0x80))
+
+
 def encode(span: Span) -> bytes:
     """The span as ``opentelemetry.proto.trace.v1.Span``; without an end time while it is open.
 
@@ -37,20 +47,21 @@ def encode(span: Span) -> bytes:
     if span.trace_state:
         parts.append(_text(b"\x1a", span.trace_state))
     if span.parent_id:
-        parts.append(b"\x22\x08" + span.parent_id)
+        parts.append(b"\x22\x08")
+        parts.append(span.parent_id)
     parts.append(_text(b"\x2a", span.name))
-    parts.append(b"\x30" + _varint(span.kind))
-    parts.append(b"\x39" + _FIXED64(span.start_ns))
+    parts.append(b"\x30" + _varint(span.kind) + b"\x39" + _FIXED64(span.start_ns))
     if span.end_ns:
         parts.append(b"\x41" + _FIXED64(span.end_ns))
     parts.append(_pairs(b"\x4a", b"\x50", span.attributes, ATTRIBUTES_TO, span.attributes_dropped))
-    used = sum(map(len, parts))
-    if span.events:
-        events = _fitting(b"\x5a", b"\x60", map(_event, span.events), EVENTS_TO - used)
-        used += len(events)
-        parts.append(events)
-    if span.links:
-        parts.append(_fitting(b"\x6a", b"\x70", map(_link, span.links), LINKS_TO - used))
+    if span.events or span.links:
+        used = sum(map(len, parts))
+        if span.events:
+            events = _fitting(b"\x5a", b"\x60", map(_event, span.events), EVENTS_TO - used)
+            used += len(events)
+            parts.append(events)
+        if span.links:
+            parts.append(_fitting(b"\x6a", b"\x70", map(_link, span.links), LINKS_TO - used))
     if span.status:
         status = (_text(b"\x12", span.status_message) if span.status_message else b"") + b"\x18" + _varint(span.status)
         parts.append(_bytes(b"\x7a", status))
@@ -75,15 +86,17 @@ def _pairs(tag: bytes, dropped_tag: bytes, attributes: dict[str, Any], room: int
     return _fitting(tag, dropped_tag, pairs, room, dropped)
 
 
-def _fitting(tag: bytes, dropped_tag: bytes, encoded: Iterator[bytes], room: int, dropped: int = 0) -> bytes:
+def _fitting(tag: bytes, dropped_tag: bytes, encoded: Iterable[bytes], room: int, dropped: int = 0) -> bytes:
     """Those that can be encoded and have room, and the count of the others."""
     fitting = []
     for one in encoded:
-        room -= len(one) + 6
-        if one and room >= 0:
-            fitting.append(_bytes(tag, one))
+        size = len(one)
+        if size and size + 6 <= room:
+            room -= size + 6
+            fitting.append(tag)
+            fitting.append(_ONE_BYTE[size : size + 1] if size < 0x80 else _varint(size))
+            fitting.append(one)
         else:
-            room += len(one) + 6
             dropped += 1
     if dropped:
         fitting.append(dropped_tag + _varint(dropped))
@@ -93,9 +106,27 @@ def _fitting(tag: bytes, dropped_tag: bytes, encoded: Iterator[bytes], room: int
 def _pair(key: Any, value: Any, room: int) -> bytes:
     """Empty where something of it cannot be read."""
     try:
-        return _text(b"\x0a", str(key)) + _bytes(b"\x12", _any(value, room))
+        name = (_NAMES.get(key) if type(key) is str else None) or _name(key)
+        if type(value) is str and len(value) <= _MAX_SHORT:
+            text = value.encode("utf-8", "replace")
+            size = len(text)
+            if size <= _MAX_SHORT:
+                return name + (_SHORT.get(size) or _short(size)) + text
+        return name + _bytes(b"\x12", _any(value, room))
     except Exception:  # whatever the function's own code raises
         return b""
+
+
+def _name(key: Any) -> bytes:
+    encoded = _text(b"\x0a", str(key))
+    if type(key) is str and len(encoded) <= _MAX_NAME and len(_NAMES) < _MAX_NAMES:
+        _NAMES[key] = encoded
+    return encoded
+
+
+def _short(size: int) -> bytes:
+    head = _SHORT[size] = bytes((0x12, size + 2, 0x0A, size))
+    return head
 
 
 def _any(value: Any, room: int, depth: int = 0) -> bytes:
@@ -145,7 +176,7 @@ def _bytes(tag: bytes, payload: bytes) -> bytes:
 
 def _varint(number: int) -> bytes:
     if number < 0x80:
-        return bytes((number,))
+        return _ONE_BYTE[number : number + 1]
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)
