@@ -66,8 +66,9 @@ class Calls:
     def record(self, owner: Any, name: str, describe: Describe, tell: Tell | None = None) -> None:
         """Puts a recording function in the place of the one that ``owner``, a class or a module, itself defines.
 
-        ``describe`` gives the span its attributes and says its name, None where this is no call. ``tell`` adds what
-        came back; where it gives True, the call goes on, and it has seen to its end.
+        ``describe`` gives the span its attributes and says its name, None where this is no call. Where it hands on the
+        trace it names the span before, or like calls are not folded. ``tell`` adds what came back; where it gives
+        True, the call goes on, and it has seen to its end.
         """
         self.stand_in(owner, name, self.begins(describe), self.ends(tell))
 
@@ -86,7 +87,7 @@ class Calls:
         def begin(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
             call = None
             try:
-                begun = recorder.call(self.library, self.library)
+                begun = recorder.call("", self.library)
                 if begun is None:
                     return None
                 call = Call(*begun, arguments, options)
@@ -95,10 +96,11 @@ class Calls:
                     recorder.disclose(*begun)
                     return None
                 call.span.name = name
-                recorder.announce(call.span)
+                recorder.announce_call(call.span)
             except Exception as error:  # the call comes first
                 self.complain("could not be recorded", error)
                 if call is not None:
+                    call.span.name = call.span.name or self.library
                     call.arguments, call.options = arguments, options
             return call
 

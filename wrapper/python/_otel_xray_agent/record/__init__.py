@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from _contextvars import ContextVar
+from _thread import allocate_lock
 
 from _otel_xray_agent.record import wire
 from _otel_xray_agent.record.encoder import encode
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
-    from _otel_xray_agent.record.trace import Attributes
+    from _otel_xray_agent.record.trace import Attributes, Fold
 
     class Trigger(Protocol):
         """What called the function, as its event tells."""
@@ -58,15 +59,23 @@ if TYPE_CHECKING:
         def left(self, root: Span) -> None: ...
 
 
+MAX_LIKE = 100
+"""Calls of an invocation that have the same name and address, and a span each. One more span stands for all others."""
+MAX_KINDS = 1_000
+"""Names and addresses that are counted in an invocation. The calls of others are not folded."""
+
+
 class Invocation:
     """One run of the handler. A runtime may have several at once, in threads."""
 
-    __slots__ = ("header", "root")
+    __slots__ = ("header", "like", "root")
 
     def __init__(self, root: Span, header: TraceHeader) -> None:
         self.root: Span | None = root
         """The handler's span while it runs."""
         self.header = header
+        self.like: dict[tuple[object, ...], list[Any]] = {}
+        """How many calls there have been of each name and address, and what they are folded into."""
 
 
 class Recorder:
@@ -84,6 +93,7 @@ class Recorder:
         """Whether the end of an answer's body is seen."""
         self._aside: dict[Span, tuple[int, Invocation | None]] = {}
         """Calls that nobody waits for, since when: sent, or answered and not read."""
+        self._folding = allocate_lock()
         self.yielded: set[str] = set()
         """Libraries that an X-Ray SDK records, as far as it records anything (A-15)."""
         self.sdk_calls: ContextVar[bool] = ContextVar("otel_xray_sdk_calls", default=False)
@@ -173,6 +183,10 @@ class Recorder:
         for call, (_, its) in list(self._aside.items()):
             if its is invocation:
                 self.finish(call, None)
+        for _, fold in invocation.like.values():
+            folded = None if fold is None else fold.end()
+            if folded is not None:
+                self._write(folded, now=False)
         if error is not None:
             record_exception(span, error, seen_by_callers)
             fail(span, error)
@@ -231,6 +245,7 @@ class Recorder:
         span = self.child(name, CLIENT, 0, parent)
         if span is None:
             return None
+        span.fold = None
         return span, self.enclose(span)
 
     def enclose(self, span: Span) -> Any:
@@ -253,6 +268,40 @@ class Recorder:
         if encoded:
             self.wire.start(encoded)
 
+    def announce_call(self, span: Span) -> None:
+        """The same of a library's call, unless there have been too many like it."""
+        if span.fold is None:
+            self._settle(span)
+        if not span.fold:
+            self.announce(span)
+
+    def _settle(self, span: Span) -> None:
+        """Whether the call stands for itself, or is folded with those of the same name to the same address."""
+        span.fold = False
+        invocation = self.invocation()
+        if invocation is None or not span.name:
+            return
+        kind = span.name, span.attributes.get("server.address"), span.attributes.get("server.port")
+        with self._folding:
+            like = invocation.like.get(kind)
+            if like is None:
+                if len(invocation.like) < MAX_KINDS:
+                    invocation.like[kind] = [1, None]
+                return
+            like[0] += 1
+            if like[0] <= MAX_LIKE:
+                return
+            is_first = like[1] is None
+            if is_first:
+                from _otel_xray_agent.record.folding import Fold
+
+                like[1] = Fold(span)
+            fold: Fold = like[1]
+        span.fold = fold
+        fold.take(span)
+        if is_first:
+            self.announce(fold.span)
+
     def set_aside(self, span: Span, status: int = 0) -> None:
         """Nobody waits for the call any more: it has been sent or, as the HTTP status says, answered.
 
@@ -260,12 +309,12 @@ class Recorder:
         """
         now = now_ns()
         self._aside[span] = now, self.invocation()
-        if status:
+        if status and not span.fold:
             self.wire.answered(span.trace_id, span.span_id, now, status)
 
     def take_up(self, span: Span, *, told: bool = False) -> None:
         """Somebody waits for it again."""
-        if self._aside.pop(span, None) is not None and told:
+        if self._aside.pop(span, None) is not None and told and not span.fold:
             self.wire.answered(span.trace_id, span.span_id, 0, 0)
 
     def finish(self, span: Span, token: Any, error: BaseException | None = None) -> None:
@@ -273,13 +322,15 @@ class Recorder:
         since, _ = self._aside.pop(span, (0, None))
         if span.end_ns:
             return
+        span.end_ns = now_ns() if error is not None else since or now_ns()
+        self.disclose(span, token)
+        fold = span.fold
+        if fold and fold.add(span, error):
+            return
         if error is not None:
             record_exception(span, error)
             fail(span, error)
             span.attributes.setdefault("error.type", type_name(error))
-            since = 0
-        span.end_ns = since or now_ns()
-        self.disclose(span, token)
         self._write(span, now=True)
 
     def end_local(self, span: Span) -> None:
@@ -319,7 +370,9 @@ class Recorder:
     # Going out
 
     def headers(self, span: Span) -> dict[str, str]:
-        """What a call made by the span carries on."""
+        """What a call made by the span carries on. Its name is known, or it is not folded with others."""
+        if span.fold is None:
+            self._settle(span)
         header = self.header
         if header is None:
             return {}

@@ -11,9 +11,19 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Literal, Protocol
 
     Attributes = dict[str, Any]
+
+    class Fold(Protocol):
+        """Like calls that one span stands for."""
+
+        span: Span
+
+        def take(self, call: Span) -> None: ...
+        def add(self, call: Span, error: BaseException | None) -> bool: ...
+        def end(self) -> Span | None: ...
+
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
 OK, ERROR = 1, 2
@@ -64,6 +74,7 @@ class Span:
         "end_ns",
         "events",
         "flags",
+        "fold",
         "kind",
         "links",
         "name",
@@ -98,6 +109,8 @@ class Span:
         self.trace_state = ""
         self.outer: object = None
         """On a library's call: what the OpenTelemetry API held as current when it began, False for nothing."""
+        self.fold: Fold | Literal[False] | None = False
+        """Which calls it is folded with, False where it stands for itself; of a library's call None until known."""
 
 
 def new_id(length: int) -> bytes:

@@ -25,7 +25,8 @@ _READING = ("read", "readinto", "read1", "readline", "peek")
 
 
 def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, target: str) -> None:
-    """The attributes of an HTTP call. The extension masks what is secret in the URL."""
+    """Name and attributes of an HTTP call. The extension masks what is secret in the URL."""
+    span.name = str(method)
     span.attributes["http.request.method"] = str(method).upper()
     span.attributes["server.address"] = host
     span.attributes["server.port"] = port
