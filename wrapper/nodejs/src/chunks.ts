@@ -12,6 +12,7 @@ declare module "./record/chunk" {
     databases: typeof import("./libraries/data/databases");
     es_modules: typeof import("./loading/es_modules");
     errors: typeof import("./record/errors");
+    folding: typeof import("./record/folding");
     graphql: typeof import("./libraries/web/graphql");
     grpc: typeof import("./libraries/http/grpc");
     http: typeof import("./libraries/http/http");

@@ -5,6 +5,7 @@ import { newId } from "../trace/ids";
 import { type Attributes, Flag, INSTRUMENTATION, isLibrarysCall, Kind, MAX_EVENTS, makeSpan, type Span, Status } from "../trace/span";
 import { outgoing, parseTraceHeader, type TraceHeader, X_RAY } from "../trace/trace_header";
 import { chunk } from "./chunk";
+import type { Fold } from "./folding";
 import type { Destinations } from "./propagation";
 import type { Wire } from "./wire";
 
@@ -53,6 +54,10 @@ export interface Running {
 /** In front of the id in an X-Ray header. */
 const PARENT = "Parent=";
 const MAX_NAMED = 1024;
+/** Calls of an invocation that have the same name and address, and a span each. One more span stands for all others. */
+const MAX_LIKE = 100;
+/** Names and addresses that are counted in an invocation. The calls of others are not folded. */
+const MAX_KINDS = 1000;
 const EVERYBODY: Destinations = { none: false, has: () => true };
 
 /** A span has the parent's, and those of a remote parent where it is one. */
@@ -74,6 +79,9 @@ export class Recorder {
 
   /** Calls that have been answered, and whose answer nobody reads: since when, and in which invocation. */
   private readonly unread = new Map<Span, { sinceUs: number; root: Span | undefined }>();
+
+  /** Of each invocation: how many calls there have been of each name and address, and what they are folded into. */
+  private readonly like = new WeakMap<Span, Map<string, { calls: number; fold: Fold | undefined }>>();
 
   constructor(private readonly agent: Running) {}
 
@@ -201,13 +209,43 @@ export class Recorder {
     const parent = this.current();
     if (parent === undefined || isLibrarysCall(parent)) return undefined;
     const span = this.child(name, kind);
-    if (span !== undefined) span.isCall = true;
+    if (span !== undefined) {
+      span.isCall = true;
+      span.fold = undefined;
+    }
     return span;
   }
 
-  /** Tells of an open span, because it may hang. */
+  /** Tells of an open span, because it may hang; not of a call of which there have been too many. */
   announce(span: Span): void {
-    this.agent.wire.start(span);
+    this.settle(span);
+    if (!span.fold) this.agent.wire.start(span);
+  }
+
+  /** Whether a call stands for itself, or is folded with those of the same name to the same address. */
+  private settle(span: Span): void {
+    const { invocation } = span;
+    if (span.fold !== undefined || invocation === undefined) return;
+    span.fold = false;
+    let like = this.like.get(invocation);
+    if (like === undefined) this.like.set(invocation, (like = new Map()));
+    const key = `${span.name}\n${span.attributes["server.address"]}\n${span.attributes["server.port"]}`;
+    const seen = like.get(key);
+    if (seen === undefined) {
+      if (like.size < MAX_KINDS) like.set(key, { calls: 1, fold: undefined });
+      return;
+    }
+    seen.calls++;
+    if (seen.calls <= MAX_LIKE) return;
+    span.fold = seen.fold ?? this.beginFold(seen, span);
+    span.spanId = span.fold.span.spanId;
+  }
+
+  private beginFold(seen: { fold: Fold | undefined }, first: Span): Fold {
+    seen.fold = new (chunk("folding").Fold)(first);
+    this.agent.leave ??= (root) => this.leave(root);
+    this.agent.wire.start(seen.fold.span);
+    return seen.fold;
   }
 
   /** The call has been answered, and nobody waits for the rest of it: what comes later is not its fault. */
@@ -216,12 +254,12 @@ export class Recorder {
     this.agent.leave ??= (root) => this.leave(root);
     const sinceUs = this.agent.now();
     this.unread.set(span, { sinceUs, root: this.agent.root });
-    this.agent.wire.answered(span, sinceUs, status);
+    if (!span.fold) this.agent.wire.answered(span, sinceUs, status);
   }
 
   /** Somebody waits for the rest after all. */
   awaited(span: Span): void {
-    if (this.unread.delete(span) && span.endUs === 0) this.agent.wire.answered(span, 0, 0);
+    if (this.unread.delete(span) && span.endUs === 0 && !span.fold) this.agent.wire.answered(span, 0, 0);
   }
 
   /** The invocation ends: its calls that nobody waits for ended when they were answered. */
@@ -230,22 +268,32 @@ export class Recorder {
       if (root !== of) continue;
       this.unread.delete(span);
       span.endUs = sinceUs;
-      this.agent.wire.end(span, true);
+      if (!span.fold || !span.fold.add(span, false, () => undefined)) this.agent.wire.end(span, true);
+    }
+    for (const { fold } of this.like.get(of)?.values() ?? []) {
+      const folded = fold?.end();
+      if (folded === undefined) continue;
+      this.named.delete(folded.spanId);
+      this.agent.wire.end(folded, false);
     }
   }
 
   /** The call is over. Later ends of the same span change nothing. What the function has broken off has not failed. */
   finish(span: Span, error?: unknown): void {
     if (span.endUs !== 0) return;
-    this.named.delete(span.spanId);
+    if (!span.fold) this.named.delete(span.spanId);
     this.unread.delete(span);
-    if (error !== undefined && error !== null && !chunk("errors").isOnPurpose(error)) {
-      this.recordException(span, error);
-      span.status = Status.Error;
-      span.statusMessage = chunk("errors").messageOf(error);
-      span.attributes["error.type"] ??= chunk("errors").errorType(error);
-    }
+    const isFailed = error !== undefined && error !== null && !chunk("errors").isOnPurpose(error);
+    const note = (on: Span): void => {
+      if (!isFailed) return;
+      this.recordException(on, error);
+      on.status = Status.Error;
+      on.statusMessage = chunk("errors").messageOf(error);
+      on.attributes["error.type"] ??= chunk("errors").errorType(error);
+    };
     span.endUs = this.agent.now();
+    if (span.fold && span.fold.add(span, isFailed, note)) return;
+    note(span);
     this.agent.wire.end(span, true);
   }
 
@@ -299,6 +347,7 @@ export class Recorder {
 
   /** What a call made by the span carries on: header name and value, one after the other. */
   headers(span: Span): [string, string][] {
+    this.settle(span);
     if (this.agent.header === undefined) return [];
     const flags = span.flags & Flag.Sampled ? "01" : "00";
     return [

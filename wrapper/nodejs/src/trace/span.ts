@@ -28,6 +28,12 @@ export interface SpanLink {
   attributes: Attributes;
 }
 
+/** Like calls that one span stands for. */
+export interface Fold {
+  readonly span: Span;
+  add: (call: Span, isFailed: boolean, noteError: (span: Span) => void) => boolean;
+}
+
 /** One span. Ids are lowercase hexadecimal, times are epoch microseconds. */
 export interface Span {
   name: string;
@@ -46,6 +52,8 @@ export interface Span {
   traceState: string;
   /** A library's call: libraries below it do not speak for themselves. */
   isCall: boolean;
+  /** Which calls like it it is folded with, false where it stands for itself; of a library's call not there until that is known. */
+  fold: Fold | false | undefined;
   /** It stands for one of another process: what hangs on it begins something there. */
   isRemote: boolean;
   /** The context of the OpenTelemetry API that was active when the span began. */
@@ -79,6 +87,7 @@ export function makeSpan(
     statusMessage: "",
     traceState: "",
     isCall: false,
+    fold: false,
     isRemote: false,
     outer: undefined,
     invocation: undefined,
