@@ -14,6 +14,7 @@ export class Frames {
   #sockets = new Set();
   #server = net.createServer((socket) => this.#accept(socket));
   #isReading = true;
+  #pieces = 0;
 
   /** Listens on the abstract socket of that name. */
   async listen(name) {
@@ -26,6 +27,7 @@ export class Frames {
     this.#sockets.add(socket);
     let data = Buffer.alloc(0);
     socket.on("data", (chunk) => {
+      this.#pieces++;
       data = Buffer.concat([data, chunk]);
       while (data.length >= 5 && data.length >= 5 + data.readUInt32LE(1)) {
         const length = data.readUInt32LE(1);
@@ -51,6 +53,14 @@ export class Frames {
   read() {
     this.#isReading = true;
     for (const socket of this.#sockets) socket.resume();
+  }
+
+  /** Resolves when what had been written before is read: two turns of the event loop bring nothing. */
+  async drained() {
+    for (let quiet = 0, before = -1; quiet < 2; before = this.#pieces) {
+      await new Promise((resolve) => setImmediate(resolve));
+      quiet = this.#pieces === before ? quiet + 1 : 0;
+    }
   }
 
   /** The connections are lost, and new ones are taken. */

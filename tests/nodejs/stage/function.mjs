@@ -171,7 +171,12 @@ export async function withFunction(sources, options, use) {
     exited,
     child,
     output: () => output,
-    put: (event, header = HEADER) => api.put({ requestId: randomUUID(), body: JSON.stringify(event) ?? "null", header }),
+    /** Of the last event. */
+    requestId: undefined,
+    put(event, header = HEADER) {
+      run.requestId = randomUUID();
+      api.put({ requestId: run.requestId, body: JSON.stringify(event) ?? "null", header });
+    },
     answer: () => api.answer(),
     async invoke(event = null, header = HEADER) {
       run.put(event, header);
