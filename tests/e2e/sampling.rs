@@ -2,7 +2,7 @@
 
 use crate::main_job::server;
 use anyhow::Result;
-use otel_xray_local::lambda::Tracing;
+use otel_xray_local::lambda::{LambdaEnvironment, Tracing};
 use otel_xray_local::xray::Fault;
 use otel_xray_tests::Stage;
 use serde_json::{Value, json};
@@ -102,6 +102,34 @@ async fn smp_14_the_accounts_rules_decide_when_they_are_asked_for() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn smp_17_where_no_flush_is_waited_for_the_rules_are_asked_beside_an_invocation() -> Result<()> {
+    let mut stage = Stage::python(FUNCTION).await?;
+    stage.pass_through();
+    stage.set("OTEL_XRAY_SAMPLING", "rules");
+    stage.set("OTEL_XRAY_FLUSH", "periodic:900000");
+    stage.xray.sampling().set_rules(&[json!({"RuleName": "never", "FixedRate": 0.0})]);
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
+    let mut answers = Vec::new();
+    let asked = || stage.xray.requests().iter().filter(|request| request.path == "/GetSamplingRules").count();
+    while asked() == 0 && answers.len() < 100 {
+        answers.push(environment.invoke("{}", None).await?);
+        environment.idle().await?;
+    }
+    // Its answer has come by one of these.
+    for _ in 0..20 {
+        answers.push(environment.invoke("{}", None).await?);
+        environment.idle().await?;
+    }
+    assert_eq!(asked(), 1);
+    let accounts = stage.end(environment, answers).await?.accounts();
+    assert_eq!(
+        accounts["dropped"].as_object().map(|dropped| dropped.keys().cloned().collect()),
+        Some(vec!["unsampled".to_owned()])
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn smp_15_without_permission_the_default_rule_decides_and_one_line_says_so() -> Result<()> {
     let mut stage = Stage::python(FUNCTION).await?;
     stage.pass_through();
@@ -135,7 +163,7 @@ def handler(event, context):
 async fn dmn_8_an_x_ray_sdk_has_its_sampling_rules_from_x_ray_or_from_its_last_answer() -> Result<()> {
     let stage = Stage::python(SDK).await?;
     stage.xray.sampling().set_rules(&[json!({"RuleName": "checkout", "FixedRate": 0.25})]);
-    let environment = otel_xray_local::lambda::LambdaEnvironment::start(stage.config.clone()).await?;
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
     let mut answers = vec![environment.invoke("{}", None).await?];
     environment.idle().await?;
     let asked = stage.xray.requests();

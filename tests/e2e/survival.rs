@@ -224,6 +224,18 @@ async fn t_11_on_managed_instances_spans_leave_all_the_time_and_each_in_its_own_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn smp_17_on_managed_instances_the_sampling_rules_are_asked_for_where_nothing_is_sent() -> Result<()> {
+    let mut stage = Stage::scripted(workers(1)).await?;
+    stage.config.initialise_as(InitializationType::ManagedInstances { concurrency: 1 });
+    stage.set("OTEL_XRAY_SAMPLING", "rules");
+    stage.xray.sampling().set_rules(&[json!({"RuleName": "never", "FixedRate": 0.0})]);
+    let environment = LambdaEnvironment::start(stage.config.clone()).await?;
+    stage.wait_for_request("/GetSamplingRules").await?;
+    stage.end(environment, Vec::new()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn t_16_after_each_restore_spans_leave_with_the_credentials_of_then() -> Result<()> {
     let source = "import os\ndef handler(event, context):\n    if event == 'exit':\n        os._exit(1)\n";
     let mut stage = Stage::python(source).await?;

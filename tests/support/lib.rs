@@ -214,19 +214,30 @@ impl Stage {
 
     /// Waits until X-Ray has so many spans of the extension's.
     pub async fn wait_for_spans(&self, spans: usize) -> Result<()> {
-        let arrive = async {
-            while self.spans_arrived() < spans {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let waited = tokio::time::timeout(BOUND, arrive).await;
-        waited.map_err(|_| anyhow::anyhow!("{} of {spans} spans have arrived", self.spans_arrived()))
+        let waited = eventually(|| self.spans_arrived() >= spans).await;
+        waited.with_context(|| format!("{} of {spans} spans have arrived", self.spans_arrived()))
+    }
+
+    /// Waits until X-Ray has been asked that.
+    pub async fn wait_for_request(&self, path: &str) -> Result<()> {
+        let waited = eventually(|| self.xray.requests().iter().any(|request| request.path == path)).await;
+        waited.with_context(|| format!("nobody has asked {path}"))
     }
 
     /// Every trace X-Ray has.
     pub fn traces(&self) -> Vec<Trace> {
         self.xray.store().traces()
     }
+}
+
+/// Waits until that holds.
+async fn eventually(holds: impl Fn() -> bool) -> Result<()> {
+    let arrive = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    Ok(tokio::time::timeout(BOUND, arrive).await?)
 }
 
 /// What a run has left.

@@ -73,11 +73,15 @@ impl Conductor {
     /// When spans are to leave that no end of an invocation sends.
     pub(super) fn due(&self) -> Option<Instant> {
         let outlets = self.outlets.as_ref()?;
+        let now = Moment::now();
         let is_new = self.machine.has_something_new();
-        if !is_new && !self.relays.has_waiting() && !outlets.has_waiting() {
+        let is_question = || {
+            let window = Window { now, until: now.instant, occasion: Occasion::Beside };
+            self.machine.has_sampling_due(unix_nanos()) && outlets.may_ask(window, true)
+        };
+        if !is_new && !self.relays.has_waiting() && !outlets.has_waiting() && !is_question() {
             return None;
         }
-        let now = Moment::now();
         let spans = if is_new { self.machine.held_spans() } else { 0 };
         now.instant.checked_add(self.rhythm.due_in(now, spans)?)
     }
@@ -109,7 +113,7 @@ impl Conductor {
         outlets.relay(self.relays.hand_over());
         let window = Window { now: Moment::now(), until, occasion };
         // Behind an invocation, while the environment is awake for it: there are no timers in a freeze (SMP-17).
-        if finished.is_some() {
+        if finished.is_some() || occasion == Occasion::Beside && self.rhythm.interval(window.now).is_some() {
             self.ask(&mut outlets, window);
         }
         if !self.machine.has_something_new() && !outlets.has_waiting() {
@@ -125,18 +129,28 @@ impl Conductor {
     }
 
     /// Tries what has failed before, beside the function that begins now.
-    pub(super) fn try_beside(&mut self) {
+    pub(super) async fn try_beside(&mut self) {
         let Some(mut outlets) = self.outlets.take() else { return };
         let until = after(self.settings.flush_timeout.max(UNHELD));
         let window = Window { now: Moment::now(), until, occasion: Occasion::Beside };
         outlets.probe(window);
+        outlets.hear(window).await;
+        self.learn_sampling(&mut outlets);
         self.ask(&mut outlets, window);
         self.outlets = Some(outlets);
     }
 
+    fn learn_sampling(&mut self, outlets: &mut Outlets) {
+        if let Some(learned) = outlets.take_learned() {
+            self.machine.learn_sampling(&learned, unix_nanos());
+        }
+    }
+
     /// Asks X-Ray what is due about sampling, where this is the time for it.
     fn ask(&mut self, outlets: &mut Outlets, window: Window) {
-        let due = if outlets.may_ask(window) { self.machine.sampling_due(unix_nanos()) } else { None };
+        let is_beside_all = self.rhythm.interval(window.now).is_some();
+        let may_ask = outlets.may_ask(window, is_beside_all);
+        let due = if may_ask { self.machine.sampling_due(unix_nanos()) } else { None };
         if let Some(due) = due {
             outlets.ask(due, window);
         }
@@ -190,9 +204,7 @@ impl Conductor {
     pub(super) fn flushed(&mut self, flush: Flush, result: FlushResult) {
         match result {
             Ok((mut outlets, flushed)) => {
-                if let Some(learned) = outlets.take_learned() {
-                    self.machine.learn_sampling(&learned, unix_nanos());
-                }
+                self.learn_sampling(&mut outlets);
                 self.relays.note(outlets.take_relayed());
                 let waiting = outlets.waiting_spans();
                 for flushed in flushed {

@@ -211,8 +211,8 @@ impl Conductor {
         self.rhythm.invoked(Moment::now());
         self.catch_up(received).await;
         self.restore();
+        self.try_beside().await;
         let hold = self.machine.invoke(invoke, unix_nanos());
-        self.try_beside();
         self.plan_progress();
         match hold {
             Hold::UntilOver => self.held = Some(self.hold(invoke, finished)),

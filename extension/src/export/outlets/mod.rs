@@ -212,14 +212,22 @@ impl Outlets {
         settled.collect()
     }
 
-    /// Whether X-Ray may be asked about sampling in this window.
-    pub fn may_ask(&self, window: Window) -> bool {
-        self.questions.may_ask(window)
+    /// Whether X-Ray may be asked about sampling in this window; `is_beside_all` where no end of an invocation waits for
+    /// a flush.
+    pub fn may_ask(&self, window: Window, is_beside_all: bool) -> bool {
+        self.questions.may_ask(window, is_beside_all)
     }
 
     /// Asks X-Ray about sampling. The flush in the same window waits for the answer, if one does.
     pub fn ask(&mut self, due: Due, window: Window) {
         self.questions.ask(due, &self.clients, window, &self.log);
+    }
+
+    /// Takes the answer that is there, without waiting for one.
+    pub async fn hear(&mut self, window: Window) {
+        if self.questions.is_asking() {
+            self.questions.answered(window).await;
+        }
     }
 
     /// What X-Ray has answered since the last time.

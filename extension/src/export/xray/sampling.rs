@@ -39,12 +39,14 @@ impl Questions {
         }
     }
 
-    /// Whether something may be asked in this window. In one that nobody waits for only what has failed before is.
-    pub(crate) fn may_ask(&self, window: Window) -> bool {
+    /// Whether something may be asked in this window. In one that nobody waits for only what has failed before is, unless
+    /// there are no others: `is_beside_all`.
+    pub(crate) fn may_ask(&self, window: Window, is_beside_all: bool) -> bool {
+        let may_try = || self.health.attempt(window) != Attempt::No;
         !self.is_asking()
             && match window.occasion {
-                Occasion::Held => self.health.attempt(window) != Attempt::No,
-                Occasion::Beside => self.health.is_due(window.now),
+                Occasion::Held => may_try(),
+                Occasion::Beside => self.health.is_due(window.now) || is_beside_all && may_try(),
                 Occasion::Last => false,
             }
     }
@@ -81,14 +83,20 @@ impl Questions {
             }
             Landing::Late | Landing::Cut | Landing::Failed(_) => Verdict::Failed { asked: None },
         };
-        self.health.take_down(verdict, window.now, &mut self.jitter);
+        self.take_down(verdict, window);
     }
 
     /// Takes down that the answers have not come in time.
     pub(crate) fn settle(&mut self, window: Window) {
         if !self.flights.is_probing() && !self.flights.abandon().is_empty() {
-            self.health.take_down(Verdict::Failed { asked: None }, window.now, &mut self.jitter);
+            self.take_down(Verdict::Failed { asked: None }, window);
         }
+    }
+
+    fn take_down(&mut self, verdict: Verdict, window: Window) {
+        self.health.take_down(verdict, window.now, &mut self.jitter);
+        // A flush asks once; what follows is another's.
+        self.health.begin_flush();
     }
 
     pub(crate) fn take_learned(&mut self) -> Option<Learned> {
@@ -165,4 +173,39 @@ impl Clients {
 fn named(body: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     quoted::aws_code(answer["__type"].as_str().or_else(|| answer["code"].as_str()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::pacing::clocks::Moment;
+
+    fn window(occasion: Occasion) -> Window {
+        let now = Moment::now();
+        Window { now, until: now.instant + std::time::Duration::from_secs(1), occasion }
+    }
+
+    #[tokio::test]
+    async fn smp_17_a_failed_question_is_asked_again_and_beside_only_where_all_are() {
+        let mut questions = Questions::new(1);
+        let may = |questions: &Questions| {
+            [
+                (Occasion::Held, false),
+                (Occasion::Beside, false),
+                (Occasion::Beside, true),
+                (Occasion::Last, true),
+            ]
+            .map(|(occasion, is_beside_all)| questions.may_ask(window(occasion), is_beside_all))
+        };
+        assert_eq!(may(&questions), [true, false, true, false]);
+        for expected in [[true, false, true, false], [false; 4]] {
+            questions.flights.start((), async { (Learned::default(), false) });
+            assert_eq!(may(&questions), [false; 4]);
+            questions.answered(window(Occasion::Held)).await;
+            assert_eq!(may(&questions), expected);
+        }
+        questions.flights.start((), async { (Learned::default(), true) });
+        questions.answered(window(Occasion::Held)).await;
+        assert_eq!(may(&questions), [true, false, true, false]);
+    }
 }
