@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from _otel_xray_agent import record
 from _otel_xray_agent.libraries.calls import Call, Calls
+from _otel_xray_agent.otel.bridge import Stand
 from _otel_xray_agent.record import wire
 from conftest import Start, Website
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -139,6 +141,15 @@ def test_a_call_that_outlives_its_invocation_is_not_lost(stage: Stage) -> None:
     assert len(ended) == len({span.span_id for span in ended}) == TABLE["limit"] + 2
     assert attributes(ended[-2])["folded_calls"] == 1
     assert "folded_calls" not in attributes(ended[-1])
+
+
+def test_what_stands_for_a_span_of_others_is_never_folded(stage: Stage) -> None:
+    stage.recorder.enter("app.handler", "", "request", 0, {})
+    for _ in range(2 * TABLE["limit"]):
+        stand = Stand(SimpleNamespace(trace_id=1, span_id=2, is_remote=False), None, 1)
+        assert "Parent=0000000000000002;" in stage.recorder.headers(stand)["X-Amzn-Trace-Id"]
+    stage.recorder.leave("request", None)
+    assert stage.spans(3) == stage.spans(4) == []
 
 
 MANY = """

@@ -39,6 +39,7 @@ class Stand(spans.Span):
         self.start_ns = start_ns if isinstance(start_ns, int) else 0
         self.end_ns = 0
         self.outer = None
+        self.fold = False
 
 
 class Bridge:
