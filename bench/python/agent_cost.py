@@ -3,6 +3,9 @@
 Each repetition starts fresh processes of the real runtime client (awslambdaric) for every function, once without and
 once with the layer, in random order. What is printed are medians of the paired differences: single readings depend on
 the heap's layout, so the environment is padded by a random length that both of a pair share (A-7).
+
+With --collector, the layer runs twice, with Python's garbage collector held back while the function loads and without:
+what a version has to gain for OTEL_XRAY_PYTHON_GC_FREEZE=auto to hold it back there.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import socket
 import statistics
@@ -66,7 +68,17 @@ def rss_mb(pid: int) -> float:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) / 1024
 
 
-def measure(python: str, layer: Path, task: Path, *, with_layer: bool, padding: str, name: str) -> dict[str, float]:
+BARE = "no layer"
+VARIANTS: dict[str, dict[str, str]] = {"layer": {}}
+OF_THE_COLLECTOR = {
+    "collector as it is": {"OTEL_XRAY_PYTHON_GC_FREEZE": "false"},
+    "collector held back": {"OTEL_XRAY_PYTHON_GC_FREEZE": "true"},
+}
+
+
+def measure(
+    python: str, layer: Path, task: Path, *, setting: dict[str, str] | None, padding: str, name: str
+) -> dict[str, float]:
     api = RuntimeApi()
     environment = {
         "PATH": os.defpath,
@@ -77,9 +89,10 @@ def measure(python: str, layer: Path, task: Path, *, with_layer: bool, padding: 
         "BENCH_LAYER": str(layer),
         "BENCH_PADDING": padding,
         "OTEL_XRAY_AGENT_SOCKET": name,
+        **(setting or {}),
     }
     command = [python, str(task / "runtime.py")]
-    if with_layer:
+    if setting is not None:
         command.insert(0, str(layer / "otel-instrument"))
     process = subprocess.Popen(command, env=environment)
     try:
@@ -106,8 +119,15 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="an interpreter with awslambdaric, boto3 and requests")
     parser.add_argument("--layer", required=True, type=Path, help="the unpacked layer")
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--collector", action="store_true", help="measure what holding the collector back gains")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    variants: dict[str, dict[str, str] | None] = {
+        BARE: None,
+        **(OF_THE_COLLECTOR if arguments.collector else VARIANTS),
+    }
+    ask = [arguments.python, "-c", "import platform; print(platform.python_version())"]
+    version = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         tasks = {}
@@ -118,40 +138,40 @@ def main() -> None:
             (tasks[function] / "runtime.py").write_text(BOOTSTRAP)
         socket_name = f"otel-xray-bench-{os.getpid()}"
         listener = drain(socket_name)
-        readings: dict[tuple[str, bool], list[dict[str, float]]] = {}
+        readings: dict[tuple[str, str], list[dict[str, float]]] = {}
         for run in range(arguments.runs + 1):
             padding = "x" * random.randrange(8192)
-            order = [(function, with_layer) for function in FUNCTIONS for with_layer in (False, True)]
+            order = [(function, variant) for function in FUNCTIONS for variant in variants]
             random.shuffle(order)
-            for function, with_layer in order:
+            for function, variant in order:
                 reading = measure(
                     arguments.python,
                     arguments.layer,
                     tasks[function],
-                    with_layer=with_layer,
+                    setting=variants[variant],
                     padding=padding,
                     name=socket_name,
                 )
                 if run:  # The first fills the page cache and the functions' own compiled files.
-                    readings.setdefault((function, with_layer), []).append(reading)
+                    readings.setdefault((function, variant), []).append(reading)
         listener.close()
-    for function in FUNCTIONS:
-        pairs = list(zip(readings[function, False], readings[function, True]))
+    for function, variant in ((function, variant) for function in FUNCTIONS for variant in variants if variant != BARE):
+        pairs = list(zip(readings[function, BARE], readings[function, variant]))
         row: dict[str, object] = {
-            "function": function,
+            "function": f"{function}, {variant}" if arguments.collector else function,
             "runs": arguments.runs,
-            "python": platform.python_version(),
+            "python": version,
         }
         for key in ("init_cpu_ms", "warm_cpu_ms", "rss_mb"):
             row[f"base_{key}"] = statistics.median(before[key] for before, _ in pairs)
             row[f"extra_{key}"] = statistics.median(after[key] - before[key] for before, after in pairs)
         rows.append(row)
-    print(f"{'':10} {'init CPU ms':>18} {'warm CPU ms':>18} {'RSS MB':>18}")
+    print(f"{'':30} {'init CPU ms':>18} {'warm CPU ms':>18} {'RSS MB':>18}")
     for row in rows:
         cells = [
             f"{row[f'base_{key}']:8.2f} {row[f'extra_{key}']:+9.3f}" for key in ("init_cpu_ms", "warm_cpu_ms", "rss_mb")
         ]
-        print(f"{row['function']:10} " + " ".join(cells))
+        print(f"{row['function']:30} " + " ".join(cells))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -248,11 +249,16 @@ def interpreter() -> str:
     return str(tool("runtime") / "python3")
 
 
+@lru_cache
+def version() -> str:
+    """The interpreter's."""
+    ask = [interpreter(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    return subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 def bundled(name: str) -> Path:
     """The packages of tests/requirements/bundled, as a function of the interpreter's version brings them along."""
-    ask = [interpreter(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    version = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    return tool("bundled", name, version)
+    return tool("bundled", name, version())
 
 
 def lay_out(opt: Path, python: str) -> None:

@@ -46,6 +46,11 @@ def test_the_agent_reads_a_switch_as_the_extension_does(case: dict[str, Any]) ->
     assert settings.is_on(case["value"] or "") == (None if case.get("complains") else case["is"])
 
 
+@cases("gc_freeze")
+def test_the_agent_reads_whether_the_collector_is_held_back(case: dict[str, Any]) -> None:
+    assert settings.collector(case["value"] or "") == (case["is"], not case.get("complains"))
+
+
 @cases("decides")
 def test_the_agent_decides_where_the_extension_lets_it(case: dict[str, Any]) -> None:
     environ = given("OTEL_XRAY_SAMPLING", case["sampling"]) | given("OTEL_XRAY_TRACING_MODE", case["tracing_mode"])

@@ -296,11 +296,12 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "OTEL_XRAY_PYTHON_GC_FREEZE",
-        values: "`true`, `false`",
-        default: "false",
+        values: "`auto`, `true`, `false`",
+        default: "auto",
         reader: Reader::Agent,
-        help: "`true` pauses Python's garbage collector while the function's module loads: a shorter cold start, a \
-               little more memory.",
+        help: "Holds Python's garbage collector back while the function's module loads: a shorter cold start, a little \
+               more memory. `auto` does so on the versions where it saves (3.9, 3.11, 3.12, 3.13), and all that has been \
+               loaded can be collected later; `true` on all of them, and leaves it frozen (`gc.freeze`).",
     },
 ];
 

@@ -30,6 +30,12 @@ _HELLO_VARIABLES = (
 _SERVICES_SIGNS = ("Records", "requestContext", "records", "detail-type", "StateMachine", "Context", "context")
 """One of these is in every event that tells what called the function."""
 
+_PAUSED_ON = ((3, 9), (3, 11), (3, 12), (3, 13))
+"""Versions on which holding the collector back shortens a cold start."""
+_PATIENCE = 100_000
+"""Objects that a function may make, while it loads, before the collector looks at them. The AWS SDK makes fewer; what
+makes much garbage, or loads for ever, is not left alone with it."""
+
 
 def _restore(environ: Any) -> str:
     """Puts back what the wrapper changed, so that the function sees what it would without the layer."""
@@ -85,27 +91,78 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         return None
 
 
-def _pause_collector(environ: Any) -> Any:
-    """Holds the garbage collector back while the function loads: nothing that loads now becomes garbage soon."""
-    setting = environ.get("OTEL_XRAY_PYTHON_GC_FREEZE")
-    if not setting:
-        return None
-    from _otel_xray_agent import settings
+class _Collector:
+    """Holds the garbage collector back while the function loads: little of what is made then becomes garbage soon.
 
-    is_on = settings.is_on(setting)
-    if is_on is None:
-        sys.stderr.write(
-            f"[otel-xray] WARN: OTEL_XRAY_PYTHON_GC_FREEZE={setting[:40]!r} is not understood: set it to true or "
-            "false; using the default (false)\n"
-        )
-    if not is_on:
+    What has been loaded is then as old as after the collections that are left out. The function sees its thresholds as
+    they were, and when it sets them itself, disables the collector, collects or freezes, it has done so.
+    """
+
+    def __init__(self, gc: Any, *, keeps_frozen: bool) -> None:
+        self._gc = gc
+        self._keeps_frozen = keeps_frozen
+        self._frozen = gc.get_freeze_count()
+        self._own = gc.get_threshold()
+        self._functions = gc.get_threshold, gc.set_threshold
+        gc.get_threshold, gc.set_threshold = self._standing_in()
+        self._functions[1](_PATIENCE, *self._own[1:])
+
+    def _standing_in(self) -> tuple[Any, Any]:
+        """Whoever has taken one of them along may keep it."""
+        get, put = self._functions
+
+        def get_threshold() -> Any:
+            return self._own if self._functions else get()
+
+        def set_threshold(*thresholds: Any) -> None:
+            self._resume()
+            try:
+                put(*thresholds)
+            except BaseException as error:
+                from _otel_xray_agent.unseen import leave_unseen
+
+                leave_unseen(error)
+                raise
+
+        for one, original in ((get_threshold, get), (set_threshold, put)):
+            one.__module__, one.__qualname__, one.__doc__ = "gc", one.__name__, original.__doc__
+        return get_threshold, set_threshold
+
+    def _resume(self) -> None:
+        if self._functions:
+            gc = self._gc
+            gc.get_threshold, gc.set_threshold = self._functions
+            self._functions = ()
+            gc.set_threshold(*self._own)
+
+    def end(self) -> None:
+        self._resume()
+        gc = self._gc
+        if gc.isenabled() and gc.get_freeze_count() == self._frozen:
+            gc.freeze()
+            if not self._keeps_frozen:
+                gc.unfreeze()
+
+
+def _pause_collector(environ: Any) -> _Collector | None:
+    setting = environ.get("OTEL_XRAY_PYTHON_GC_FREEZE")
+    choice: bool | None = None
+    if setting:
+        from _otel_xray_agent import settings
+
+        choice, is_understood = settings.collector(setting)
+        if not is_understood:
+            sys.stderr.write(
+                f"[otel-xray] WARN: OTEL_XRAY_PYTHON_GC_FREEZE={setting[:40]!r} is not understood: set it to auto, "
+                "true or false; using the default (auto)\n"
+            )
+    if choice is False or (choice is None and sys.version_info[:2] not in _PAUSED_ON):
         return None
     import gc
 
-    if not gc.isenabled():
+    if not gc.isenabled() or not 0 < gc.get_threshold()[0] < _PATIENCE:
         return None
-    gc.disable()
-    return gc
+    return _Collector(gc, keeps_frozen=choice is True)
 
 
 def _runtime_client() -> Any:
@@ -277,8 +334,7 @@ def __getattr__(attribute: str) -> Any:
         raise
     finally:
         if collector is not None:
-            collector.freeze()
-            collector.enable()
+            collector.end()
     if recorder is not None:
         handler = _wrap(handler, recorder, name, environ, _header_of_thread(client, environ))
     globals()["handler"] = handler

@@ -20,6 +20,14 @@ def is_on(setting: str) -> bool | None:
     return False if said in ("", "false", "0", "no", "off") else None
 
 
+def collector(setting: str) -> tuple[bool | None, bool]:
+    """Whether the garbage collector is held back, None for the agent to choose; and whether that can be understood."""
+    if setting.strip(BLANK).lower() in ("", "auto"):
+        return None, True
+    choice = is_on(setting)
+    return choice, choice is not None
+
+
 def agent_socket(setting: str) -> str:
     """The name of the abstract socket. It never makes a path."""
     name = setting.strip(BLANK)
