@@ -259,7 +259,16 @@ pub const SETTINGS: &[Setting] = &[
         values: "names, comma separated",
         default: "",
         reader: Reader::Agent,
-        help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `opentelemetry`.",
+        help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `logging`, `opentelemetry`; \
+               `*` for all.",
+    },
+    Setting {
+        name: "OTEL_PYTHON_ENABLED_INSTRUMENTATIONS",
+        values: "names, comma separated",
+        default: "",
+        reader: Reader::Agent,
+        help: "Turns all others off. A name that the Python agent does not know, such as `system_metrics`, is that of an \
+               OpenTelemetry instrumentation among the function's packages, which is loaded and joins the trace.",
     },
     Setting {
         name: "OTEL_NODE_DISABLED_INSTRUMENTATIONS",
@@ -292,7 +301,8 @@ pub const SETTINGS: &[Setting] = &[
         values: "`true`, `false`",
         default: "false",
         reader: Reader::Agent,
-        help: "`true` puts `trace_id` and `span_id` into what a Node.js function logs with `console`, `pino` and `winston`.",
+        help: "`true` puts `trace_id` and `span_id` into what a function logs: Node.js with `console`, `pino` and `winston`; \
+               Python with `logging`, Powertools, structlog and loguru, and with `xray_trace_id`, the id in X-Ray's form.",
     },
     Setting {
         name: "OTEL_XRAY_PYTHON_GC_FREEZE",

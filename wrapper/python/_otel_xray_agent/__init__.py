@@ -31,10 +31,15 @@ TABLE = {
     "aws_xray_sdk.core.lambda_launcher": ("", "xray.sdk", "join"),
     "aws_xray_sdk.core.recorder": ("", "xray.kept", "patch"),
     "aws_xray_sdk.ext.httplib.patch": ("", "xray.sdk", "yield_http"),
+    "logging": ("logging", "libraries.log_ids", "patch"),
+    "structlog._base": ("logging", "libraries.log_ids", "patch_structlog"),
+    "loguru._logger": ("logging", "libraries.log_ids", "patch_loguru"),
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 
-NAMES = {"botocore", "urllib3", "http.client", "opentelemetry"}
+NAMES = {patch[0] for patch in TABLE.values() if patch[0]}
+QUIET = {"logging"}
+"""These change what the function writes, and are off until they are asked for."""
 
 
 class Finder:

@@ -27,6 +27,13 @@ _HELLO_VARIABLES = (
     "_AWS_XRAY_DAEMON_PORT",
 )
 
+_CHOICES = (
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+    "OTEL_PYTHON_ENABLED_INSTRUMENTATIONS",
+    "OTEL_XRAY_LOG_TRACE_IDS",
+)
+"""Without one of these the instrumentations are those by default."""
+
 _SERVICES_SIGNS = ("Records", "requestContext", "records", "detail-type", "StateMachine", "Context", "context")
 """One of these is in every event that tells what called the function."""
 
@@ -60,7 +67,7 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
     try:
         import json
 
-        from _otel_xray_agent import NAMES, VERSION, Finder, record
+        from _otel_xray_agent import NAMES, QUIET, VERSION, Finder, record
         from _otel_xray_agent.record import wire
 
         hello = {
@@ -80,9 +87,16 @@ def _start_agent(name: str, environ: Any) -> Recorder | None:
         started = record.Recorder(wire.Wire(socket_name, json.dumps(hello).encode()), environ)
         # During init, so that the extension knows before the first invocation that a done frame will come.
         started.wire.connect()
-        listed = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
-        disabled = {item.strip() for item in listed.split(",") if item.strip()}
-        Finder(started, NAMES if "*" in disabled else disabled).install()
+        disabled, named = QUIET, []
+        if any(name in environ for name in _CHOICES):
+            from _otel_xray_agent import settings
+
+            disabled, named = settings.chosen(environ, NAMES, QUIET, wire.complain)
+        Finder(started, disabled).install()
+        if named:
+            from _otel_xray_agent.libraries import contrib
+
+            contrib.load(named)
         return started
     except Exception as error:  # whatever it is, the function must start
         # Messages of other kinds quote values, and these are the environment's.

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import _socket
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 BLANK = " \t\n\f\r"
 DEFAULT_SOCKET = "otel-xray"
 DEFAULT_DAEMON = "127.0.0.1:2000"
+LOG_TRACE_IDS = "OTEL_XRAY_LOG_TRACE_IDS"
+OWN = ("opentelemetry", "threading")
+"""What the function itself records joins in unless it is turned off by name."""
 
 
 def is_on(setting: str) -> bool | None:
@@ -26,6 +33,38 @@ def collector(setting: str) -> tuple[bool | None, bool]:
         return None, True
     choice = is_on(setting)
     return choice, choice is not None
+
+
+def chosen(
+    environ: Mapping[str, str], known: set[str], quiet: set[str], complain: Callable[[str, str], None]
+) -> tuple[set[str], list[str]]:
+    """Which of the agent's instrumentations are off, and those that are on by a name that the agent does not know.
+
+    A list of those that are on turns all others off; a list of those that are off counts for more.
+    """
+    on, off = (_names(environ.get(f"OTEL_PYTHON_{kind}_INSTRUMENTATIONS", "")) for kind in ("ENABLED", "DISABLED"))
+    said = environ.get(LOG_TRACE_IDS, "")
+    logs = is_on(said)
+    if logs is None:
+        complain(
+            LOG_TRACE_IDS,
+            f"{LOG_TRACE_IDS}={said[:40]!r} is not understood: set it to true or false; using the default (false)",
+        )
+
+    def is_wanted(name: str) -> bool:
+        if name in quiet:
+            return logs is True or name in on
+        return not on or name in OWN or name in on
+
+    if "*" in off:
+        return known, []
+    return {name for name in known if name in off or not is_wanted(name)}, [
+        name for name in on if name not in known and name not in off
+    ]
+
+
+def _names(listed: str) -> list[str]:
+    return [name for name in (name.strip() for name in listed.split(",")) if name]
 
 
 def agent_socket(setting: str) -> str:
