@@ -37,7 +37,7 @@ TABLE = {
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 
-NAMES = {patch[0] for patch in TABLE.values() if patch[0]}
+NAMES = {patch[0] for patch in TABLE.values() if patch[0]} | {"threading"}
 QUIET = {"logging"}
 """These change what the function writes, and are off until they are asked for."""
 
@@ -50,7 +50,9 @@ class Finder:
 
     def __init__(self, recorder: Recorder, disabled: set[str]) -> None:
         self._recorder = recorder
+        self._disabled = disabled
         self._table = {name: patch for name, patch in TABLE.items() if patch[0] not in disabled}
+        recorder.watch = self.watch
 
     def install(self) -> None:
         """Patches what is there already, and waits for the rest."""
@@ -59,6 +61,14 @@ class Finder:
             if module is not None:
                 self.patch(module, patch)
         sys.meta_path.insert(0, self)
+
+    def watch(self, name: str, patch: tuple[str, str, str]) -> None:
+        """One row more."""
+        if patch[0] in self._disabled or self._table.get(name) == patch:
+            return
+        self._table[name] = patch
+        if name in sys.modules:
+            self.patch(sys.modules[name], patch)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         patch = self._table.get(name)

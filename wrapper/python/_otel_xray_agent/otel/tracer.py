@@ -53,6 +53,9 @@ def patch(trace: ModuleType, recorder: Recorder) -> None:
     replace(trace, get_current_span=get_current_span, use_span=use_span)
     trace.propagation.get_current_span = trace.get_current_span
     recorder.otel = bridge
+    # Without spans of the function's own, all that a thread does belongs to the handler.
+    recorder.watch("threading", ("threading", "libraries.threads", "patch"))
+    recorder.watch("concurrent.futures.thread", ("threading", "libraries.threads", "patch_pools"))
     root = recorder.root
     if root is not None:
         bridge.entered(root)

@@ -34,7 +34,7 @@ from _otel_xray_agent.record.trace import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, Protocol
 
     from _otel_xray_agent.record.trace import Attributes, Fold
@@ -96,6 +96,8 @@ class Recorder:
         self._folding = allocate_lock()
         self.yielded: set[str] = set()
         """Libraries that an X-Ray SDK records, as far as it records anything (A-15)."""
+        self.watch: Callable[[str, tuple[str, str, str]], None] = lambda name, patch: None
+        """Has a module patched when the function imports it: the import hook's."""
         self.sdk_calls: ContextVar[bool] = ContextVar("otel_xray_sdk_calls", default=False)
         """Whether the subsegment that the SDK opens next is a library's call."""
 
@@ -335,6 +337,20 @@ class Recorder:
 
     def end_local(self, span: Span) -> None:
         self._write(span, now=span.kind in (CLIENT, PRODUCER))
+
+    def hold(self) -> tuple[Invocation, Span | None] | None:
+        """Where something is begun that will run in a thread of its own."""
+        invocation = self.invocation()
+        return None if invocation is None else (invocation, self.current())
+
+    def resume(self, held: tuple[Invocation, Span | None] | None) -> tuple[Any, Any]:
+        """Makes that place current in this thread; what this gives makes the one before current again."""
+        invocation, span = held or (None, None)
+        return self._here.set(invocation), self._current.set(span)
+
+    def suspend(self, tokens: tuple[Any, Any]) -> None:
+        self._here.reset(tokens[0])
+        self._current.reset(tokens[1])
 
     def _held_by_otel(self) -> tuple[Span | None, object]:
         if self.otel is not None:
