@@ -259,8 +259,8 @@ pub const SETTINGS: &[Setting] = &[
         values: "names, comma separated",
         default: "",
         reader: Reader::Agent,
-        help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `threading`, `logging`, \
-               `opentelemetry`; `*` for all.",
+        help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `flask`, `starlette`, \
+               `fastapi`, `django`, `powertools`, `threading`, `logging`, `opentelemetry`; `*` for all.",
     },
     Setting {
         name: "OTEL_PYTHON_ENABLED_INSTRUMENTATIONS",

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 MAX_LIKE = 100
 """Calls of an invocation that have the same name and address, and a span each. One more span stands for all others."""
+MAX_ERRORS = 8
+"""Errors that something in the function has answered, and that are on the handler's span."""
 MAX_KINDS = 1_000
 """Names and addresses that are counted in an invocation. The calls of others are not folded."""
 
@@ -68,14 +70,18 @@ MAX_KINDS = 1_000
 class Invocation:
     """One run of the handler. A runtime may have several at once, in threads."""
 
-    __slots__ = ("header", "like", "root")
+    __slots__ = ("errors", "header", "like", "name", "root")
 
     def __init__(self, root: Span, header: TraceHeader) -> None:
         self.root: Span | None = root
         """The handler's span while it runs."""
+        self.name = root.name
+        """What it was announced as."""
         self.header = header
         self.like: dict[tuple[object, ...], list[Any]] = {}
         """How many calls there have been of each name and address, and what they are folded into."""
+        self.errors = 0
+        """How many of the handler's span's events are errors that something in the function has answered."""
 
 
 class Recorder:
@@ -192,11 +198,29 @@ class Recorder:
         if error is not None:
             record_exception(span, error, seen_by_callers)
             fail(span, error)
+            if invocation.errors:
+                self._say_once(span)
             if seen_by_callers:
                 span.status_message = seen_by_callers["exception.message"][:1024]
         span.end_ns = now_ns()
         self._write(span, now=False)
         self.wire.done(request_id, raised=error is not None)
+
+    def note_error(self, error: BaseException) -> None:
+        """What a web framework makes an answer of. The answer says whether that is a fault."""
+        invocation = self.invocation()
+        if invocation is not None and invocation.root is not None and invocation.errors < MAX_ERRORS:
+            invocation.errors += 1
+            record_exception(invocation.root, error)
+            invocation.root.status_message = message_of(error)
+
+    @staticmethod
+    def _say_once(span: Span) -> None:
+        """The handler has raised what a framework had told of before."""
+        *others, (_, _, raised) = span.events or []
+        names = ("exception.type", "exception.message")
+        kept = [one for one in others if one[0] != "exception" or any(one[2].get(n) != raised.get(n) for n in names)]
+        span.events = [*kept, *(span.events or [])[-1:]]
 
     def loading_failed(self, name: str, begun_ns: int, error: BaseException, seen_by_callers: Attributes) -> None:
         """The function could not be loaded. In a trace of its own: which invocation waits is not known here."""
