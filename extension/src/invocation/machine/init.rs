@@ -29,6 +29,8 @@ pub(super) struct EndedInInit {
 
 /// Failures of the initialisations that an environment can have had, those of earlier processes included.
 const MAX_FAILED_LOADS: usize = 4;
+/// Calls of functions that could not be loaded. An agent keeps no more of one.
+const MAX_CALLS: usize = 64;
 
 /// What tells why the function could not be loaded, until it is known which invocation waits for it: a failed
 /// initialisation is tried again within that (L-8.21), and both are of one trace.
@@ -38,11 +40,29 @@ pub(super) struct FailedLoads {
     earlier: Vec<Collected>,
     /// Of the runtime that this process has seen: it speaks for the handler, which has not run.
     own: Vec<Collected>,
+    /// What either has called until it failed.
+    calls: Vec<Collected>,
 }
 
 impl FailedLoads {
     pub(super) fn len(&self) -> usize {
+        self.loads() + self.calls.len()
+    }
+
+    fn loads(&self) -> usize {
         self.earlier.len() + self.own.len()
+    }
+
+    /// Whether there is room for another.
+    fn takes_load(&self) -> bool {
+        self.loads() < MAX_FAILED_LOADS
+    }
+
+    fn takes_call(&self, span: &Span) -> bool {
+        let made = |load: &Collected| {
+            load.span.trace_id == span.trace_id && load.span.span_id == span.parent_span_id
+        };
+        self.calls.len() < MAX_CALLS && self.earlier.iter().chain(&self.own).any(made)
     }
 
     pub(super) fn speak_for_handler(&self) -> bool {
@@ -69,11 +89,15 @@ impl Machine {
         }
         if is_failed_load(&collected.span) {
             self.agents.note_failed_load(connection);
-            if self.failed_loads.len() < MAX_FAILED_LOADS {
+            if self.failed_loads.takes_load() {
                 self.spans.accounts.receive(1);
                 self.failed_loads.own.push(collected.clone());
                 return true;
             }
+        } else if self.failed_loads.takes_call(&collected.span) {
+            self.spans.accounts.receive(1);
+            self.failed_loads.calls.push(collected.clone());
+            return true;
         }
         let waiting =
             self.recent.iter_mut().rev().find(|record| record.has_begun && !record.invocation.is_over);
@@ -89,8 +113,10 @@ impl Machine {
     /// What an earlier process has left of the initialisation that failed there.
     pub fn take_over(&mut self, failed_loads: Vec<Collected>) {
         for collected in failed_loads {
-            if self.failed_loads.len() < MAX_FAILED_LOADS {
+            if is_failed_load(&collected.span) && self.failed_loads.takes_load() {
                 self.failed_loads.earlier.push(collected);
+            } else if self.failed_loads.takes_call(&collected.span) {
+                self.failed_loads.calls.push(collected);
             } else {
                 self.spans.closed(Some(&collected));
             }
@@ -103,14 +129,15 @@ impl Machine {
         if !self.hands_over {
             return Vec::new();
         }
-        let FailedLoads { mut earlier, own } = std::mem::take(&mut self.failed_loads);
+        let FailedLoads { mut earlier, own, calls } = std::mem::take(&mut self.failed_loads);
         earlier.extend(own);
+        earlier.extend(calls);
         earlier
     }
 
     /// There is no next process for what was to be handed over.
     pub fn keep(&mut self, failed_loads: Vec<Collected>) {
-        self.failed_loads.earlier = failed_loads;
+        self.take_over(failed_loads);
         self.place_failed_loads(true);
     }
 
@@ -137,14 +164,15 @@ impl Machine {
         }
         let to_waiting = waiting.and_then(|record| self.to_invocation(record));
         let Some(to) = to_waiting.or_else(|| self.to_each_other()) else { return };
-        let FailedLoads { earlier, own } = std::mem::take(&mut self.failed_loads);
-        let with_parents = own.into_iter().map(|one| (one, &to.parent_of_own));
-        for (mut collected, parent) in
-            with_parents.chain(earlier.into_iter().map(|one| (one, &to.parent_of_earlier)))
-        {
+        let FailedLoads { earlier, own, calls } = std::mem::take(&mut self.failed_loads);
+        let of_own = own.into_iter().map(|one| (one, Some(&to.parent_of_own)));
+        let of_earlier = earlier.into_iter().map(|one| (one, Some(&to.parent_of_earlier)));
+        // Calls stay below what has made them.
+        let of_calls = calls.into_iter().map(|one| (one, None));
+        for (mut collected, parent) in of_own.chain(of_earlier).chain(of_calls) {
             collected.request_id.clone_from(&to.request_id);
             collected.span.trace_id.clone_from(&to.trace_id);
-            if collected.span.span_id != *parent {
+            if let Some(parent) = parent.filter(|parent| collected.span.span_id != **parent) {
                 collected.span.parent_span_id.clone_from(parent);
             }
             self.spans.closed(Some(&collected));
@@ -171,7 +199,7 @@ impl Machine {
 
     /// Into a trace of their own, all below the one.
     fn to_each_other(&self) -> Option<Destination> {
-        let FailedLoads { earlier, own } = &self.failed_loads;
+        let FailedLoads { earlier, own, .. } = &self.failed_loads;
         let first = &own.first().or(earlier.first())?.span;
         Some(Destination {
             trace_id: first.trace_id.clone(),

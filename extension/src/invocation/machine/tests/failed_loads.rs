@@ -73,6 +73,55 @@ fn a_call_that_failed_meanwhile_is_not_why_the_function_could_not_be_loaded() {
     assert_eq!(names(machine.take_load().whole().spans), ["config.example"]);
 }
 
+#[test]
+fn pl_82_what_a_function_has_called_until_it_could_not_be_loaded_goes_with_that() {
+    let call = |load: u8, id: u8| {
+        Box::new(Span {
+            name: "secrets.example".into(),
+            span_id: vec![id; 8],
+            trace_id: vec![load; 16],
+            parent_span_id: vec![load; 8],
+            kind: SpanKind::Client.into(),
+            ..*span(id)
+        })
+    };
+    let mut first = loading_in(Phase::Init);
+    first.receive(Received::Ended(AGENT, failed_load(7)), 20 * MILLISECOND);
+    first.receive(Received::Ended(AGENT, call(7, 70)), 20 * MILLISECOND);
+    first.receive(ended(Exit::Status(1)), 22 * MILLISECOND);
+    first.shut_down(&shutdown("failure"), 25 * MILLISECOND);
+    assert_eq!(first.held_spans(), 2);
+    let left = first.hand_over();
+    assert_eq!(left.len(), 2);
+
+    let mut machine = loading_in(Phase::Invoke);
+    machine.take_over(left);
+    machine.receive(waits(LAMBDAS, HEADER), 30 * MILLISECOND);
+    machine.receive(Received::Ended(AGENT, failed_load(8)), 40 * MILLISECOND);
+    for id in 80..80 + 70 {
+        machine.receive(Received::Ended(AGENT, call(8, id)), 40 * MILLISECOND);
+    }
+    machine.receive(ended(Exit::Status(1)), 42 * MILLISECOND);
+    machine.shut_down(&shutdown("failure"), 45 * MILLISECOND);
+    assert!(machine.hand_over().is_empty());
+    let places = places(&mut machine);
+    let trace = HEADER_TRACE.to_vec();
+    for (id, parent) in [(7, vec![0xaa; 8]), (8, vec![0xaa; 8]), (70, vec![7; 8]), (80, vec![8; 8])] {
+        assert!(places.contains(&(id, trace.clone(), parent)), "{id}");
+    }
+    let is_call = |(id, trace_id, parent): &&(u8, Vec<u8>, Vec<u8>)| {
+        *id >= 80 && *trace_id == trace && *parent == [8; 8]
+    };
+    assert_eq!(
+        places.iter().filter(is_call).count(),
+        63,
+        "with that of the first try, no more than are kept"
+    );
+    let mut accounts = machine.take_accounts();
+    accounts.restore(2);
+    assert!(accounts.balance(73));
+}
+
 const LAMBDAS: &str = "53995c3f42cd8ad8";
 
 #[test]
