@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     End = Callable[["Call", Any, "BaseException | None"], None]
     Describe = Callable[["Call"], "str | None"]
     Tell = Callable[["Call", Any, "BaseException | None"], "bool | None"]
+    Carry = Callable[["Call"], None]
 
-_COROUTINE = 0x80
-"""Of a function's code: calling it gives a coroutine."""
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+"""Of a function's code: what calling it gives."""
 _DONE = "_otel_xray_calls"
 """On a function that stands in for another: a module that is known by two names is patched once."""
 
@@ -31,9 +32,11 @@ _DONE = "_otel_xray_calls"
 class Call:
     """One call that is recorded. Who describes it may change its arguments, and leave a note for who tells its end."""
 
-    __slots__ = ("arguments", "note", "options", "span", "token")
+    __slots__ = ("arguments", "is_nested", "note", "options", "span", "token")
 
     def __init__(self, span: Span, token: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self.is_nested = False
+        """Whether it goes out in the name of the call around it, whose span this is."""
         self.span = span
         self.token = token
         self.arguments = arguments
@@ -63,17 +66,21 @@ class Calls:
         self.one = one
         """What one of them is called in a complaint, such as ``an AWS call``."""
 
-    def record(self, owner: Any, name: str, describe: Describe, tell: Tell | None = None) -> None:
+    def record(
+        self, owner: Any, name: str, describe: Describe, tell: Tell | None = None, carry: Carry | None = None
+    ) -> None:
         """Puts a recording function in the place of the one that ``owner``, a class or a module, itself defines.
 
-        ``describe`` gives the span its attributes and says its name, None where this is no call. Where it hands on the
-        trace it names the span before, or like calls are not folded. ``tell`` adds what came back; where it gives
-        True, the call goes on, and it has seen to its end.
+        ``describe`` gives the span its attributes and says its name, None where this is no call. ``tell`` adds what
+        came back; where it gives True, the call goes on, and it has seen to its end. ``carry`` puts the trace into what
+        goes out, also where that is a part of another call (PL-63); who describes and carries at once names the span
+        before, or like calls are not folded.
         """
-        self.stand_in(owner, name, self.begins(describe), self.ends(tell))
+        self.stand_in(owner, name, self.begins(describe, carry), self.ends(tell))
 
     def stand_in(self, owner: Any, name: str, begin: Begin, end: End) -> None:
-        """The same, with what begins and ends a call given: of ``begins`` or ``resumes``, and ``ends``."""
+        """The same, with what begins and ends a call given: of ``begins``, ``carries``, ``resumes`` or ``leaves``, and
+        ``ends``."""
         found = vars(owner).get(name)
         if found is None or getattr(found, _DONE, False):
             return
@@ -81,21 +88,24 @@ class Calls:
         standing = around(found.__func__ if is_of_class else found, begin, end)
         setattr(owner, name, classmethod(standing) if is_of_class else standing)
 
-    def begins(self, describe: Describe) -> Begin:
+    def begins(self, describe: Describe, carry: Carry | None = None) -> Begin:
         recorder = self.recorder
+        passes = None if carry is None else self.carries(carry, lambda: recorder.calling(self.library))
 
         def begin(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
             call = None
             try:
                 begun = recorder.call("", self.library)
                 if begun is None:
-                    return None
+                    return None if passes is None else passes(arguments, options)
                 call = Call(*begun, arguments, options)
                 name = describe(call)
                 if name is None:
                     recorder.disclose(*begun)
                     return None
                 call.span.name = name
+                if carry is not None:
+                    carry(call)
                 recorder.announce_call(call.span)
             except Exception as error:  # the call comes first
                 self.complain("could not be recorded", error)
@@ -106,15 +116,46 @@ class Calls:
 
         return begin
 
-    def resumes(self, find: Callable[[Any], Span | None]) -> Begin:
-        """A call that was set aside is waited for again. ``find`` gives it for the function's object."""
+    def carries(self, carry: Carry, find: Callable[[], Span | None]) -> Begin:
+        """A function that only sends, in the name of what ``find`` gives."""
+
+        def begin(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
+            try:
+                span = find()
+                if span is not None:
+                    call = Call(span, None, arguments, options)
+                    call.is_nested = True
+                    carry(call)
+                    return call
+            except Exception as error:  # the call comes first
+                self.complain("could not be told of its trace", error)
+            return None
+
+        return begin
+
+    def resumes(self, find: Callable[[Any], Span | None], *, told: bool = False) -> Begin:
+        """A call that was set aside, ``told`` if as answered, is waited for again. ``find`` gives it for the function's
+        object."""
 
         def begin(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
             try:
                 span = find(arguments[0])
                 if span is not None:
-                    self.recorder.take_up(span)
+                    self.recorder.take_up(span, told=told)
                     return Call(span, None, arguments, options)
+            except Exception as error:  # the call comes first
+                self.complain("could not be recorded to its end", error)
+            return None
+
+        return begin
+
+    def leaves(self, find: Callable[[Any], Span | None]) -> Begin:
+        """Nobody will wait for the call any more. One that was set aside was over then."""
+
+        def begin(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
+            try:
+                span = find(arguments[0])
+                return None if span is None else Call(span, None, arguments, options)
             except Exception as error:  # the call comes first
                 self.complain("could not be recorded to its end", error)
             return None
@@ -125,6 +166,8 @@ class Calls:
         recorder = self.recorder
 
         def end(call: Call, result: Any, error: BaseException | None) -> None:
+            if call.is_nested:
+                return
             try:
                 goes_on = tell is not None and tell(call, result, error)
             except Exception as trouble:  # the call comes first
@@ -142,8 +185,11 @@ class Calls:
 
 
 def around(original: Any, begin: Begin, end: End) -> Any:
-    """What stands in for a function, or for a coroutine function, which it then is itself."""
-    if original.__code__.co_flags & _COROUTINE:
+    """What stands in for a function, or for one of coroutines or generators, which it then is itself."""
+    flags = original.__code__.co_flags
+    if flags & (_GENERATOR | _ASYNC_GENERATOR):
+        call = _around_each(original, begin, end, is_async=bool(flags & _ASYNC_GENERATOR))
+    elif flags & _COROUTINE:
 
         async def call(*arguments: Any, **options: Any) -> Any:
             begun = begin(arguments, options)
@@ -179,3 +225,46 @@ def around(original: Any, begin: Begin, end: End) -> Any:
 
     setattr(call, _DONE, True)
     return named_as(call, original)
+
+
+def _around_each(original: Any, begin: Begin, end: End, *, is_async: bool) -> Any:
+    """It begins with the first item that is asked for. Who wants no more of them breaks nothing off."""
+
+    async def each_to_come(*arguments: Any, **options: Any) -> Any:
+        begun = begin(arguments, options)
+        items = original(*arguments, **options)
+        try:
+            async for item in items:
+                yield item
+        except GeneratorExit:
+            if begun is not None:
+                end(begun, None, None)
+            raise
+        except BaseException as error:
+            if begun is not None:
+                end(begun, None, error)
+            leave_unseen(error)
+            raise
+        finally:
+            await items.aclose()
+        if begun is not None:
+            end(begun, None, None)
+
+    def each(*arguments: Any, **options: Any) -> Any:
+        begun = begin(arguments, options)
+        try:
+            result = yield from original(*arguments, **options)
+        except GeneratorExit:
+            if begun is not None:
+                end(begun, None, None)
+            raise
+        except BaseException as error:
+            if begun is not None:
+                end(begun, None, error)
+            leave_unseen(error)
+            raise
+        if begun is not None:
+            end(begun, result, None)
+        return result
+
+    return each_to_come if is_async else each

@@ -274,6 +274,13 @@ class Recorder:
         span.fold = None
         return span, self.enclose(span)
 
+    def calling(self, library: str) -> Span | None:
+        """The call of the agent's own that this context is in: what the library sends, it sends in that one's name."""
+        span = self.current()
+        if self.otel is not None and self.otel.is_silent(library):
+            return None
+        return span if type(span) is Span and is_call(span) else None
+
     def enclose(self, span: Span) -> Any:
         """The span becomes current; what this gives makes the one before current again."""
         mark = self._held_by_otel()[1]

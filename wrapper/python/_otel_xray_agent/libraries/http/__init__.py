@@ -1,7 +1,7 @@
 """HTTP calls, whichever library makes them: what is asked, and that they last until the answer is read or closed.
 
-A call whose head is here waits only while somebody reads. Every library here reads from ``http.client``'s response; one
-that is never read was answered when its head came.
+A call whose head is here waits only while somebody reads; one that is never read was answered when its head came. The
+libraries on top of ``http.client`` all read from its response.
 """
 
 from __future__ import annotations
@@ -18,10 +18,21 @@ if TYPE_CHECKING:
     from _otel_xray_agent.record import Recorder
     from _otel_xray_agent.record.trace import Span
 
-_CALL = "_otel_xray_call"
-"""On a response of ``http.client``: the span of the call, while there is more of the body."""
+CALL = "_otel_xray_call"
+"""On what a body is read from, as on ``http.client``'s response: the span of the call, while there is more of it."""
 
 _READING = ("read", "readinto", "read1", "readline", "peek")
+
+
+def full_url(scheme: str, host: str, port: int | None, target: str) -> str:
+    """Without user and password. ``target`` is what the request line says, or a whole URL."""
+    if target.startswith("/") or "://" not in target:
+        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        default = {"http": 80, "https": 443}.get(scheme)
+        return f"{scheme}://{shown}{'' if port in (None, default) else f':{port}'}{target}"
+    before, _, after = target.partition("://")
+    authority, slash, path = after.partition("/")
+    return f"{before}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, target: str) -> None:
@@ -30,15 +41,12 @@ def describe(span: Span, method: Any, scheme: str, host: str, port: int | None, 
     span.attributes["http.request.method"] = str(method).upper()
     span.attributes["server.address"] = host
     span.attributes["server.port"] = port
-    if target.startswith("/") or "://" not in target:
-        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        default = {"http": 80, "https": 443}.get(scheme)
-        target = f"{scheme}://{shown}{'' if port in (None, default) else f':{port}'}{target}"
-    else:
-        before, _, after = target.partition("://")
-        authority, slash, path = after.partition("/")
-        target = f"{before}://{authority.rpartition('@')[2]}{slash}{path}"
-    span.attributes["url.full"] = target
+    span.attributes["url.full"] = full_url(scheme, host, port, target)
+
+
+def is_told_already(span: Span) -> bool:
+    """AWS's SDKs put the trace into a request before they sign it."""
+    return span.attributes.get("rpc.system") == "aws-api"
 
 
 def answered(recorder: Recorder, span: Span, response: Any, status: Any) -> bool:
@@ -49,7 +57,7 @@ def answered(recorder: Recorder, span: Span, response: Any, status: Any) -> bool
     span.attributes["http.response.status_code"] = status
     if not recorder.follows_bodies or response is None or response.isclosed() or response.length == 0:
         return False
-    response.__dict__[_CALL] = span
+    response.__dict__[CALL] = span
     recorder.set_aside(span, status if isinstance(status, int) else 0)
     return True
 
@@ -70,7 +78,7 @@ def follow_chunks(module: ModuleType, recorder: Recorder) -> None:
     def _error_catcher(self: Any) -> Any:
         try:
             below = getattr(self, "_original_response", None)
-            span = below.__dict__.get(_CALL) if below is not None else None
+            span = below.__dict__.get(CALL) if below is not None else None
             if span is not None:
                 recorder.take_up(span, told=True)
         except Exception as error:  # the call comes first
@@ -82,13 +90,13 @@ def follow_chunks(module: ModuleType, recorder: Recorder) -> None:
 
 def _reading(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
     def read(self: Any, *arguments: Any, **options: Any) -> Any:
-        span = self.__dict__.get(_CALL)
+        span = self.__dict__.get(CALL)
         if span is not None:
             recorder.take_up(span, told=True)
         try:
             return original(self, *arguments, **options)
         except BaseException as error:
-            span = self.__dict__.pop(_CALL, None)
+            span = self.__dict__.pop(CALL, None)
             if span is not None:
                 recorder.finish(span, None, error)
             leave_unseen(error)
@@ -99,7 +107,7 @@ def _reading(original: Callable[..., Any], recorder: Recorder) -> Callable[..., 
 
 def _closing(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
     def _close_conn(self: Any) -> None:
-        span = self.__dict__.pop(_CALL, None)
+        span = self.__dict__.pop(CALL, None)
         try:
             original(self)
         except BaseException as error:

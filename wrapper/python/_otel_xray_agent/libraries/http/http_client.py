@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from _otel_xray_agent.libraries.calls import Calls
-from _otel_xray_agent.libraries.http import answered, describe, follow
+from _otel_xray_agent.libraries.http import answered, describe, follow, full_url, is_told_already
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,20 +28,29 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
     runtime_api = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     secure = getattr(module, "HTTPSConnection", ())
 
+    def place(connection: Any) -> tuple[str, str, int]:
+        """Scheme, host and port. Behind a proxy, where the tunnel leads."""
+        scheme = "https" if secure and isinstance(connection, secure) else "http"
+        tunnel = connection._tunnel_host
+        return (scheme, tunnel, connection._tunnel_port) if tunnel else (scheme, connection.host, connection.port)
+
     def request(call: Call) -> str | None:
-        connection, method, headers = call.arguments[0], str(call.given(1, "method")), call.given(4, "headers")
+        connection, method = call.arguments[0], str(call.given(1, "method"))
         # A runtime client's own are in no invocation, whatever runs beside them.
         if f"{connection.host}:{connection.port}" == runtime_api:
             return None
+        describe(call.span, method, *place(connection), str(call.given(2, "url")))
+        return method
+
+    def carry(call: Call) -> None:
+        if call.is_nested and is_told_already(call.span):
+            return
         from _otel_xray_agent.libraries.http.propagation import with_trace
 
-        scheme = "https" if secure and isinstance(connection, secure) else "http"
-        # Behind a proxy, where the tunnel leads.
-        tunnel = connection._tunnel_host
-        host, port = (tunnel, connection._tunnel_port) if tunnel else (connection.host, connection.port)
-        describe(call.span, method, scheme, host, port, str(call.given(2, "url")))
-        call.give(4, "headers", with_trace({} if headers is None else headers, recorder, call.span))
-        return method
+        headers, url = call.given(4, "headers"), call.span.attributes.get("url.full")
+        if call.is_nested:
+            url = full_url(*place(call.arguments[0]), str(call.given(2, "url")))
+        call.give(4, "headers", with_trace({} if headers is None else headers, recorder, call.span, url))
 
     def sent(call: Call, result: Any, error: BaseException | None) -> bool:
         """The request is out, the answer is not here: what follows belongs to the caller again."""
@@ -55,7 +64,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
     def answer(call: Call, response: Any, error: BaseException | None) -> bool:
         return error is None and answered(recorder, call.span, response, getattr(response, "status", None))
 
-    calls.record(module.HTTPConnection, "request", request, sent)
+    calls.record(module.HTTPConnection, "request", request, sent, carry)
     calls.stand_in(module.HTTPConnection, "getresponse", calls.resumes(_sent), calls.ends(answer))
     follow(module.HTTPResponse, recorder)
 

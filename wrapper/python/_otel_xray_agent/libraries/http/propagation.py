@@ -130,19 +130,23 @@ def may_tell(url: str) -> bool:
     return _destinations.has(url)
 
 
-def with_trace(headers: Any, recorder: Recorder, span: Span) -> Any:
-    """The headers of the HTTP call with the trace in them, if it may be told, and if nothing has been signed."""
+def with_trace(headers: Any, recorder: Recorder, span: Span, url: str) -> Any:
+    """A copy of an HTTP call's headers with the trace in them, if it may be told, and if nothing has been signed."""
     copied = _copied(headers)
     if copied is None:
         return headers
-    url = span.attributes["url.full"]
-    present = {_text(key).lower(): copied[key] for key in copied}
+    put_trace(copied, recorder, span, url)
+    return copied
+
+
+def put_trace(headers: Any, recorder: Recorder, span: Span, url: str) -> None:
+    """The same into headers that are nobody's but the library's."""
+    present = {_text(key).lower(): headers[key] for key in headers}
     if not may_tell(url) or is_signed(url, present):
-        return copied
+        return
     for name, value in recorder.headers(span).items():
         if name.lower() not in present:
-            copied[name] = value
-    return copied
+            headers[name] = value
 
 
 def _copied(headers: Any) -> Any:
