@@ -57,12 +57,14 @@ def website() -> Iterator[Website]:
     class Pages(Handler):
         def reply(self: BaseHTTPRequestHandler) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            site.requests.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-            if self.path == "/moved":
+            # A whole URL as well, as every server has to: aiobotocore on httpx sends that.
+            path = self.path if self.path.startswith("/") else "/" + self.path.split("/", 3)[3]
+            site.requests.append((self.command, path, {k.lower(): v for k, v in self.headers.items()}))
+            if path == "/moved":
                 self.send_response(302)
                 self.send_header("Location", "/here")
             else:
-                self.send_response(404 if self.path.startswith("/missing") else 200)
+                self.send_response(404 if path.startswith("/missing") else 200)
             self.send_header("x-amzn-requestid", "REQUEST-ID")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", "2")
@@ -119,3 +121,48 @@ def daemon() -> Iterator[Daemon]:
     daemon.socket.sendto(b"", daemon.socket.getsockname())
     reader.join(BOUND_S)
     daemon.socket.close()
+
+
+class Stalling:
+    """Sends the head and half of the body; the rest when it is told to, never at /broken, in chunks below /chunks."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.url = ""
+
+
+@pytest.fixture
+def stalling() -> Iterator[Stalling]:
+    at = Stalling()
+
+    class Pages(Handler):
+        def do_GET(self: BaseHTTPRequestHandler) -> None:
+            self.send_response(200)
+            is_chunked = self.path.startswith("/chunks")
+            if is_chunked:
+                self.protocol_version = "HTTP/1.1"
+                self.send_header("Transfer-Encoding", "chunked")
+            else:
+                self.send_header("Content-Length", "8")
+            self.end_headers()
+            self.wfile.write(b"4\r\nhalf\r\n" if is_chunked else b"half")
+            self.wfile.flush()
+            if self.path == "/broken":
+                self.close_connection = True
+                return
+            at.go_on.wait(BOUND_S)
+            self.wfile.write(b"4\r\nhalf\r\n0\r\n\r\n" if is_chunked else b"half")
+
+    with serving(Pages) as address:
+        at.url = f"http://{address}"
+        yield at
+        at.go_on.set()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    event = threading.Event()
+    for _ in range(int(BOUND_S / 0.005)):
+        if holds():
+            return
+        event.wait(0.005)
+    raise AssertionError("it did not come to hold")

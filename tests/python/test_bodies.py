@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 
 import pytest
-from conftest import Start, Website
-from servers import BOUND_S, Handler, serving
+from conftest import Stalling, Start, Website, wait_until
 from stage import attributes
 
 START, END, ANSWERED = 3, 4, 6
@@ -61,39 +57,6 @@ def handler(event, context):
     assert parents == {call.span_id.hex() for call in calls}
 
 
-class Stalling:
-    """Sends the head and a half of the body, and the rest when it is told to; in chunks below /chunks."""
-
-    def __init__(self) -> None:
-        self.go_on = threading.Event()
-        self.url = ""
-
-
-@pytest.fixture
-def stalling() -> Iterator[Stalling]:
-    at = Stalling()
-
-    class Pages(Handler):
-        def do_GET(self: BaseHTTPRequestHandler) -> None:
-            self.send_response(200)
-            is_chunked = self.path.startswith("/chunks")
-            if is_chunked:
-                self.protocol_version = "HTTP/1.1"
-                self.send_header("Transfer-Encoding", "chunked")
-            else:
-                self.send_header("Content-Length", "8")
-            self.end_headers()
-            self.wfile.write(b"4\r\nhalf\r\n" if is_chunked else b"half")
-            self.wfile.flush()
-            at.go_on.wait(BOUND_S)
-            self.wfile.write(b"4\r\nhalf\r\n0\r\n\r\n" if is_chunked else b"half")
-
-    with serving(Pages) as address:
-        at.url = f"http://{address}"
-        yield at
-        at.go_on.set()
-
-
 READ = {
     "requests": "import requests\ndef read(url):\n    return requests.get(url).text\n",
     "requests, streamed": (
@@ -116,15 +79,6 @@ READ = {
     ),
 }
 HANDLER = "\ndef handler(event, context):\n    return read(event)\n"
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    event = threading.Event()
-    for _ in range(int(BOUND_S / 0.005)):
-        if holds():
-            return
-        event.wait(0.005)
-    raise AssertionError("it did not come to hold")
 
 
 @pytest.mark.parametrize("path", ["/whole", "/chunks"])

@@ -25,6 +25,11 @@ TABLE = {
     "urllib3.connectionpool": ("urllib3", "libraries.http.urllib3", "patch"),
     "urllib3.response": ("", "libraries.http", "follow_chunks"),
     "http.client": ("http.client", "libraries.http.http_client", "patch"),
+    "httpx._transports.default": ("httpx", "libraries.http.httpx", "patch"),
+    "httpx2._transports.default": ("httpx2", "libraries.http.httpx", "patch"),
+    "aiohttp.client": ("aiohttp-client", "libraries.http.aiohttp", "patch"),
+    "aiohttp.client_reqrep": ("aiohttp-client", "libraries.http.aiohttp", "patch_requests"),
+    "aiohttp.streams": ("aiohttp-client", "libraries.http.aiohttp", "patch_streams"),
     "opentelemetry.trace": ("opentelemetry", "otel.tracer", "patch"),
     "opentelemetry.sdk.trace.sampling": ("opentelemetry", "otel.tracer", "leave_sampling"),
     "aws_xray_sdk": ("", "xray.sdk", "send_to_extension"),
@@ -41,6 +46,7 @@ TABLE = {
     "logging": ("logging", "libraries.log_ids", "patch"),
     "structlog._base": ("logging", "libraries.log_ids", "patch_structlog"),
     "loguru._logger": ("logging", "libraries.log_ids", "patch_loguru"),
+    "aws_xray_sdk.ext.httpx.patch": ("", "xray.sdk", "yield_httpx"),
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 

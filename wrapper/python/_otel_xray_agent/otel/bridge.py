@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _otel_xray_agent.record import Recorder
     from _otel_xray_agent.record.trace import Span
 
-_HTTP = ("http.client", "urllib3")
+_HTTP = ("aiohttp-client", "http.client", "httpx", "httpx2", "urllib3")
 
 
 class Stand(spans.Span):

@@ -64,19 +64,31 @@ def yield_http(module: ModuleType, recorder: Recorder) -> None:
 
     # From its version 2 on urllib3 sends past what the SDK patches.
     libraries = {"http.client", "urllib3"} if urllib3.__version__.startswith("1.") else {"http.client"}
-    original_patch, original_unpatch = module.patch, module.unpatch
+    _yield(module, recorder, libraries)
+
+
+def yield_httpx(module: ModuleType, recorder: Recorder) -> None:
+    """The SDK records around the transports that the agent records in (PL-66)."""
+    _yield(module, recorder, {"httpx"})
+
+
+def _yield(module: ModuleType, recorder: Recorder, libraries: set[str]) -> None:
+    original_patch, original_unpatch = module.patch, getattr(module, "unpatch", None)
 
     @unseen
     def patch(*arguments: Any, **options: Any) -> Any:
         recorder.yielded |= libraries
         return original_patch(*arguments, **options)
 
+    module.patch = patch
+    if original_unpatch is None:
+        return
+
     @unseen
     def unpatch(*arguments: Any, **options: Any) -> Any:
         recorder.yielded -= libraries
         return original_unpatch(*arguments, **options)
 
-    module.patch = patch
     module.unpatch = unpatch
 
 
