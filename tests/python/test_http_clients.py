@@ -378,6 +378,7 @@ SEEN = {
     "httpx._transports.default.ResponseStream.__iter__, httpx._transports.default.AsyncResponseStream.__aiter__",
     "aiohttp": "aiohttp.ClientSession._request, aiohttp.ClientRequest.send, aiohttp.ClientResponse.close, "
     "aiohttp.StreamReader._wait",
+    "aiobotocore": "aiobotocore.client.AioBaseClient._make_api_call, aiobotocore.endpoint.AioEndpoint.create_request",
 }
 
 
@@ -387,6 +388,8 @@ def test_pl_33_pl_90_what_stands_in_looks_like_what_was_there(start: Start, pack
 import sys
 sys.path.insert(1, {str(packages)!r})
 import inspect, re, {library}
+if {library!r} == "aiobotocore":
+    import aiobotocore.client, aiobotocore.endpoint
 if {library!r} == "httpx":
     import httpx._transports.default
 def handler(event, context):

@@ -261,7 +261,7 @@ pub const SETTINGS: &[Setting] = &[
         reader: Reader::Agent,
         help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `flask`, `starlette`, \
                `fastapi`, `django`, `powertools`, `threading`, `logging`, `httpx`, `httpx2`, `aiohttp-client`, \
-               `opentelemetry`; `*` for all.",
+               `aiobotocore`, `opentelemetry`; `*` for all.",
     },
     Setting {
         name: "OTEL_PYTHON_ENABLED_INSTRUMENTATIONS",

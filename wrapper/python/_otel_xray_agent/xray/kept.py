@@ -7,7 +7,7 @@ because the invocation fails. Only what the function opens itself is taken over;
 from __future__ import annotations
 
 from _otel_xray_agent.record import trace as spans
-from _otel_xray_agent.unseen import replace, unseen
+from _otel_xray_agent.unseen import leave_unseen, replace, unseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +87,26 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         put_annotation=put_annotation,
         put_metadata=put_metadata,
     )
+
+
+def patch_async(module: ModuleType, recorder: Recorder) -> None:
+    """Calls of libraries that are awaited, as aiobotocore's."""
+    sdk = module.AsyncAWSXRayRecorder
+    original = sdk.record_subsegment_async
+
+    async def record_subsegment_async(
+        self: Any, wrapped: Any, instance: Any, args: Any, kwargs: Any, name: Any, namespace: Any, meta_processor: Any
+    ) -> Any:
+        token = recorder.sdk_calls.set(meta_processor is not None)
+        try:
+            return await original(self, wrapped, instance, args, kwargs, name, namespace, meta_processor)
+        except BaseException as error:
+            leave_unseen(error)
+            raise
+        finally:
+            recorder.sdk_calls.reset(token)
+
+    replace(sdk, record_subsegment_async=record_subsegment_async)
 
 
 def is_kept(entity: Any) -> bool:

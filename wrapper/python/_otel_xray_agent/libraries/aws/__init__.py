@@ -1,6 +1,7 @@
 """AWS calls through botocore: one span each, and the right trace header on the way out.
 
-Called by the import hook with botocore's modules. What its clients are asked comes in, spans go to the recorder.
+Called by the import hook with botocore's modules, and by what is on top of those. What its clients are asked comes in,
+spans go to the recorder.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import os
 from _otel_xray_agent.libraries.calls import Calls
 from _otel_xray_agent.libraries.http.propagation import may_tell
 from _otel_xray_agent.record.trace import TraceHeader
-from _otel_xray_agent.record.wire import complain, told
-from _otel_xray_agent.unseen import leave_unseen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
     from _otel_xray_agent.libraries.calls import Call
     from _otel_xray_agent.record import Recorder
     from _otel_xray_agent.record.trace import Span
+
+    Follow = Callable[[Recorder, Span, dict[str, Any]], bool]
 
 # Parameter -> attribute, by service id.
 _PARAMETERS = {
@@ -37,31 +39,32 @@ _PARAMETERS = {
 
 
 def patch_client(module: ModuleType, recorder: Recorder) -> None:
-    def tell(call: Call, result: Any, error: BaseException | None) -> bool:
-        return _tell(recorder, call, result, error)
-
-    Calls(recorder, "botocore", "an AWS call").record(module.BaseClient, "_make_api_call", _describe, tell)
+    record(Calls(recorder, "botocore", "an AWS call"), module.BaseClient, _below)
 
 
 def patch_endpoint(module: ModuleType, recorder: Recorder) -> None:
+    carry(Calls(recorder, "botocore", "an AWS call"), module.Endpoint)
+
+
+def record(calls: Calls, client: Any, follow: Follow) -> None:
+    """``follow`` has the call go on until the body that it finds in an answer has been read."""
+
+    def tell(call: Call, result: Any, error: BaseException | None) -> bool:
+        return _tell(calls.recorder, call, result, error, follow)
+
+    calls.record(client, "_make_api_call", describe, tell)
+
+
+def carry(calls: Calls, endpoint: Any) -> None:
     """In front of the signature, which leaves X-Ray's header out. Any other would have to be signed: a ``traceparent``
     that something on the way then writes anew would cost the call."""
-    original = module.Endpoint.create_request
 
-    def create_request(self: Any, params: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            span = recorder.current()
-            if span is not None and may_tell(str(params["url"])):
-                _put_header(params["headers"], recorder, span)
-        except Exception as error:  # the call comes first
-            complain("botocore", f"the trace header could not be set on an AWS call: {told(error)}")
-        try:
-            return original(self, params, *arguments, **options)
-        except BaseException as error:
-            leave_unseen(error)
-            raise
+    def put(call: Call) -> None:
+        params = call.given(1, "params")
+        if may_tell(str(params["url"])):
+            _put_header(params["headers"], calls.recorder, call.span)
 
-    replace(module.Endpoint, create_request=create_request)
+    calls.stand_in(endpoint, "create_request", calls.carries(put, calls.recorder.current), calls.ends(None))
 
 
 def _put_header(headers: Any, recorder: Recorder, span: Span) -> None:
@@ -83,8 +86,8 @@ def _is_lambdas(value: str) -> bool:
     return value == copied or (same and one.trace_id != b"")
 
 
-def _describe(call: Call) -> str:
-    client, operation, parameters = call.arguments
+def describe(call: Call) -> str:
+    client, operation, parameters = call.arguments[0], call.given(1, "operation_name"), call.given(2, "api_params")
     service = str(client._service_model.service_id)
     attributes = call.span.attributes
     attributes["rpc.system"] = "aws-api"
@@ -105,27 +108,25 @@ def _describe_parameters(attributes: dict[str, Any], service: str, parameters: d
         attributes["aws.dynamodb.table_names"] = list(parameters["RequestItems"])
 
 
-def _tell(recorder: Recorder, call: Call, response: Any, error: BaseException | None) -> bool:
+def _tell(recorder: Recorder, call: Call, response: Any, error: BaseException | None, follow: Follow) -> bool:
     if error is not None:
         response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return False
     _describe_response(call.span, response)
-    below = _stream(response) if error is None else None
-    if below is None:
-        return False
-    from _otel_xray_agent.libraries.http import answered
-
-    return answered(recorder, call.span, below, call.span.attributes["http.response.status_code"])
+    return error is None and follow(recorder, call.span, response)
 
 
-def _stream(response: dict[str, Any]) -> Any:
-    """What the function reads the answer's body from, as ``http.client`` has it."""
+def _below(recorder: Recorder, span: Span, response: dict[str, Any]) -> bool:
+    """The function reads the answer's body from what ``http.client`` has it in."""
     for value in response.values():
         raw = getattr(value, "_raw_stream", None)
         if raw is not None:
-            return getattr(raw, "_original_response", None)
-    return None
+            from _otel_xray_agent.libraries.http import answered
+
+            below = getattr(raw, "_original_response", None)
+            return answered(recorder, span, below, span.attributes["http.response.status_code"])
+    return False
 
 
 def _describe_response(span: Span, response: dict[str, Any]) -> None:
