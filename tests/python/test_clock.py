@@ -48,3 +48,28 @@ def test_a_frozen_clock_does_not_date_spans(start: Start, website: Website, free
     for span in spans:
         assert before <= span.start_time_unix_nano <= span.end_time_unix_nano <= after
         assert all(before <= event.time_unix_nano <= after for event in span.events)
+
+
+LOADED_FROZEN = """
+import sys
+sys.path.insert(1, {folder!r})
+import os, urllib.request
+urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"]).read()
+from freezegun import freeze_time
+freeze_time("2012-01-14 03:21:34").start()
+def handler(event, context):
+    return event
+"""
+
+
+def test_pl_82_a_clock_that_stays_frozen_hides_no_call_before_the_first_invocation(
+    start: Start, website: Website
+) -> None:
+    source = LOADED_FROZEN.format(folder=str(bundled("frozen-clocks")))
+    before = time.time_ns()
+    with start(source, variables={"AWS_ENDPOINT_URL": website.url}) as function:
+        function.invoke()
+        function.frames.wait_for(5, 1)
+        call, handler = function.frames.ended()
+    assert (call.name, call.parent_span_id) == ("GET", handler.span_id)
+    assert before < call.start_time_unix_nano < call.end_time_unix_nano < handler.start_time_unix_nano

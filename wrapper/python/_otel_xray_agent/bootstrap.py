@@ -350,6 +350,7 @@ def __getattr__(attribute: str) -> Any:
         if collector is not None:
             collector.end()
     if recorder is not None:
+        recorder.loaded()
         handler = _wrap(handler, recorder, name, environ, _header_of_thread(client, environ))
     globals()["handler"] = handler
     return handler

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Protocol
 
+    from _otel_xray_agent.record.initialisation import Initialisation
     from _otel_xray_agent.record.trace import Attributes, Fold
 
     class Trigger(Protocol):
@@ -100,6 +101,12 @@ class Recorder:
         self._aside: dict[Span, tuple[int, Invocation | None]] = {}
         """Calls that nobody waits for, since when: sent, or answered and not read."""
         self._folding = allocate_lock()
+        self.initialisation: Initialisation | None = None
+        """Calls before the first invocation, where there are any: it may be that one that pays for them."""
+        self._loaded_ns = 0
+        """When the function had been loaded; -1 once an invocation has begun."""
+        self._may_keep = environ.get("OTEL_XRAY_KEEP", "").strip(" \t\n\f\r").lower() not in ("", "none")
+        """Whether what nobody samples may be sent all the same."""
         self.yielded: set[str] = set()
         """Libraries that an X-Ray SDK records, as far as it records anything (A-15)."""
         self.watch: Callable[[str, tuple[str, str, str]], None] = lambda name, patch: None
@@ -128,6 +135,10 @@ class Recorder:
         invocation = self.invocation()
         return None if invocation is None else invocation.header
 
+    def loaded(self) -> None:
+        """The function's module has run. By the agent's own clock, as the function may have frozen others."""
+        self._loaded_ns = now_ns()
+
     def enter(
         self,
         name: str,
@@ -139,6 +150,8 @@ class Recorder:
     ) -> bool:
         """The handler begins. False when there is nobody to record for."""
         clock.set()
+        loaded_ns, self._loaded_ns = self._loaded_ns, -1
+        before, self.initialisation = self.initialisation, None
         header = TraceHeader(raw_header)
         undecided = None
         if not header.trace_id:
@@ -176,7 +189,25 @@ class Recorder:
         self._here.set(invocation)
         self._current.set(span)
         self._tell_otel("entered", span)
+        if before is not None and (flags & SAMPLED or self._may_keep) and before.is_paid_by(span, loaded_ns):
+            self._place(before, invocation)
         return True
+
+    def _place(self, before: Initialisation, invocation: Invocation) -> None:
+        """Calls of the initialisation come into the trace of the invocation that has waited for it."""
+        calls = [] if invocation.root is None else before.below(invocation.root)
+        for call in calls:
+            if call.end_ns:
+                self._write(call, now=call is calls[-1])
+                continue
+            self.announce(call)
+            if call in self._aside:
+                since, _ = self._aside[call]
+                self._aside[call] = since, invocation
+                status = call.attributes.get("http.response.status_code")
+                if status:
+                    self.wire.answered(call.trace_id, call.span_id, since, status)
+        self.wire.spans_dropped += before.missed
 
     def leave(self, request_id: str, error: BaseException | None, seen_by_callers: Attributes | None = None) -> None:
         """The handler has ended. Everything is written before the runtime hears of it."""
@@ -230,7 +261,13 @@ class Recorder:
         span.status = ERROR
         span.status_message = str(seen_by_callers.get("exception.message") or message_of(error))[:1024]
         span.end_ns = now_ns()
-        self._write(span, now=True)
+        before, self.initialisation = self.initialisation, None
+        calls = [] if before is None else before.below(span)
+        self._write(span, now=not calls)
+        for call in calls:
+            # What is left open, nobody waits for any more.
+            call.end_ns = call.end_ns or self._aside.pop(call, (span.end_ns, None))[0]
+            self._write(call, now=call is calls[-1])
 
     # Spans inside the handler
 
@@ -262,6 +299,8 @@ class Recorder:
         X-Ray SDK records the library, or OpenTelemetry is told to record nothing.
         """
         parent = self.current()
+        if parent is None and self._loaded_ns >= 0:
+            return self._early_call(name, library)
         if parent is None or is_call(parent):
             return None
         if library in self.yielded and parent.flags & SAMPLED:
@@ -272,6 +311,20 @@ class Recorder:
         if span is None:
             return None
         span.fold = None
+        return span, self.enclose(span)
+
+    def _early_call(self, name: str, library: str) -> tuple[Span, Any] | None:
+        """A call before the first invocation. In which trace it belongs nobody knows yet."""
+        around = self._current.get()
+        if around is not None and not around.end_ns:
+            return None
+        if self.otel is not None and self.otel.is_silent(library):
+            return None
+        if self.initialisation is None:
+            from _otel_xray_agent.record.initialisation import Initialisation
+
+            self.initialisation = Initialisation()
+        span = Span(name, CLIENT, b"", b"", 0, now_ns())
         return span, self.enclose(span)
 
     def calling(self, library: str) -> Span | None:
@@ -297,6 +350,10 @@ class Recorder:
                 self._current.set(None)
 
     def announce(self, span: Span) -> None:
+        if not span.trace_id:
+            if self.initialisation is not None:
+                self.initialisation.keep(span)
+            return
         encoded = self._encoded(span)
         if encoded:
             self.wire.start(encoded)
@@ -342,12 +399,12 @@ class Recorder:
         """
         now = now_ns()
         self._aside[span] = now, self.invocation()
-        if status and not span.fold:
+        if status and span.trace_id and not span.fold:
             self.wire.answered(span.trace_id, span.span_id, now, status)
 
     def take_up(self, span: Span, *, told: bool = False) -> None:
         """Somebody waits for it again."""
-        if self._aside.pop(span, None) is not None and told and not span.fold:
+        if self._aside.pop(span, None) is not None and told and span.trace_id and not span.fold:
             self.wire.answered(span.trace_id, span.span_id, 0, 0)
 
     def finish(self, span: Span, token: Any, error: BaseException | None = None) -> None:
@@ -364,7 +421,8 @@ class Recorder:
             record_exception(span, error)
             fail(span, error)
             span.attributes.setdefault("error.type", type_name(error))
-        self._write(span, now=True)
+        if span.trace_id:
+            self._write(span, now=True)
 
     def end_local(self, span: Span) -> None:
         self._write(span, now=span.kind in (CLIENT, PRODUCER))
