@@ -335,7 +335,7 @@ fn tv_10_bet_22_a_database_call() {
         "sanitized_query": "SELECT * FROM users WHERE email = ?",
     });
     assert_eq!(at(&document, "/sql"), &expected);
-    for (namespace, system) in [("0", "redis"), ("", "redis"), ("15", "valkey")] {
+    for (namespace, system) in [("0", "redis"), ("", "redis"), ("15", "valkey"), ("", "memcached")] {
         let mut attributes = vec![text("db.system.name", system), text("server.address", "r")];
         if !namespace.is_empty() {
             attributes.push(text("db.namespace", namespace));

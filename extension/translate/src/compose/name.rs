@@ -106,19 +106,19 @@ pub(crate) fn of_segment<'a>(subject: &Subject<'a>) -> Cow<'a, str> {
     service.unwrap_or(Cow::Borrowed(&subject.span.name))
 }
 
-/// Their databases have numbers, which name nothing.
-const NUMBERED: [&str; 2] = ["redis", "valkey"];
+/// Their databases have numbers or none, which name nothing.
+const NAMELESS: [&str; 3] = ["memcached", "redis", "valkey"];
 
 fn database_name<'a>(subject: &Subject<'a>) -> Option<Cow<'a, str>> {
     let attributes = &subject.attributes;
-    let numbered = attributes.peek_text(key::DB_SYSTEM).filter(|system| NUMBERED.contains(&&**system));
-    let is_numbered = numbered.is_some();
-    let database = numbered.or_else(|| attributes.peek_text(key::DB_NAMESPACE))?;
+    let system = attributes.peek_text(key::DB_SYSTEM).filter(|system| NAMELESS.contains(&&**system));
+    let is_nameless = system.is_some();
+    let database = system.or_else(|| attributes.peek_text(key::DB_NAMESPACE))?;
     let connection = attributes.peek_text(&[Key::DbConnectionString]);
     let host = attributes
         .peek_text(&[Key::ServerAddress, Key::NetPeerName, Key::NetPeerIp])
         .or_else(|| connection.as_deref().and_then(host_of).map(|host| Cow::Owned(host.to_owned())));
-    if !is_numbered {
+    if !is_nameless {
         attributes.spend(key::DB_NAMESPACE);
     }
     Some(match host {
