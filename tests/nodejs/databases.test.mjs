@@ -1,6 +1,7 @@
 // Database drivers: one span for each statement, ended by callbacks, promises and events, also where a bundle holds the driver.
 
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import test from "node:test";
@@ -147,3 +148,13 @@ for (const [driver, expected] of Object.entries(CASES)) {
       await check(expected, { "app.js": built.outputFiles[0].text }, false);
     });
 }
+
+test("commands of Redis are shown without values, and those without a key by their name alone (PL-42, PL-51)", () => {
+  const { redis } = require(path.join(process.env.OTEL_XRAY_NODE_AGENT, "databases.js"));
+  const { commands } = JSON.parse(fs.readFileSync(new URL("../redis.json", import.meta.url), "utf8"));
+  for (const { words, name, text } of commands)
+    for (const given of [words, words.map((word) => Buffer.from(word))]) {
+      const [found, attributes] = redis(given, "127.0.0.1", 6379, 0);
+      assert.deepEqual([found, attributes["db.operation.name"], attributes["db.query.text"]], [name, name, text]);
+    }
+});

@@ -52,7 +52,7 @@ class Redis implements Conversation {
     const { host, port } = this.connection;
     const { database } = this;
     const all = [...words.slice(0, 2), ...Array<string>(Math.min(Math.max(0, count - 2), 16)).fill("?")];
-    const span = this.connection.call(LIBRARIES, ({ redis, CONNECTING }) => (CONNECTING.has(name) ? undefined : redis(all, host, port, database)));
+    const span = this.connection.call(LIBRARIES, ({ redis, isConnecting }) => (isConnecting(name) ? undefined : redis(all, host, port, database)));
     this.awaited.push({ span, last: LISTENING.has(name) });
     if (name === "SELECT" && words[1] !== undefined) this.database = words[1];
     if (this.awaited.length > 10_000) this.connection.over = true;

@@ -134,15 +134,37 @@ export function patchMysqlPool(agent: Agent, exports: unknown): void {
   wrapQueue(agent, (exports as { prototype: Prototype }).prototype, "getConnection");
 }
 
+/** What follows these is no key, and may be a secret. */
+const WITHOUT_KEY = new Set(
+  (
+    "ACL AUTH CLIENT CLUSTER COMMAND CONFIG DEBUG ECHO EVAL EVALSHA EVALSHA_RO EVAL_RO FUNCTION HELLO INFO LATENCY MIGRATE MODULE PING " +
+    "REPLICAOF SCRIPT SELECT SENTINEL SLAVEOF SLOWLOG"
+  ).split(" "),
+);
+const OF_TWO_WORDS = new Set(
+  "ACL CLIENT CLUSTER COMMAND CONFIG DEBUG FUNCTION LATENCY MEMORY MODULE OBJECT PUBSUB SCRIPT SENTINEL SLOWLOG XGROUP XINFO".split(" "),
+);
+const MAX_KEY = 256;
+const MAX_MARKS = 16;
+
+/** A command's name, and with its first key and a mark for each argument after that. What is given as one word may be several. */
+function redisWords(given: readonly unknown[]): [name: string, shown: string] {
+  const [first = "", ...rest] = given;
+  const [command = "", ...keys] = [...String(first).trim().split(/\s+/), ...rest];
+  let name = String(command).toUpperCase();
+  const isKeyed = !WITHOUT_KEY.has(name);
+  if (OF_TWO_WORDS.has(name) && keys.length > 0) name += ` ${String(keys.shift()).slice(0, MAX_KEY).toUpperCase()}`;
+  if (!isKeyed || keys.length === 0) return [name, name];
+  return [name, `${name} ${String(keys[0]).slice(0, MAX_KEY)}${" ?".repeat(Math.min(keys.length - 1, MAX_MARKS))}`];
+}
+
 /** A command of Redis without the values it carries. */
 export function redis(words: readonly unknown[], address: unknown, port: unknown, database: unknown): [string, Attributes] {
-  const [command = "", key, ...rest] = words;
-  const name = String(command).toUpperCase();
-  const shown = key === undefined ? name : `${name} ${String(key).slice(0, 256)}${" ?".repeat(Math.min(rest.length, 16))}`;
+  const [name, shown] = redisWords(words);
   const attributes: Attributes = {
     "db.system.name": "redis",
     "db.operation.name": name,
-    "db.query.text": name === "AUTH" || name === "HELLO" ? name : shown,
+    "db.query.text": shown,
     "db.namespace": database === undefined ? undefined : String(database),
     "server.address": text(address),
     "server.port": port === undefined ? undefined : Number(port),
@@ -150,8 +172,10 @@ export function redis(words: readonly unknown[], address: unknown, port: unknown
   return [name, attributes];
 }
 
-/** What a driver says by itself while it connects. */
-export const CONNECTING = new Set(["AUTH", "HELLO", "INFO", "CLIENT", "SELECT", "QUIT"]);
+const CONNECTING = new Set(["AUTH", "HELLO", "INFO", "CLIENT", "SELECT", "QUIT"]);
+
+/** Whether the command of that name is what a driver says by itself while it connects. */
+export const isConnecting = (name: string): boolean => CONNECTING.has(name.split(" ", 1)[0] ?? "");
 
 export function patchIoredis(agent: Agent, exports: unknown): void {
   const { default: client } = exports as { default: { prototype: Prototype } };
@@ -166,7 +190,7 @@ export function patchIoredis(agent: Agent, exports: unknown): void {
     seen.add(command);
     const { options = {} } = self as { options?: { host?: unknown; port?: unknown; db?: unknown } };
     const [name, attributes] = redis([command.name, ...command.args], options.host, options.port, options.db);
-    return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+    return isConnecting(name) ? undefined : callSpan(agent, name, attributes);
   });
 }
 
@@ -181,7 +205,7 @@ export function patchRedis(agent: Agent, exports: unknown): void {
     if (agent.recorder.records("redis", (self as Prototype).sendCommand)) return undefined;
     const { host, port, database } = options(self);
     const [name, attributes] = redis(words ?? [], host, port, database);
-    return CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+    return isConnecting(name) ? undefined : callSpan(agent, name, attributes);
   };
   wrap(agent, client.prototype, "sendCommand", (self, given) => begin(self, given[0] as unknown[]));
   // Version 4 has a private way to send; its commands come through here.
@@ -276,7 +300,7 @@ export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", 
     const words = message.args?.[0] === command ? message.args : [command, ...(message.args ?? [])];
     const [name, attributes] =
       library === "mysql2" ? sql("mysql", message.query, { host, port, database, user }) : redis(words ?? [], host, port, database);
-    const span = library !== "mysql2" && CONNECTING.has(name) ? undefined : callSpan(agent, name, attributes);
+    const span = library !== "mysql2" && isConnecting(name) ? undefined : callSpan(agent, name, attributes);
     if (span === undefined) return;
     if (isBatch) span.attributes["db.operation.batch.size"] = batchSize;
     traced.set(message, span);
