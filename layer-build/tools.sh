@@ -22,7 +22,8 @@
 #   layer-build/tools.sh otlp-node     folder whose node_modules has OpenTelemetry's exporters (needs npm)
 #   layer-build/tools.sh otlp-java     folder of the jars of OpenTelemetry's exporters (needs mvn)
 #   layer-build/tools.sh qemu ARCH     user-mode emulator for that architecture
-#   layer-build/tools.sh server NAME   folder of a server with its libraries, which tests start (needs apt-get): postgresql, mariadb
+#   layer-build/tools.sh server NAME   folder of a server with its libraries, which tests start (needs apt-get): postgresql, mariadb,
+#                                      memcached, rabbitmq, redis
 #   layer-build/tools.sh rie           the Runtime Interface Emulator for this machine
 #   layer-build/tools.sh debian-rust   a rustc that carries the source of its standard library
 #
@@ -159,6 +160,13 @@ packages_of() {
     case $1 in
     postgresql) depends_of postgresql | grep '^postgresql-[0-9]' ;;
     mariadb) echo mariadb-server-core mariadb-client-core mariadb-common ;;
+    memcached) echo memcached ;;
+    rabbitmq)
+        erlang=$(depends_of rabbitmq-server | grep '^erlang-')
+        # shellcheck disable=SC2086 # a list of package names
+        { echo rabbitmq-server && depends_of rabbitmq-server $erlang | grep '^erlang-'; } | sort -u
+        ;;
+    redis) echo redis-server redis-tools lua-bitop lua-cjson ;;
     *) die "server '$1' is not known here; see packages_of in $0" ;;
     esac
 }

@@ -103,6 +103,71 @@ def _start_mariadb(place: Place) -> list[str]:
     ]
 
 
+def _start_memcached(place: Place) -> list[str]:
+    return [place.program("usr/bin/memcached"), "--listen=127.0.0.1", f"--port={place.port}", "--udp-port=0"]
+
+
+def _prepare_redis(place: Place) -> list[tuple[list[str], str]]:
+    (place.data / "bus").write_text(str(_free_port()))
+    return []
+
+
+def _start_redis(place: Place) -> list[str]:
+    """Ready to be a cluster of one: it has no slots before a test gives it all of them."""
+    settings = {"bind": "127.0.0.1", "port": place.port, "requirepass": PASSWORD, "save": "", "dir": place.data}
+    cluster = {"enabled": "yes", "port": (place.data / "bus").read_text(), "announce-ip": "127.0.0.1"}
+    settings |= {f"cluster-{name}": value for name, value in cluster.items()}
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    return [place.program("usr/bin/redis-server"), *options]
+
+
+def _prepare_rabbitmq(place: Place) -> list[tuple[list[str], str]]:
+    # Erlang's own looks for its files where a package would have put them.
+    erl = place.data / "erl"
+    erl.write_text('#!/bin/sh\nexec "$BINDIR/erlexec" "$@"\n')
+    erl.chmod(0o755)
+    (place.data / "epmd").write_text(str(_free_port()))
+    (place.data / "distribution").write_text(str(_free_port()))
+    return []
+
+
+def _start_rabbitmq(place: Place) -> list[str]:
+    """With the nodes' daemon as its child, which it would else leave behind."""
+    server = place.program("usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
+    return ["sh", "-c", f'setpriv --pdeathsig KILL "$BINDIR/epmd" & exec {server}']
+
+
+def _of_rabbitmq(place: Place) -> dict[str, str]:
+    erlang = place.programs / "usr/lib/erlang"
+    node = {
+        "NODENAME": "rabbit@localhost",
+        "NODE_IP_ADDRESS": "127.0.0.1",
+        "NODE_PORT": str(place.port),
+        "DIST_PORT": (place.data / "distribution").read_text(),
+        "MNESIA_BASE": str(place.data),
+        "LOG_BASE": str(place.data),
+        "ENABLED_PLUGINS_FILE": str(place.data / "plugins"),
+        "CONFIG_FILE": str(place.data / "config"),
+        "CONF_ENV_FILE": str(place.data / "environment"),
+    }
+    return {
+        "PATH": f"{place.data}:{os.defpath}",
+        "ROOTDIR": str(erlang),
+        "BINDIR": place.program("usr/lib/erlang/erts-*/bin"),
+        # Its script then becomes the server, and leaves none behind when it is killed.
+        "RUNNING_UNDER_SYSTEMD": "true",
+        "EMU": "beam",
+        "PROGNAME": "erl",
+        "ERL_EPMD_PORT": (place.data / "epmd").read_text(),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        **{f"RABBITMQ_{name}": value for name, value in node.items()},
+    }
+
+
+def _prepare_nothing(place: Place) -> list[tuple[list[str], str]]:
+    return []
+
+
 _POSTGRESQL_STARTUP = b"\0\3\0\0user\0" + USER.encode() + b"\0\0"
 
 SERVERS = {
@@ -114,6 +179,11 @@ SERVERS = {
         end=signal.SIGQUIT,
     ),
     "mariadb": Server(_prepare_mariadb, _start_mariadb, b"", rb"...\0\n"),
+    "memcached": Server(_prepare_nothing, _start_memcached, b"version\r\n", b"VERSION "),
+    "rabbitmq": Server(
+        _prepare_rabbitmq, _start_rabbitmq, b"AMQP\0\0\x09\1", b"\1", signal.SIGKILL, variables=_of_rabbitmq
+    ),
+    "redis": Server(_prepare_redis, _start_redis, b"PING\r\n", b"-NOAUTH"),
 }
 
 
