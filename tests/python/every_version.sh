@@ -14,7 +14,8 @@ for name in $(PYTHONPATH=tests/lab "$pytest" -c 'import real_servers; print(*rea
 for python in $found; do
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     runtime=$(PYTHON=$python OTEL_XRAY_TOOLS=$tools/python$version layer-build/tools.sh runtime)
-    for name in $bundled; do layer-build/tools.sh bundled "${name%.txt}" "$version" >/dev/null; done
+    own=$(cd tests/requirements/bundled && find . -name "*-python$version.txt" | sed "s|^./||; s|-python$version||")
+    for name in $bundled $own; do layer-build/tools.sh bundled "${name%.txt}" "$version" >/dev/null; done
     echo "Python $version"
     OTEL_XRAY_TEST_PYTHON=$runtime/python3 tests/sealed.sh "$pytest" -m pytest -q tests/python
 done

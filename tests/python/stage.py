@@ -261,6 +261,15 @@ def bundled(name: str) -> Path:
     return tool("bundled", name, version())
 
 
+def pins(name: str) -> dict[str, str]:
+    """Which packages those are, and their versions; nothing where this version of Python has none of that name."""
+    folder = ROOT / "tests" / "requirements" / "bundled"
+    files = (folder / f"{name}-python{version()}.txt", folder / f"{name}.txt")
+    found = next((file for file in files if file.exists()), None)
+    lines = found.read_text().splitlines() if found is not None else []
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
 def lay_out(opt: Path, python: str) -> None:
     """The agent as the layer has it, compiled for this interpreter."""
     shutil.copytree(

@@ -261,7 +261,8 @@ pub const SETTINGS: &[Setting] = &[
         reader: Reader::Agent,
         help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `flask`, `starlette`, \
                `fastapi`, `django`, `powertools`, `threading`, `logging`, `httpx`, `httpx2`, `aiohttp-client`, \
-               `aiobotocore`, `opentelemetry`; `*` for all.",
+               `aiobotocore`, `redis`, `valkey`, `pymemcache`, `pymongo`, `elasticsearch`, `opensearch`, `cassandra`, \
+               `neo4j`, `opentelemetry`; `*` for all.",
     },
     Setting {
         name: "OTEL_PYTHON_ENABLED_INSTRUMENTATIONS",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Describe = Callable[["Call"], "str | None"]
     Tell = Callable[["Call", Any, "BaseException | None"], "bool | None"]
     Carry = Callable[["Call"], None]
+    Told = Callable[..., "BaseException | None"]
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 """Of a function's code: what calling it gives."""
@@ -180,13 +181,32 @@ class Calls:
 
         return end
 
+    def later(self, call: Call, tell: Told) -> Callable[..., None]:
+        """What a library is to call back, in whichever thread, when a call that goes on is over.
+
+        ``tell`` adds what it is called with, and gives the error if that is one.
+        """
+        recorder, span = self.recorder, call.span
+        recorder.set_aside(span)
+
+        def over(*came: Any) -> None:
+            try:
+                error = tell(span, *came)
+                recorder.take_up(span)
+                recorder.finish(span, None, error)
+            except Exception as trouble:  # nobody else is there to hear of it
+                self.complain("could not be recorded to its end", trouble)
+
+        return over
+
     def complain(self, what: str, error: BaseException) -> None:
         complain(self.library, f"{self.one} {what}: {told(error)}")
 
 
 def around(original: Any, begin: Begin, end: End) -> Any:
     """What stands in for a function, or for one of coroutines or generators, which it then is itself."""
-    flags = original.__code__.co_flags
+    code = getattr(original, "__code__", None)  # none of what is written in C
+    flags = code.co_flags if code is not None else 0
     if flags & (_GENERATOR | _ASYNC_GENERATOR):
         call = _around_each(original, begin, end, is_async=bool(flags & _ASYNC_GENERATOR))
     elif flags & _COROUTINE:

@@ -72,6 +72,11 @@ def yield_httpx(module: ModuleType, recorder: Recorder) -> None:
     _yield(module, recorder, {"httpx"})
 
 
+def yield_pymongo(module: ModuleType, recorder: Recorder) -> None:
+    """The SDK listens to the commands of the operations that the agent records (PL-66)."""
+    _yield(module, recorder, {"pymongo"})
+
+
 def _yield(module: ModuleType, recorder: Recorder, libraries: set[str]) -> None:
     original_patch, original_unpatch = module.patch, getattr(module, "unpatch", None)
 
