@@ -35,7 +35,8 @@ def named_as(function: Any, original: Any) -> Any:
     """The function under the original's name and signature, for whoever looks at it."""
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         value = getattr(original, name, None)
-        if value is not None:
+        # A function in C is of no module.
+        if value is not None or name in ("__module__", "__doc__"):
             setattr(function, name, value)
     function.__wrapped__ = original
     return function

@@ -43,6 +43,10 @@ class Destinations:
                 self._listed.append(pattern)
         self._all = False
 
+    @property
+    def has_any(self) -> bool:
+        return self._all or bool(self._listed)
+
     def has(self, url: str) -> bool:
         if self._all:
             return True
@@ -115,7 +119,17 @@ _destinations: Destinations | None = None
 
 
 def may_tell(url: str) -> bool:
-    """Whether what is sent there may carry the trace. The setting is read with the first request."""
+    """Whether what is sent there may carry the trace."""
+    return _read().has(url)
+
+
+def may_tell_anybody() -> bool:
+    """Whether a message may carry the trace. Who will receive it nobody knows yet."""
+    return _read().has_any
+
+
+def _read() -> Destinations:
+    """The setting, with the first call."""
     global _destinations
     if _destinations is None:
         _destinations = Destinations(os.environ.get(SETTING, ""))
@@ -127,7 +141,7 @@ def may_tell(url: str) -> bool:
                 f'{SETTING}: "{shown}" is not understood: set it to `all`, `none`, or hosts such as `*.example.com`, '
                 "comma separated; using the default (all)",
             )
-    return _destinations.has(url)
+    return _destinations
 
 
 def with_trace(headers: Any, recorder: Recorder, span: Span, url: str) -> Any:
