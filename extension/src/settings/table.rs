@@ -262,7 +262,8 @@ pub const SETTINGS: &[Setting] = &[
         help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `flask`, `starlette`, \
                `fastapi`, `django`, `powertools`, `threading`, `logging`, `httpx`, `httpx2`, `aiohttp-client`, \
                `aiobotocore`, `redis`, `valkey`, `pymemcache`, `pymongo`, `elasticsearch`, `opensearch`, `cassandra`, \
-               `neo4j`, `kafka`, `aiokafka`, `confluent_kafka`, `pika`, `opentelemetry`; `*` for all.",
+               `neo4j`, `kafka`, `aiokafka`, `confluent_kafka`, `pika`, `grpc_client`, `grpc_aio_client`, \
+               `opentelemetry`; `*` for all.",
     },
     Setting {
         name: "OTEL_PYTHON_ENABLED_INSTRUMENTATIONS",

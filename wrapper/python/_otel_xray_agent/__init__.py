@@ -64,6 +64,8 @@ TABLE = {
     "confluent_kafka.cimpl": ("confluent_kafka", "libraries.messages.confluent_kafka", "patch"),
     "pika.channel": ("pika", "libraries.messages.pika", "patch"),
     "pika.adapters.blocking_connection": ("pika", "libraries.messages.pika", "patch_blocking"),
+    "grpc._channel": ("grpc_client", "libraries.rpc.grpc", "patch"),
+    "grpc.aio._channel": ("grpc_aio_client", "libraries.rpc.grpc", "patch_async"),
     "opentelemetry.trace": ("opentelemetry", "otel.tracer", "patch"),
     "opentelemetry.sdk.trace.sampling": ("opentelemetry", "otel.tracer", "leave_sampling"),
     "aws_xray_sdk": ("", "xray.sdk", "send_to_extension"),
