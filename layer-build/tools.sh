@@ -23,7 +23,7 @@
 #   layer-build/tools.sh otlp-java     folder of the jars of OpenTelemetry's exporters (needs mvn)
 #   layer-build/tools.sh qemu ARCH     user-mode emulator for that architecture
 #   layer-build/tools.sh server NAME   folder of a server with its libraries, which tests start (needs apt-get): postgresql, mariadb,
-#                                      memcached, rabbitmq, redis
+#                                      memcached, rabbitmq, redis; odbc, what a driver for ODBC needs of PostgreSQL
 #   layer-build/tools.sh rie           the Runtime Interface Emulator for this machine
 #   layer-build/tools.sh debian-rust   a rustc that carries the source of its standard library
 #
@@ -167,6 +167,7 @@ packages_of() {
         { echo rabbitmq-server && depends_of rabbitmq-server $erlang | grep '^erlang-'; } | sort -u
         ;;
     redis) echo redis-server redis-tools lua-bitop lua-cjson ;;
+    odbc) echo odbc-postgresql libodbc2 ;;
     *) die "server '$1' is not known here; see packages_of in $0" ;;
     esac
 }

@@ -21,6 +21,7 @@ from installed import tool
 from servers import BOUND_S
 
 USER, PASSWORD, DATABASE = "shop_user", "hunter2-password", "shop"
+OLD_USER = "old_user"
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,15 @@ def _prepare_postgresql(place: Place) -> list[tuple[list[str], str]]:
     bin_, data = "usr/lib/postgresql/*/bin", str(place.data / "data")
     password = place.data / "password"
     password.write_text(PASSWORD)
-    options = [f"--username={USER}", f"--pwfile={password}", "--auth=scram-sha-256", "--encoding=UTF8"]
+    options = [f"--username={USER}", f"--pwfile={password}", "--auth=md5", "--encoding=UTF8"]
+    # For drivers of an old protocol: one who has no better kind of password.
+    commands = f"CREATE DATABASE {DATABASE}\nSET password_encryption = md5\n"
+    commands += f"CREATE ROLE {OLD_USER} LOGIN PASSWORD '{PASSWORD}'\n"
     return [
         ([place.program(f"{bin_}/initdb"), "-D", data, "--no-sync", "--no-locale", *options], ""),
         (
             [place.program(f"{bin_}/postgres"), "--single", "-F", "-D", data, "postgres"],
-            f"CREATE DATABASE {DATABASE}\n",
+            commands,
         ),
     ]
 

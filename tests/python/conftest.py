@@ -42,6 +42,19 @@ def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         yield port
 
 
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Connections are taken there, and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 class Website:
     """Answers 200 to everything, 404 below /missing, and keeps the requests' heads."""
 

@@ -11,6 +11,7 @@ export OTEL_XRAY_LAUNCHER
 found=$("$pytest" layer-build/pythons.py ${PYTHON_VERSIONS:-})
 bundled=$(cd tests/requirements/bundled && find . -name '*.txt' ! -name '*-python*' | sed 's|^./||')
 for name in $(PYTHONPATH=tests/lab "$pytest" -c 'import real_servers; print(*real_servers.SERVERS)'); do layer-build/tools.sh server "$name" >/dev/null; done
+layer-build/tools.sh server odbc >/dev/null
 for python in $found; do
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     runtime=$(PYTHON=$python OTEL_XRAY_TOOLS=$tools/python$version layer-build/tools.sh runtime)
