@@ -130,6 +130,8 @@ TABLE = {
     "loguru._logger": ("logging", "libraries.log_ids", "patch_loguru"),
     "aws_xray_sdk.ext.httpx.patch": ("", "xray.sdk", "yield_httpx"),
     "aws_xray_sdk.ext.pymongo.patch": ("", "xray.sdk", "yield_pymongo"),
+    "aws_xray_sdk.ext.dbapi2": ("", "xray.sdk", "yield_statements"),
+    "aws_xray_sdk.ext.sqlalchemy_core.patch": ("", "xray.sdk", "yield_core"),
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 

@@ -97,6 +97,47 @@ def _yield(module: ModuleType, recorder: Recorder, libraries: set[str]) -> None:
     module.unpatch = unpatch
 
 
+def yield_statements(module: ModuleType, recorder: Recorder) -> None:
+    """Of databases: the SDK opens a subsegment around a driver's function, and says only then that it is a call."""
+    original_meta, cursor = module.add_sql_meta, module.XRayTracedCursor
+
+    @unseen
+    def add_sql_meta(meta: Any) -> None:
+        original_meta(meta)
+        span = recorder.current()
+        if isinstance(span, OpenSubsegment):
+            span.kind = CLIENT
+
+    def unless_unsampled(name: str, original: Any) -> Any:
+        @unseen
+        def call(self: Any, *arguments: Any, **options: Any) -> Any:
+            root = recorder.root
+            if root is not None and not root.flags & SAMPLED:
+                return getattr(self.__wrapped__, name)(*arguments, **options)
+            return original(self, *arguments, **options)
+
+        return call
+
+    module.add_sql_meta = add_sql_meta
+    names = ("execute", "executemany", "callproc")
+    replace(cursor, **{name: unless_unsampled(name, getattr(cursor, name)) for name in names})
+
+
+def yield_core(module: ModuleType, recorder: Recorder) -> None:
+    """Of SQLAlchemy: what its driver sends is in the SDK's call."""
+    original = module._process_request
+
+    @unseen
+    def _process_request(*arguments: Any, **options: Any) -> Any:
+        token = recorder.sdk_calls.set(True)
+        try:
+            return original(*arguments, **options)
+        finally:
+            recorder.sdk_calls.reset(token)
+
+    module._process_request = _process_request
+
+
 def join(module: ModuleType, recorder: Recorder) -> None:
     """Lets the SDK's context for Lambda and the agent's know of each other."""
     context = module.LambdaContext
