@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from _otel_xray_agent.libraries.sql import odbc, oracle
+from _otel_xray_agent.libraries.sql import odbc, oracle, sqlalchemy
 from _otel_xray_agent.libraries.sql.statement import MAX_TEXT, code_of, operation_of, text_of
+from installed import ROOT
 
 
 @pytest.mark.parametrize(
@@ -157,3 +159,21 @@ def test_where_odbcs_connection_strings_lead(arguments: Any, options: Any, place
     call: Any = Asked()
     call.arguments, call.options = arguments, options
     assert (odbc._odbc_place(call), odbc._odbc_system(call)) == (place, system)
+
+
+def test_pl_80_of_every_system_that_is_named_the_extension_knows_how_to_read_its_statements() -> None:
+    """The other half, with the same table, is a test of the extension's masks."""
+    folder = ROOT / "wrapper" / "python" / "_otel_xray_agent" / "libraries" / "sql"
+    sources = "".join(path.read_text() for path in folder.glob("*.py"))
+    named = set(re.findall(r'Database\(recorder, "[^"]+", "([^"]+)"', sources))
+    named |= {
+        "other_sql",
+        *sqlalchemy._SYSTEMS.values(),
+        *sqlalchemy._KNOWN,
+        *(system for _, system in odbc._ODBC),
+        oracle._ORACLE,
+    }
+    table = (ROOT / "tests" / "systems.tsv").read_text().splitlines()
+    # The last is for whatever it may be, read by the strictest rules.
+    assert named - set(table) == {"other_sql"}
+    assert len(named) > 8

@@ -185,4 +185,14 @@ mod tests {
             assert_eq!(of(system), language, "{system}");
         }
     }
+
+    #[test]
+    fn pl_80_the_dialect_of_every_system_that_an_agent_names_is_known() {
+        let systems = include_str!("../../../../tests/systems.tsv");
+        let named: Vec<_> = systems.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(named.len() > 10);
+        for system in named {
+            assert!(matches!(of(system), Language::Sql(_)), "{system}");
+        }
+    }
 }
