@@ -41,7 +41,7 @@ ROOMS: dict[str, list[str]] = {
         "masks",
         "flush",
         "sdk",
-        "derive own_frames accounts function spans",
+        "derive own_frames accounts function spans statements",
         "trace_header",
     ],
     "local/src": ["lib main", "cli", "view services", "xray lambda"],

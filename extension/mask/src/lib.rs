@@ -47,6 +47,12 @@ pub fn url(text: &str) -> Cow<'_, str> {
     url::url(text)
 }
 
+/// What a statement in SQL does to what, as the semantic conventions sum it up: `SELECT users`. `None` where it names
+/// nothing that it is done to.
+pub fn summary(statement: &str, system: &str) -> Option<String> {
+    statement::summary(statement, system)
+}
+
 /// Attributes whose names begin like this hold a header each.
 const HEADERS: [&str; 6] = [
     "http.request.header.",

@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Status;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
+use otel_xray_translate::statements;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ fn call_name(span: &Span) -> String {
     let host = find(&["server.address", "net.peer.name"]);
     match (method, host) {
         (Some(method), Some(host)) => format!("{method} {host}"),
-        _ => span.name.clone(),
+        _ => statements::name(span).unwrap_or_else(|| span.name.clone()),
     }
 }
 
@@ -268,6 +269,23 @@ mod tests {
             assert_eq!(one.span.end_time_unix_nano, 3 * SECOND);
             assert_eq!(one.span.status.as_ref().unwrap().code(), StatusCode::Error);
         }
+    }
+
+    #[test]
+    fn pl_47_a_statement_that_hangs_is_named_by_its_table_and_not_by_its_values() {
+        let mut call = span(2, 1, SpanKind::Client, "SELECT shop", 290_000_000);
+        call.span.attributes = vec![
+            text("db.system.name", "postgresql"),
+            text("db.namespace", "shop"),
+            text("server.address", "db.example"),
+            text("db.query.text", "SELECT a FROM users WHERE b = 'hunter2'"),
+        ];
+        let open = closed(&[span(1, 9, SpanKind::Server, "app.handler", 0), call], 3 * SECOND);
+        assert_eq!(
+            message(&open[0]),
+            "ended by Lambda after 3.00 s, while waiting for SELECT users (2.71 s)"
+        );
+        assert_eq!(text_of(&open[0].span.attributes, WAITING_FOR), Some("SELECT users"));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 pub mod accounts;
 pub mod flush;
 pub mod sdk;
+pub mod statements;
 pub mod trace_header;
 
 mod attributes;

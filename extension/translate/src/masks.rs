@@ -1,7 +1,8 @@
 //! Takes out of the spans what must not leave the environment, before anything is made of them, so that no field of a
-//! document can be forgotten.
+//! document can be forgotten. What is left of a statement then names its call.
 
 use crate::flush::{Batch, Origin};
+use crate::statements;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
@@ -145,6 +146,9 @@ impl Masks {
         if let Some(status) = &mut span.status {
             text(context, Kind::Message, &mut status.message);
         }
+        if let Some(name) = statements::name(span) {
+            span.name = name;
+        }
     }
 }
 
@@ -265,6 +269,23 @@ mod tests {
         let shown: Vec<bool> =
             masked.spans.iter().map(|one| format!("{:?}", one.span).contains("hunter2")).collect();
         assert_eq!(shown, [false, false, true]);
+    }
+
+    #[test]
+    fn pl_47_a_span_is_named_by_what_its_statement_does() {
+        let span = |name: &str| {
+            let attributes = vec![
+                pair("db.system.name", text("postgresql")),
+                pair("db.namespace", text("shop")),
+                pair("db.query.text", text("SELECT a FROM users WHERE b = 'hunter2'")),
+            ];
+            let span = Span { name: name.into(), attributes, ..Span::default() };
+            Collected { span: Box::new(span), origin: Arc::default(), request_id: None }
+        };
+        let spans = ["SELECT shop", "SELECT shop", "find them", "connect shop"].map(span).into();
+        let mut batch = Batch { spans, ..Batch::default() };
+        let names: Vec<_> = Masked::of(&mut batch).spans.iter().map(|one| one.span.name.clone()).collect();
+        assert_eq!(names, ["SELECT users", "SELECT users", "find them", "connect shop"]);
     }
 
     #[test]

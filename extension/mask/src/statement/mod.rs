@@ -3,6 +3,7 @@
 mod commands;
 mod dialect;
 mod sql;
+mod summary;
 
 use super::edit::{Edit, apply, then};
 use super::text;
@@ -24,6 +25,11 @@ pub(super) fn mask<'a>(statement: &'a str, system: Option<&str>) -> Cow<'a, str>
     };
     // Files and remote tables are named by URLs that need no quotes everywhere.
     then(masked, text::mask)
+}
+
+/// What a statement does to what, without the values in it: `SELECT users`.
+pub(super) fn summary(statement: &str, system: &str) -> Option<String> {
+    summary::of(&mask(statement, Some(system)), system)
 }
 
 /// Whether a span is named after its whole statement, values and all.
