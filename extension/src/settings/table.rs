@@ -259,12 +259,12 @@ pub const SETTINGS: &[Setting] = &[
         values: "names, comma separated",
         default: "",
         reader: Reader::Agent,
-        help: "Libraries the Python agent leaves alone: `botocore`, `urllib3`, `http.client`, `flask`, `starlette`, \
-               `fastapi`, `django`, `powertools`, `threading`, `logging`, `httpx`, `httpx2`, `aiohttp-client`, \
-               `aiobotocore`, `redis`, `valkey`, `pymemcache`, `pymongo`, `elasticsearch`, `opensearch`, `cassandra`, \
-               `neo4j`, `kafka`, `aiokafka`, `confluent_kafka`, `pika`, `grpc_client`, `grpc_aio_client`, `psycopg2`, \
-               `psycopg`, `asyncpg`, `pg8000`, `pymysql`, `aiomysql`, `mysqlclient`, `mysql`, `sqlalchemy`, \
-               `redshift_connector`, `oracledb`, `pymssql`, `pyodbc`, `snowflake`, `opentelemetry`; `*` for all.",
+        help: "Libraries the Python agent leaves alone: `botocore`, `aiobotocore`, `urllib3`, `http.client`, `httpx`, \
+               `httpx2`, `aiohttp-client`, `psycopg2`, `psycopg`, `asyncpg`, `pg8000`, `pymysql`, `aiomysql`, \
+               `mysqlclient`, `mysql`, `sqlalchemy`, `oracledb`, `pymssql`, `pyodbc`, `redshift_connector`, \
+               `snowflake`, `redis`, `valkey`, `pymemcache`, `pymongo`, `elasticsearch`, `opensearch`, `cassandra`, \
+               `neo4j`, `kafka`, `aiokafka`, `confluent_kafka`, `pika`, `grpc_client`, `grpc_aio_client`, `flask`, \
+               `starlette`, `fastapi`, `django`, `powertools`, `threading`, `logging`, `opentelemetry`; `*` for all.",
     },
     Setting {
         name: "OTEL_PYTHON_ENABLED_INSTRUMENTATIONS",

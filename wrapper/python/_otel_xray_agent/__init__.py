@@ -118,6 +118,10 @@ TABLE = {
     "aws_xray_sdk.core.recorder": ("", "xray.kept", "patch"),
     "aws_xray_sdk.core.async_recorder": ("", "xray.kept", "patch_async"),
     "aws_xray_sdk.ext.httplib.patch": ("", "xray.sdk", "yield_http"),
+    "aws_xray_sdk.ext.httpx.patch": ("", "xray.sdk", "yield_httpx"),
+    "aws_xray_sdk.ext.pymongo.patch": ("", "xray.sdk", "yield_pymongo"),
+    "aws_xray_sdk.ext.dbapi2": ("", "xray.sdk", "yield_statements"),
+    "aws_xray_sdk.ext.sqlalchemy_core.patch": ("", "xray.sdk", "yield_core"),
     "flask.app": ("flask", "libraries.web.flask", "patch"),
     "starlette.routing": ("starlette", "libraries.web.starlette", "patch"),
     "starlette.middleware.errors": ("starlette", "libraries.web.starlette", "patch_errors"),
@@ -128,10 +132,6 @@ TABLE = {
     "logging": ("logging", "libraries.log_ids", "patch"),
     "structlog._base": ("logging", "libraries.log_ids", "patch_structlog"),
     "loguru._logger": ("logging", "libraries.log_ids", "patch_loguru"),
-    "aws_xray_sdk.ext.httpx.patch": ("", "xray.sdk", "yield_httpx"),
-    "aws_xray_sdk.ext.pymongo.patch": ("", "xray.sdk", "yield_pymongo"),
-    "aws_xray_sdk.ext.dbapi2": ("", "xray.sdk", "yield_statements"),
-    "aws_xray_sdk.ext.sqlalchemy_core.patch": ("", "xray.sdk", "yield_core"),
 }
 """Module -> (name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, module with the patch, function that patches)."""
 
