@@ -18,5 +18,5 @@ for python in $found; do
     own=$(cd tests/requirements/bundled && find . -name "*-python$version.txt" | sed "s|^./||; s|-python$version||")
     for name in $bundled $own; do layer-build/tools.sh bundled "${name%.txt}" "$version" >/dev/null; done
     echo "Python $version"
-    OTEL_XRAY_TEST_PYTHON=$runtime/python3 tests/sealed.sh "$pytest" -m pytest -q tests/python
+    OTEL_XRAY_TEST_PYTHON=$runtime/python3 tests/sealed.sh "$pytest" -m pytest -q --numprocesses auto --dist loadfile tests/python
 done
