@@ -11,6 +11,21 @@ export function errorType(error: unknown): string {
   return error.constructor?.name || "Error";
 }
 
+/** Classes of what Redis answers with, in its drivers. */
+const REPLIES = new Set(["ReplyError", "SimpleError", "BlobError", "ErrorReply"]);
+
+/**
+ * What the database itself calls the error: its SQLSTATE, MySQL's and MongoDB's number, Redis' first word. None where it has not been asked,
+ * as of a connection that is refused.
+ */
+export function codeOf(system: unknown, error: unknown): string | undefined {
+  const { code, errno, message } = (error ?? {}) as { code?: unknown; errno?: unknown; message?: unknown };
+  if (system === "postgresql") return /^(?=.*\d)[\dA-Z]{5}$/.test(String(code)) ? String(code) : undefined;
+  if (system === "mysql") return typeof errno === "number" && errno > 0 ? String(errno) : undefined;
+  if (system === "mongodb") return typeof code === "number" ? String(code) : undefined;
+  return system === "redis" && REPLIES.has(errorType(error)) ? /^[A-Z]+(?= |$)/.exec(String(message))?.[0] : undefined;
+}
+
 /** What says that the caller has broken off what it had begun; the last is that of axios and got. */
 const BROKEN_OFF = new Set(["ABORT_ERR", "UND_ERR_ABORTED", "UND_ERR_DESTROYED", "ERR_CANCELED"]);
 

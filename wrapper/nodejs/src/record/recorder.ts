@@ -288,8 +288,11 @@ export class Recorder {
       if (!isFailed) return;
       this.recordException(on, error);
       on.status = Status.Error;
-      on.statusMessage = chunk("errors").messageOf(error);
-      on.attributes["error.type"] ??= chunk("errors").errorType(error);
+      const { codeOf, errorType, messageOf } = chunk("errors");
+      on.statusMessage = messageOf(error);
+      const code = codeOf(on.attributes["db.system.name"], error);
+      if (code !== undefined) on.attributes["db.response.status_code"] = code;
+      on.attributes["error.type"] ??= code ?? errorType(error);
     };
     span.endUs = this.agent.now();
     if (span.fold && span.fold.add(span, isFailed, note)) return;

@@ -83,7 +83,7 @@ function refusalOf(body: Buffer): Refusal | undefined {
     if (["ok", "code", "codeName", "errmsg"].includes(field)) said[field] = value;
   });
   if (said.ok === undefined || Number(said.ok) !== 0) return undefined;
-  return { code: String(said.codeName ?? said.code ?? ""), message: String(said.errmsg ?? "") };
+  return { code: String(said.code ?? said.codeName ?? ""), message: String(said.errmsg ?? "") };
 }
 
 /** Bytes of a value by its type in BSON; those that tell their own size are below. */
