@@ -10,7 +10,7 @@ import { major, modules, withFunction } from "./stage/function.mjs";
 
 const require = createRequire(path.join(modules, "x.js"));
 
-/** server, source, statements as (span name, whether it fails), what the first span must hold, first Node.js of the driver */
+/** server, source, connections that are waited for, statements as (span name, whether it fails), what the first span must hold, first Node.js of the driver */
 const CASES = {
   pg: {
     server: "postgres",
@@ -25,6 +25,7 @@ const CASES = {
         const failed = await client.query("DELETE fail").catch((error) => error.message);
         await client.end();
         return failed; };`,
+    connects: ["connect shop"],
     spans: [["SELECT shop"], ["INSERT shop"], ["UPDATE shop"], ["DELETE shop", true]],
     holds: { "db.system.name": "postgresql", "db.namespace": "shop", "db.query.text": "SELECT 1", "db.operation.name": "SELECT", "db.user": "u" },
     answer: "wrong",
@@ -43,6 +44,7 @@ const CASES = {
         const failed = await promised.query("DELETE fail").catch((error) => error.message);
         client.destroy(); promised.destroy();
         return failed; };`,
+    connects: ["connect shop", "connect shop"],
     spans: [["SELECT shop"], ["SELECT shop"], ["SELECT shop"], ["DELETE shop", true]],
     holds: { "db.system.name": "mysql", "db.namespace": "shop", "db.query.text": "SELECT 1", "db.operation.name": "SELECT" },
     answer: "wrong",
@@ -59,6 +61,7 @@ const CASES = {
         const failed = await new Promise((go) => client.query("DELETE fail", (error) => go(error.code)));
         client.destroy();
         return failed; };`,
+    connects: [],
     spans: [["SELECT shop"], ["SELECT shop"], ["DELETE shop", true]],
     holds: { "db.system.name": "mysql", "db.namespace": "shop", "db.query.text": "SELECT 1" },
     answer: "ER_PARSE_ERROR",
@@ -74,6 +77,7 @@ const CASES = {
         const failed = await client.get("fail").catch((error) => error.message);
         client.disconnect();
         return failed; };`,
+    connects: ["connect"],
     spans: [["SET"], ["GET"], ["GET", true]],
     holds: { "db.system.name": "redis", "db.operation.name": "SET", "db.query.text": "SET key ?", "server.address": "127.0.0.1" },
     answer: "ERR unknown command",
@@ -92,6 +96,7 @@ const CASES = {
         const failed = await client.get("fail").catch((error) => error.message);
         client.destroy();
         return failed; };`,
+    connects: ["connect"],
     spans: [["SET"], ["GET"], ["GET", true]],
     holds: { "db.system.name": "redis", "db.operation.name": "SET", "db.query.text": "SET key ?", "server.address": "127.0.0.1" },
     answer: "ERR unknown command",
@@ -109,21 +114,25 @@ const CASES = {
         const failed = await client.db("shop").collection("fail").find({}).toArray().catch((error) => error.message);
         await client.close();
         return failed; };`,
+    connects: ["connect", "connect"],
     spans: [["insert orders"], ["find orders"], ["find fail", true]],
     holds: { "db.system.name": "mongodb", "db.namespace": "shop", "db.collection.name": "orders", "db.operation.name": "insert" },
     answer: "wrong",
   },
 };
 
-async function check({ server, source, spans, holds, answer }, sources, packages) {
+async function check({ server, source, connects, spans, holds, answer }, sources, packages) {
   const { port, close } = await servers[server]();
   try {
     await withFunction(sources ?? { "app.mjs": source }, { packages }, async (run) => {
       assert.equal(JSON.parse((await run.invoke({ port })).body), answer);
       await run.frames.done(1);
-      const calls = run.frames.ended.filter((span) => span.kind === 3);
+      const waits = run.frames.ended.filter((span) => span.kind === 3 && /^(?:connect|acquire)\b/.test(span.name));
+      assert.deepEqual(waits.map((span) => [span.name, span.status, span.attributes["server.port"]]), connects.map((name) => [name, 0, port]));
+      const calls = run.frames.ended.filter((span) => span.kind === 3 && !/^(?:connect|acquire)\b/.test(span.name));
       assert.deepEqual(calls.map((span) => span.name), spans.map(([name]) => name));
       const root = run.frames.named("app.handler");
+      for (const wait of waits) assert.equal(wait.parentId, root.spanId);
       for (const [index, call] of calls.entries()) {
         assert.equal(call.parentId, root.spanId);
         assert.equal(call.status, spans[index][1] ? 2 : 0);

@@ -63,64 +63,66 @@ const ack = (number, more, method = 80) => frame(1, 1, short(60), short(method),
 const CASES = {
   "PostgreSQL: answers in the order of the statements": [
     [">", startUp, "<", pg("R", "\0\0\0\0"), pgReady, ">", pg("Q", "SELECT 1\0"), pg("Q", "DELETE x\0"), "<", pg("C", "SELECT 1\0"), pgReady, pgError, pgReady],
-    [["SELECT shop", "SELECT 1"], ["DELETE shop", "DELETE x", "42601"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"], ["DELETE shop", "DELETE x", "42601"]],
   ],
   "PostgreSQL: several statements in one query are one call": [
     [">", startUp, "<", pgReady, ">", pg("Q", "UPDATE a; UPDATE b\0"), "<", pg("C", "UPDATE 1\0"), pg("C", "UPDATE 1\0"), pgReady],
-    [["UPDATE shop", "UPDATE a; UPDATE b"]],
+    [["connect shop", undefined], ["UPDATE shop", "UPDATE a; UPDATE b"]],
   ],
   "PostgreSQL: what is queued before the server is ready": [
     [">", startUp, pg("Q", "SELECT 1\0"), "<", pgReady, ">", pg("Q", "SELECT 2\0"), "<", pg("C", "\0"), pgReady, pg("C", "\0"), pgReady],
-    [["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
   ],
   "PostgreSQL: after an error the rest of its round is skipped": [
     [">", startUp, "<", pgReady, ">", ...execute("SELECT 1"), ...execute("SELECT 2"), ...execute("SELECT 3"), pg("S"), ...execute("SELECT 4"), pg("S"), "<", pg("C", "\0"), pgError, pgReady, pg("C", "\0"), pgReady],
-    [["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2", "42601"], ["SELECT shop", "SELECT 3", "42601"], ["SELECT shop", "SELECT 4"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2", "42601"], ["SELECT shop", "SELECT 3", "42601"], ["SELECT shop", "SELECT 4"]],
   ],
   "PostgreSQL: rows that are fetched in portions are one call": [
     [">", startUp, "<", pgReady, ">", ...execute("SELECT 1"), pg("H"), "<", pg("s"), ">", pg("E", "\0\0\0\0\0"), pg("S"), "<", pg("C", "\0"), pgReady, ">", pg("Q", "SELECT 2\0"), "<", pgReady],
-    [["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
   ],
   "PostgreSQL: a statement that fails when it is prepared": [
     [">", startUp, "<", pgReady, ">", pg("P", "n\0SELECT x\0\0\0"), pg("D", "Sn\0"), pg("S"), "<", pgError, pgReady],
-    [["SELECT shop", "SELECT x", "42601"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT x", "42601"]],
   ],
   "PostgreSQL: a server that has no TLS": [
     [">", [0, 0, 0, 8, 4, 210, 22, 47], "<", "N", ">", startUp, "<", pgReady, ">", pg("Q", "SELECT 1\0"), "<", pgReady],
-    [["SELECT shop", "SELECT 1"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"]],
   ],
   "MySQL: rows and what ends them": [
     [">", logIn(0), "<", ok(2), ">", query("SELECT 1"), "<", mysql(1, 2), column(2), column(3), eof(4), row(5), row(6), eof(7), ">", query("SELECT 2"), "<", mysql(1, 1), column(2), eof(3), mysqlError(4)],
-    [["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2", "1064"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2", "1064"]],
   ],
   "MySQL: no packet between columns and rows": [
     [">", logIn(DEPRECATE_EOF), "<", ok(2), ">", query("SELECT 1"), "<", mysql(1, 1), column(2), row(3), mysql(4, [0xfe, 0, 0, 2, 0, 0, 0]), ">", query("SELECT 2"), "<", ok(1)],
-    [["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
   ],
   "MySQL: several results are one call": [
     [">", logIn(0), "<", ok(2), ">", query("CALL a"), "<", ok(1, 10), mysql(2, 1), column(3), eof(4), row(5), eof(6, 10), ok(7), ">", query("SELECT 2"), "<", ok(1)],
-    [["CALL shop", "CALL a"], ["SELECT shop", "SELECT 2"]],
+    [["connect shop", undefined], ["CALL shop", "CALL a"], ["SELECT shop", "SELECT 2"]],
   ],
   "MySQL: a file that the server asks for": [
     [">", logIn(0), "<", ok(2), ">", query("LOAD DATA"), "<", mysql(1, 0xfb, "file"), ">", mysql(2, "data"), mysql(3), "<", ok(4), ">", query("SELECT 2"), "<", ok(1)],
-    [["LOAD shop", "LOAD DATA"], ["SELECT shop", "SELECT 2"]],
+    [["connect shop", undefined], ["LOAD shop", "LOAD DATA"], ["SELECT shop", "SELECT 2"]],
   ],
   "MySQL: a row that takes two packets": [
     [">", logIn(0), "<", ok(2), ">", query("SELECT 1"), "<", mysql(1, 1), column(2), eof(3), join([255, 255, 255, 4], Buffer.alloc(0xffffff, 1)), mysql(5, [0xfe, 1]), eof(6), ">", query("SELECT 2"), "<", ok(1)],
-    [["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"], ["SELECT shop", "SELECT 2"]],
   ],
   "MySQL: prepared, executed with a cursor, fetched, closed": [
     [">", logIn(0), "<", ok(2), ">", mysql(0, 0x16, "SELECT ?"), "<", mysql(1, [0, 7, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]), column(2), eof(3), column(4), eof(5), ">", mysql(0, 0x17, uint(7, 4), [1]), "<", mysql(1, 1), column(2), eof(3, 64), ">", mysql(0, 0x1c, uint(7, 4)), "<", row(1), eof(2), ">", mysql(0, 0x19, uint(7, 4)), query("SELECT 2"), "<", ok(1)],
-    [["SELECT shop", "SELECT ?"], ["SELECT shop", "SELECT 2"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT ?"], ["SELECT shop", "SELECT 2"]],
   ],
   "MySQL: another database, another user": [
     [">", logIn(0), "<", ok(2), ">", mysql(0, 2, "other"), "<", ok(1), ">", query("SELECT 1"), "<", ok(1), ">", mysql(0, 0x11, "v\0\0third\0"), "<", mysql(1, 0xfe, "auth\0"), ">", mysql(2, "secret"), "<", ok(3), ">", query("SELECT 2"), "<", ok(1)],
-    [["SELECT other", "SELECT 1"], ["SELECT third", "SELECT 2"]],
+    [["connect shop", undefined], ["SELECT other", "SELECT 1"], ["SELECT third", "SELECT 2"]],
   ],
   "MySQL: attributes before a statement": [
     [">", logIn(1 << 27), "<", ok(2), ">", mysql(0, [3, 0, 1], "SELECT 1"), "<", ok(1)],
-    [["SELECT shop", "SELECT 1"]],
+    [["connect shop", undefined], ["SELECT shop", "SELECT 1"]],
   ],
+  "PostgreSQL: a connection that is refused": [[">", startUp, "<", pg("R", "\0\0\0\u0003"), pgError], [["connect shop", undefined, "42601"]]],
+  "MySQL: a connection that is refused": [[">", logIn(0), "<", mysqlError(2)], [["connect shop", undefined, "1064"]]],
   "MySQL: what is compressed is not read": [[">", logIn(1 << 5), "<", ok(2), ">", query("SELECT 1"), "<", ok(1)], []],
   "MongoDB: answers by their numbers": [
     [">", hello, "<", mongo(9, 1, [int("ok", 1)]), ">", command(2, "find", "a"), command(3, "find", "b"), "<", mongo(10, 3, [int("ok", 1)]), mongo(11, 2, [int("ok", 0), string("errmsg", "wrong"), int("code", 2)])],

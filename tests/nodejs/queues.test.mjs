@@ -37,11 +37,16 @@ for (const [name, [server, queue, call, from = 18]] of Object.entries(CASES)) {
              span.end(); }))); };`,
         {},
         async (run) => {
+          let before = 0;
           for (const count of [1, 2]) {
             assert.equal((await run.invoke({ port })).kind, "response");
             await run.frames.done(count);
-            const spans = run.frames.ended.slice(-9);
-            const calls = spans.filter(({ kind }) => kind === 3);
+            const spans = run.frames.ended.slice(before);
+            before += spans.length;
+            const isWait = ({ name }) => /^(?:connect|acquire)\b/.test(name);
+            const outer = spans.filter(({ name }) => /^[abcd]1$/.test(name)).map(({ spanId }) => spanId);
+            for (const wait of spans.filter(isWait)) assert.ok(outer.includes(wait.parentId), `${wait.name} has the parent of who waits`);
+            const calls = spans.filter((span) => span.kind === 3 && !isWait(span));
             assert.equal(calls.length, 4);
             for (const { parentId, attributes } of calls) {
               const said = String(attributes["db.query.text"] ?? attributes["url.full"]);

@@ -187,6 +187,7 @@ export function redis({ secure = false } = {}) {
 
 export const redisOverTls = () => redis({ secure: true });
 
+/** MongoDB: a collection `never` gets no answer. */
 export function mongodb() {
   const { Long, serialize, deserialize } = require("bson");
   const hello = { ok: 1, helloOk: true, isWritablePrimary: true, ismaster: true, maxBsonObjectSize: 16777216, maxMessageSizeBytes: 48000000, maxWriteBatchSize: 100000, minWireVersion: 0, maxWireVersion: 25, localTime: new Date(0) };
@@ -205,7 +206,9 @@ export function mongodb() {
         data = data.subarray(message.length);
         const legacy = message.readInt32LE(12) === 2004;
         const start = legacy ? message.indexOf(0, 20) + 9 : 21;
-        const document = serialize(answer(deserialize(message.subarray(start, start + message.readInt32LE(start)))));
+        const command = deserialize(message.subarray(start, start + message.readInt32LE(start)));
+        if (command.find === "never") continue;
+        const document = serialize(answer(command));
         const middle = legacy ? Buffer.alloc(20) : Buffer.alloc(5);
         if (legacy) middle.writeInt32LE(1, 16);
         const head = Buffer.alloc(16);

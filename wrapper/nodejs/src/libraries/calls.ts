@@ -23,6 +23,14 @@ export function callSpan(agent: Agent, name: string, attributes: Attributes): Sp
 /** What of a call's arguments, other than a callback at their end, tells of its end. */
 export type Follow = (given: unknown[], asCallback: (callback: Method) => Method, finish: (error?: unknown) => void) => void;
 
+/** How the calls of a method are followed, where it is not as those of most. */
+interface Way {
+  isCallback?: (value: unknown) => value is Method;
+  followGiven?: Follow;
+  /** Whether what the method does is the call's own, and no call of its own. */
+  isCurrent?: boolean;
+}
+
 /**
  * Makes the method a call: it ends when the callback among its arguments is called, when the promise it returns settles, or when
  * the emitter it returns has emitted `end`, `close` or `error`.
@@ -32,8 +40,7 @@ export function wrap(
   prototype: Prototype,
   method: string,
   begin: Begin,
-  isCallback = (value: unknown): value is Method => typeof value === "function",
-  followGiven?: Follow,
+  { isCallback = (value: unknown): value is Method => typeof value === "function", followGiven, isCurrent = true }: Way = {},
 ): void {
   const original = prototype[method];
   if (original === undefined) return;
@@ -46,6 +53,8 @@ export function wrap(
     const outer = recorder.held();
     const asCallback = (callback: Method): Method =>
       function (...answer) {
+        // Some drivers add to it where the call was made.
+        leave(answer[0]);
         finish(answer[0]);
         return recorder.run(outer, () => callback.apply(this, answer));
       };
@@ -54,7 +63,7 @@ export function wrap(
     if (followGiven !== undefined) guarded(agent, "a call", () => followGiven(given, asCallback, finish));
     let result: unknown;
     try {
-      result = recorder.run(span, () => original.apply(this, given));
+      result = isCurrent ? recorder.run(span, () => original.apply(this, given)) : original.apply(this, given);
     } catch (error) {
       leave(error);
       finish(error);
@@ -63,6 +72,10 @@ export function wrap(
     return follow(result, finish);
   };
 }
+
+/** Begins nothing where an instrumentation of the function's own has put itself around that method. */
+export const unlessTheirs = (agent: Agent, library: string, method: string, begin: Begin): Begin => (self, given) =>
+  agent.recorder.records(library, (self as Prototype)[method]) ? undefined : begin(self, given);
 
 /** Runs what is not recorded. What it throws passes through the agent as well. */
 export function bare<T>(run: () => T): T {
@@ -135,8 +148,11 @@ function follow(result: unknown, finish: (error?: unknown) => void): unknown {
   if (typeof emit === "function" && emitter) {
     // Not a listener: one for errors would hide them from the function.
     emitter.emit = function (...given) {
-      if (given[0] === "error") finish(given[1]);
-      else if (given[0] === "end" || given[0] === "close") finish();
+      if (given[0] === "error") {
+        leave(given[1]);
+        finish(given[1]);
+      }
+      if (given[0] === "end" || given[0] === "close") finish();
       return emit.apply(this, given);
     };
   }

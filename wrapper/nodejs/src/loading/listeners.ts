@@ -32,17 +32,20 @@ const wanted = new Map<string, Wanted>([
       on: onUndici,
     },
   ],
+  traced("mysql2:connect", "mysql2", true),
   traced("mysql2:query", "mysql2"),
   traced("mysql2:execute", "mysql2"),
+  traced("ioredis:connect", "ioredis", true),
   traced("ioredis:command", "ioredis"),
+  traced("node-redis:connect", "redis", true),
   traced("node-redis:command", "redis"),
   traced("node-redis:batch", "redis"),
 ]);
 
-function traced(name: string, library: "mysql2" | "ioredis" | "redis"): [string, Wanted] {
+function traced(name: string, library: "mysql2" | "ioredis" | "redis", connects = false): [string, Wanted] {
   const on: Listener = (agent, event, message) => {
     if (event === "start" && agent.root === undefined) return;
-    guarded(agent, "a database call", () => chunk("databases").onTraced(agent, library, event, message as object));
+    guarded(agent, "a database call", () => chunk("databases").onTraced(agent, library, event, message as object, connects));
   };
   return [`tracing:${name}:start`, { library, followed: [`tracing:${name}:end`, `tracing:${name}:asyncEnd`], on }];
 }

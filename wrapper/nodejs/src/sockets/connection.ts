@@ -36,6 +36,8 @@ export class Connection {
     private readonly agent: Agent,
     readonly host: string | undefined,
     readonly port: number | undefined,
+    /** When it was opened. */
+    private readonly sinceUs: number,
   ) {}
 
   /** A call by one of these libraries. None outside of an invocation, and where the library tells of its calls by itself. */
@@ -44,6 +46,15 @@ export class Connection {
       const described = describe(databases);
       return described && callSpan(this.agent, ...described);
     });
+  }
+
+  /** The connection itself, from when it was opened until the server takes commands. */
+  connect(libraries: readonly string[], system: string, config: object): Span | undefined {
+    const { host, port, sinceUs } = this;
+    const span = this.call(libraries, ({ waitFor }) => waitFor("connect", system, { host, port, ...config }));
+    // One that was opened before the invocation has been waited for since that began.
+    if (span !== undefined) span.startUs = Math.max(sinceUs, span.invocation?.startUs ?? 0);
+    return span;
   }
 
   /** The same for messages. */

@@ -102,7 +102,8 @@ class Mysql implements Conversation {
     if (this.capabilities & PLUGIN) [, at] = zeroEnded(body, at);
     // mysql2 says who it is wherever it tells of its calls by itself.
     this.libraries = this.capabilities & CONNECT_ATTRIBUTES && body.includes("Node-MySQL-2", at) ? ["mysql2"] : ["mysql"];
-    this.wait("login");
+    const { database } = this;
+    this.wait("login", this.connection.connect(this.libraries, "mysql", { user, database }));
   }
 
   private command(command: number, body: Buffer): void {

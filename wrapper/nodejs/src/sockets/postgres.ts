@@ -69,7 +69,8 @@ class Postgres implements Conversation {
       if (said[index] === "user") this.user = said[index + 1] ?? "";
       if (said[index] === "database") this.database = said[index + 1] ?? "";
     }
-    this.awaited.push({ kind: "sync" });
+    const { user, database } = this;
+    this.awaited.push({ kind: "sync", span: this.connection.connect(LIBRARIES, "postgresql", { user, database: database || user }) });
     if (data.length > size) this.fromClient.feed(data.subarray(size));
   }
 

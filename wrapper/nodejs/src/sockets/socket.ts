@@ -54,7 +54,7 @@ function addressOf({ path, host, port }: Options): { host?: string | undefined; 
 }
 
 /** The first that is written to a connection: it is read along from here on, if anybody can read it. */
-export function open(agent: Agent, socket: Watched, options: Options, written: unknown[]): void {
+export function open(agent: Agent, socket: Watched, options: Options, written: unknown[], sinceUs: number): void {
   const first = bytes(written[0], written[1]);
   const protocol = PROTOCOLS.find(([begins]) => begins(first));
   if (protocol === undefined) return;
@@ -63,7 +63,7 @@ export function open(agent: Agent, socket: Watched, options: Options, written: u
   if (chunk("databases").isToldSocket(socket)) return;
   if (libraries.every((library) => agent.disabled(library) || isTold(library))) return;
   const { host, port } = addressOf(options);
-  const connection = new Connection(agent, host, port);
+  const connection = new Connection(agent, host, port, sinceUs);
   watch(agent, socket, connection, chunk(part).read(connection), first);
 }
 

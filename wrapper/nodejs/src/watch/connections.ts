@@ -73,6 +73,7 @@ const watchFirst = (agent: Agent, socket: Watched, options: Options, foundHttp2?
   const { write } = socket;
   const own = socket as unknown as { on?: On };
   const { on } = own;
+  const sinceUs = agent.now();
   const listens: On = function (event, listener, ...rest: unknown[]) {
     if (event === "error" && listener.name === "socketOnError") {
       delete own.on;
@@ -86,7 +87,7 @@ const watchFirst = (agent: Agent, socket: Watched, options: Options, foundHttp2?
     if (own.on === listens) delete own.on;
     const [data] = given;
     if (typeof data === "string" ? /^(?:\*|AMQP)/.test(data) : data instanceof Uint8Array)
-      guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, options, given));
+      guarded(agent, "a connection", () => chunk("sockets").open(agent, socket, options, given, sinceUs));
     return write.apply(this, given);
   };
   socket.write = first;

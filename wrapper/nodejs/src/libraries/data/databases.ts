@@ -3,9 +3,12 @@
  * reads sockets describes its calls by the same words.
  */
 
-import type { Agent } from "../../record/agent";
+import { type Agent, guarded } from "../../record/agent";
 import type { Attributes, Span } from "../../trace/span";
-import { callSpan, type Begin, type Follow, type Method, type Prototype, text, wrap, wrapQueue } from "../calls";
+import { callSpan, type Begin, type Follow, type Method, type Prototype, text, unlessTheirs, wrap, wrapQueue } from "../calls";
+import { acquires, connects, hasServer, waitFor, whereOf } from "./connecting";
+
+export { waitFor };
 
 /** The attributes of a statement in SQL; the extension masks the literals. */
 export function sql(system: string, statement: unknown, config: Record<string, unknown>): [string, Attributes] {
@@ -14,13 +17,9 @@ export function sql(system: string, statement: unknown, config: Record<string, u
   const operation = /^[\s(]*(\w+)/.exec(written ?? "")?.[1]?.toUpperCase();
   const database = text(config.database);
   const attributes: Attributes = {
-    "db.system.name": system,
-    "db.namespace": database,
+    ...whereOf(system, config),
     "db.query.text": written,
     "db.operation.name": operation,
-    "db.user": text(config.user),
-    "server.address": text(config.host) ?? text(config.socketPath),
-    "server.port": config.port === undefined ? undefined : Number(config.port),
   };
   return [[operation, database].filter(Boolean).join(" ") || system, attributes];
 }
@@ -52,12 +51,8 @@ const followQuery: Follow = (given, asCallback, finish) => {
   };
 };
 
-/** Begins nothing where an instrumentation of the function's own has put itself around that method. */
-const unlessTheirs = (agent: Agent, library: string, method: string, begin: Begin): Begin => (self, given) =>
-  agent.recorder.records(library, (self as Prototype)[method]) ? undefined : begin(self, given);
-
 const wrapQuery = (agent: Agent, prototype: Prototype, method: string, begin: Begin): void =>
-  wrap(agent, prototype, method, begin, undefined, followQuery);
+  wrap(agent, prototype, method, begin, { followGiven: followQuery });
 
 /** Sockets of drivers that are patched. Another driver may speak the same protocol. */
 const toldSockets = new WeakSet<object>();
@@ -97,12 +92,18 @@ export function patchPg(agent: Agent, exports: unknown): void {
       tellsOf((this as { connection?: { stream?: unknown } }).connection?.stream);
       return connect.apply(this, given);
     };
+  connects(agent, "pg", prototype, "connect", (self) => ["postgresql", self]);
   const begin: Begin = (self, given) => callSpan(agent, ...sql("postgresql", given[0], self as Record<string, unknown>));
   wrapQuery(agent, prototype, "query", unlessTheirs(agent, "pg", "query", begin));
 }
 
 export function patchPgPool(agent: Agent, exports: unknown): void {
-  wrapQueue(agent, (exports as { prototype: Prototype }).prototype, "connect");
+  const { prototype } = exports as { prototype: Prototype };
+  wrapQueue(agent, prototype, "connect");
+  acquires(agent, "pg", prototype, "connect", (self) => {
+    const { _clients: clients, _idle: idle, options } = self as { _clients: Record<string, unknown>[]; _idle: unknown[]; options: { max: number } };
+    return idle.length > 0 || clients.length < options.max ? undefined : ["postgresql", clients[0] ?? {}];
+  });
 }
 
 export function patchMysql(agent: Agent, exports: unknown): void {
@@ -119,8 +120,18 @@ export function patchMysql(agent: Agent, exports: unknown): void {
   wrapQuery(agent, prototype, "addCommand", (self, given) => {
     tellsOf((self as { stream?: unknown }).stream);
     const { constructor, statement } = given[0] as { constructor: { name: string }; statement?: { query?: unknown } };
+    if (constructor.name === "ClientHandshake") return shakesHands(agent, self);
     return constructor.name === "Execute" && statement?.query !== undefined ? of(self, statement.query) : undefined;
   });
+  // Whoever waits for the handshake is told of what becomes of it here, and the handshake itself only by the server.
+  for (const method of ["_notifyError", "close"]) {
+    const original = prototype[method];
+    if (original === undefined) continue;
+    prototype[method] = function (...given) {
+      endHandshake(agent, this, given[0]);
+      return original.apply(this, given);
+    };
+  }
   const { connect } = prototype;
   if (connect === undefined) return;
   prototype.connect = function (...given) {
@@ -130,8 +141,38 @@ export function patchMysql(agent: Agent, exports: unknown): void {
   };
 }
 
+/** Connections of mysql2's, which connect when they are made, and the call that this is. */
+const handshakes = new WeakMap<object, Span>();
+
+function shakesHands(agent: Agent, self: object): Span | undefined {
+  if (agent.recorder.records("mysql2", (self as Prototype).query)) return undefined;
+  const span = callSpan(agent, ...waitFor("connect", "mysql", (self as { config?: Record<string, unknown> }).config ?? {}));
+  if (span !== undefined) handshakes.set(self, span);
+  return span;
+}
+
+function endHandshake(agent: Agent, connection: object, error: unknown): void {
+  const span = handshakes.get(connection);
+  if (span !== undefined) guarded(agent, "a database call", () => agent.recorder.finish(span, error));
+}
+
+/** Of mysql, which connects with its first statement where nobody has asked it before. */
+export function patchMysqlProtocol(agent: Agent, exports: unknown): void {
+  const { prototype } = exports as { prototype: Prototype };
+  connects(agent, "mysql", prototype, "handshake", (self) => ["mysql", (self as { _config?: Record<string, unknown> })._config ?? {}]);
+}
+
 export function patchMysqlPool(agent: Agent, exports: unknown): void {
-  wrapQueue(agent, (exports as { prototype: Prototype }).prototype, "getConnection");
+  const { prototype } = exports as { prototype: Prototype };
+  // Newer versions of mysql2 have all of it in a class below.
+  if (!Object.hasOwn(prototype, "getConnection")) return;
+  wrapQueue(agent, prototype, "getConnection");
+  const library = prototype.execute === undefined ? "mysql" : "mysql2";
+  acquires(agent, library, prototype, "getConnection", (self) => {
+    const pool = self as Record<"_freeConnections" | "_allConnections", { length: number }> & { config: { connectionLimit: number; connectionConfig: Record<string, unknown> } };
+    const { connectionLimit: limit, connectionConfig } = pool.config;
+    return pool._freeConnections.length > 0 || limit === 0 || pool._allConnections.length < limit ? undefined : ["mysql", connectionConfig];
+  });
 }
 
 /** What follows these is no key, and may be a secret. */
@@ -180,6 +221,7 @@ export const isConnecting = (name: string): boolean => CONNECTING.has(name.split
 export function patchIoredis(agent: Agent, exports: unknown): void {
   const { default: client } = exports as { default: { prototype: Prototype } };
   patched.add("ioredis");
+  connects(agent, "ioredis", client.prototype, "connect", (self) => ["redis", (self as { options?: Record<string, unknown> }).options ?? {}]);
   const seen = new WeakSet();
   wrap(agent, client.prototype, "sendCommand", (self, given) => {
     tellsOf((self as { stream?: unknown }).stream);
@@ -201,6 +243,7 @@ export function patchRedis(agent: Agent, exports: unknown): void {
     const { options: own } = self as { options?: { socket?: Record<string, unknown>; database?: unknown } };
     return { host: own?.socket?.host ?? "localhost", port: own?.socket?.port ?? 6379, database: own?.database };
   };
+  connects(agent, "redis", client.prototype, "connect", (self) => ["redis", options(self)]);
   const begin = (self: object, words: readonly unknown[]): Span | undefined => {
     if (agent.recorder.records("redis", (self as Prototype).sendCommand)) return undefined;
     const { host, port, database } = options(self);
@@ -246,19 +289,46 @@ export function patchMongodb(agent: Agent, exports: unknown): void {
   const begin: Begin = (self, given) => {
     const [namespace, command] = given as [{ db?: unknown }, Record<string, unknown>];
     const operation = Object.keys(command)[0] ?? "";
-    const [, host, port] = /^(.*):(\d+)$/.exec(String((self as { address?: unknown }).address ?? "")) ?? [];
+    const { host, port } = addressOf((self as { address?: unknown }).address);
     const described = mongodb(operation, namespace.db, text(command[operation]) ?? command.collection, host, port);
     return described && callSpan(agent, ...described);
   };
   // Newer versions end with the class of the response, older ones with a callback.
-  wrap(agent, connection.prototype, "command", unlessTheirs(agent, "mongodb", "command", begin), (value): value is Method => typeof value === "function" && !("make" in value));
+  wrap(agent, connection.prototype, "command", unlessTheirs(agent, "mongodb", "command", begin), {
+    isCallback: (value): value is Method => typeof value === "function" && !("make" in value),
+  });
 }
 
 /** Drivers before version 6 call back whoever waits for a connection. */
 export function patchMongodbPool(agent: Agent, exports: unknown): void {
   const { ConnectionPool: pool } = exports as { ConnectionPool: { prototype: Prototype } };
+  interface Pool {
+    availableConnectionCount: number;
+    totalConnectionCount: number;
+    options: { maxPoolSize: number; hostAddress?: Record<string, unknown> };
+  }
   wrapQueue(agent, pool.prototype, "checkOut");
+  const isFull = ({ totalConnectionCount: count, options }: Pool): boolean => options.maxPoolSize > 0 && count >= options.maxPoolSize;
+  const where = (self: Pool): [string, Record<string, unknown>] => ["mongodb", self.options.hostAddress ?? {}];
+  const isReady = (self: Pool): boolean => self.availableConnectionCount > 0;
+  connects(agent, "mongodb", pool.prototype, "checkOut", (self) => (isReady(self as Pool) || isFull(self as Pool) ? undefined : where(self as Pool)));
+  acquires(agent, "mongodb", pool.prototype, "checkOut", (self) => (isReady(self as Pool) || !isFull(self as Pool) ? undefined : where(self as Pool)));
 }
+
+/** A command is sent when a server is known. */
+export function patchMongodbTopology(agent: Agent, exports: unknown): void {
+  const { Topology: topology } = exports as { Topology: { prototype: Prototype } };
+  connects(agent, "mongodb", topology.prototype, "selectServer", (self, given) => {
+    const { servers } = (self as { description: { servers: Map<string, { type: string }> } }).description;
+    // What it selects by may be a function, and no callback.
+    return given.length < 2 || hasServer(servers) ? undefined : ["mongodb", addressOf([...servers.keys()][0])];
+  });
+}
+
+const addressOf = (address: unknown): { host?: string | undefined; port?: string | undefined } => {
+  const [, host, port] = /^(.*):(\d+)$/.exec(String(address ?? "")) ?? [];
+  return { host, port };
+};
 
 /** Message of a tracing channel: what the library says of the call, later with its error. */
 interface Traced {
@@ -288,11 +358,16 @@ const KNOWN_SOCKETS = new Set(["ioredis", "mysql2"]);
 export const isTold = (library: string): boolean => telling.has(library) || (patched.has(library) && !KNOWN_SOCKETS.has(library));
 
 /** Libraries that tell of their calls by themselves, also from inside of a bundle. */
-export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", event: string, message: Traced): void {
+export function onTraced(agent: Agent, library: "mysql2" | "ioredis" | "redis", event: string, message: Traced, connects = false): void {
   if (patched.has(library)) return;
   telling.add(library);
   if (event === "start") {
     const { serverAddress: host, serverPort: port, database, user, batchMode, batchSize } = message;
+    if (connects) {
+      const span = callSpan(agent, ...waitFor("connect", library === "mysql2" ? "mysql" : "redis", { host, port, database, user }));
+      if (span !== undefined) traced.set(message, span);
+      return;
+    }
     const isBatch = batchMode !== undefined && message.command === undefined;
     if (batchMode !== undefined && !isBatch) return;
     const command = isBatch ? batchMode : message.command;
