@@ -33,7 +33,7 @@ _DONE = "_otel_xray_calls"
 class Call:
     """One call that is recorded. Who describes it may change its arguments, and leave a note for who tells its end."""
 
-    __slots__ = ("arguments", "is_nested", "note", "options", "span", "token")
+    __slots__ = ("arguments", "is_nested", "note", "options", "see", "span", "token")
 
     def __init__(self, span: Span, token: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         self.is_nested = False
@@ -44,6 +44,8 @@ class Call:
         """As the function is called, its object first."""
         self.options = options
         self.note: Any = None
+        self.see: Callable[[Any], None] | None = None
+        """What is shown each item of a generator, and lets no error out."""
 
     def given(self, at: int, name: str) -> Any:
         """An argument, whether by its place or by its name."""
@@ -255,6 +257,8 @@ def _around_each(original: Any, begin: Begin, end: End, *, is_async: bool) -> An
         items = original(*arguments, **options)
         try:
             async for item in items:
+                if begun is not None and begun.see is not None:
+                    begun.see(item)
                 yield item
         except GeneratorExit:
             if begun is not None:
@@ -273,7 +277,8 @@ def _around_each(original: Any, begin: Begin, end: End, *, is_async: bool) -> An
     def each(*arguments: Any, **options: Any) -> Any:
         begun = begin(arguments, options)
         try:
-            result = yield from original(*arguments, **options)
+            items = original(*arguments, **options)
+            result = yield from (items if begun is None or begun.see is None else _seen(items, begun.see))
         except GeneratorExit:
             if begun is not None:
                 end(begun, None, None)
@@ -288,3 +293,12 @@ def _around_each(original: Any, begin: Begin, end: End, *, is_async: bool) -> An
         return result
 
     return each_to_come if is_async else each
+
+
+def _seen(items: Any, see: Callable[[Any], None]) -> Any:
+    try:
+        for item in items:
+            see(item)
+            yield item
+    finally:
+        items.close()
