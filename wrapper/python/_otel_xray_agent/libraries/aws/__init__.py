@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Follow = Callable[[Recorder, Span, dict[str, Any]], bool]
 
+BEDROCK = "Bedrock Runtime"
+
 # Parameter -> attribute, by service id.
 _PARAMETERS = {
     "S3": (("Bucket", "aws.s3.bucket"), ("Key", "aws.s3.key")),
@@ -35,6 +37,7 @@ _PARAMETERS = {
     "Secrets Manager": (("SecretId", "aws.secretsmanager.secret.arn"),),
     "Kinesis": (("StreamARN", "aws.kinesis.stream.arn"), ("StreamName", "aws.kinesis.stream_name")),
     "EventBridge": (("EventBusName", "messaging.destination.name"),),
+    BEDROCK: (("modelId", "gen_ai.request.model"),),
 }
 
 
@@ -50,7 +53,7 @@ def record(calls: Calls, client: Any, follow: Follow) -> None:
     """``follow`` has the call go on until the body that it finds in an answer has been read."""
 
     def tell(call: Call, result: Any, error: BaseException | None) -> bool:
-        return _tell(calls.recorder, call, result, error, follow)
+        return _tell(calls, call, result, error, follow)
 
     calls.record(client, "_make_api_call", describe, tell)
 
@@ -96,6 +99,10 @@ def describe(call: Call) -> str:
     attributes["cloud.region"] = client.meta.region_name
     if isinstance(parameters, dict):
         _describe_parameters(attributes, service, parameters)
+    if service == BEDROCK:
+        attributes["gen_ai.provider.name"] = "aws.bedrock"
+        if operation in ("Converse", "ConverseStream"):
+            attributes["gen_ai.operation.name"] = "chat"
     return f"{service}.{operation}"
 
 
@@ -108,13 +115,20 @@ def _describe_parameters(attributes: dict[str, Any], service: str, parameters: d
         attributes["aws.dynamodb.table_names"] = list(parameters["RequestItems"])
 
 
-def _tell(recorder: Recorder, call: Call, response: Any, error: BaseException | None, follow: Follow) -> bool:
+def _tell(calls: Calls, call: Call, response: Any, error: BaseException | None, follow: Follow) -> bool:
     if error is not None:
         response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return False
     _describe_response(call.span, response)
-    return error is None and follow(recorder, call.span, response)
+    if error is not None:
+        return False
+    if call.span.attributes.get("rpc.service") == BEDROCK:
+        from _otel_xray_agent.libraries.aws import bedrock
+
+        if bedrock.answered(calls, call.span, response):
+            return True
+    return follow(calls.recorder, call.span, response)
 
 
 def _below(recorder: Recorder, span: Span, response: dict[str, Any]) -> bool:

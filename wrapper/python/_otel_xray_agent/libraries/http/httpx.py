@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from _otel_xray_agent.record.trace import Span
 
 _PORTS = {"http": 80, "https": 443}
+_MODELS = ("/completions", "/responses", "/messages", "/embeddings", "Content", "Contents")
+"""How paths end where a language model may be asked."""
+_ANSWER = "_otel_xray_answer"
+"""On a stream: what reads a model's answer along."""
 
 
 def patch(module: ModuleType, recorder: Recorder) -> None:
@@ -26,6 +30,10 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
     def request(call: Call) -> str:
         asked = call.given(1, "request")
         describe(call.span, asked.method, *_place(asked))
+        if asked.method == "POST" and asked.url.path.endswith(_MODELS):
+            from _otel_xray_agent.libraries.models import over_http
+
+            call.note = over_http.Answer if over_http.asks(call.span, asked) else None
         return str(asked.method)
 
     def carry(call: Call) -> None:
@@ -43,16 +51,35 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         call.give(1, "request", twin)
 
     def tell(call: Call, response: Any, error: BaseException | None) -> bool:
-        return error is None and answered(recorder, call.span, response, response.status_code)
+        if error is not None or not answered(recorder, call.span, response, response.status_code):
+            return False
+        if call.note is not None:
+            response.stream.__dict__[_ANSWER] = call.note(call.span, response)
+        return True
 
-    read = calls.ends(lambda call, result, error: error is None)
+    resume = calls.resumes(_read, told=True)
+
+    def reading(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
+        call = resume(arguments, options)
+        answer = None if call is None else arguments[0].__dict__.get(_ANSWER)
+        if answer is not None:
+            call.see = answer.feed
+        return call
+
+    def over(call: Call, result: Any, error: BaseException | None) -> bool:
+        answer = call.arguments[0].__dict__.pop(_ANSWER, None)
+        if answer is not None:
+            answer.over()
+        return False
+
+    read = calls.ends(lambda call, result, error: over(call, result, error) or error is None)
     for transport, send, stream, each, close in (
         ("HTTPTransport", "handle_request", "ResponseStream", "__iter__", "close"),
         ("AsyncHTTPTransport", "handle_async_request", "AsyncResponseStream", "__aiter__", "aclose"),
     ):
         calls.record(getattr(module, transport), send, request, tell, carry)
-        calls.stand_in(getattr(module, stream), each, calls.resumes(_read, told=True), read)
-        calls.stand_in(getattr(module, stream), close, calls.leaves(_left), calls.ends(None))
+        calls.stand_in(getattr(module, stream), each, reading, read)
+        calls.stand_in(getattr(module, stream), close, calls.leaves(_left), calls.ends(over))
 
 
 def answered(recorder: Recorder, span: Span, response: Any, status: int) -> bool:
