@@ -57,6 +57,8 @@ fi
 # relocation-model=static a musl file keeps a program interpreter and does not start on Lambda. With frame pointers the tables
 # for unwinding say where a frame is once, and not again behind every push: a fiftieth of the file.
 flags="--remap-path-prefix=$root=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo -C force-frame-pointers=yes"
+# Of a package's path, its name and version say all.
+for index in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do flags="$flags --remap-path-prefix=$index="; done
 static="-C link-self-contained=no -C target-feature=+crt-static -C relocation-model=static"
 std_of_extension='' std_of_launcher=''
 case $std in

@@ -1,6 +1,6 @@
 //! What is said of a setting that could not be used as written.
 
-use super::table::{AGENT_SOCKET, DAEMON, OTLP_GRPC, OTLP_HTTP, SETTINGS, SPOOL};
+use super::table::{AGENT_SOCKET, DAEMON, OTLP_GRPC, OTLP_HTTP, SPOOL, known};
 use std::fmt;
 
 /// A setting that could not be used as written.
@@ -12,7 +12,7 @@ pub struct Complaint {
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(setting) = SETTINGS.iter().find(|s| s.name == self.name) else {
+        let Some(setting) = known(self.name) else {
             return write!(f, "{} is not understood", self.name);
         };
         f.write_str(self.name)?;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use table::{
     ADOPT, AGENT_SOCKET, ANNOTATIONS, BUFFER_KB, DAEMON, DEADLINE_MARGIN_MS, ENABLED, FLUSH,
     FLUSH_TIMEOUT_MS, KEEP, LOG_LEVEL, OTLP_GRPC, OTLP_HTTP, OTLP_TARGET, OUTLETS, PLATFORM_EVENTS,
-    PROGRESS_MS, SAMPLING, SPOOL, SPOOL_AGE_S, SPOOL_KB, TELEMETRY_RECORDS, TRACING_MODE,
+    PROGRESS_MS, SAMPLING, SPOOL, SPOOL_AGE_S, SPOOL_KB, TELEMETRY_RECORDS, TRACING_MODE, known,
 };
 
 /// The settings the extension runs with.
@@ -123,7 +123,7 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
             }
             self.complaints.push(Complaint { name, value });
         }
-        let default = SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
+        let default = known(name).map_or("", |known| known.default);
         // Every default is parsed by the test below, so this cannot be reached with a bad one.
         parse(default).unwrap_or_else(|| unreachable!("the default of {name} does not parse"))
     }

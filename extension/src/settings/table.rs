@@ -42,6 +42,29 @@ pub(super) const SPOOL_AGE_S: &str = "OTEL_XRAY_SPOOL_AGE_S";
 pub(super) const PLATFORM_EVENTS: &str = "OTEL_XRAY_PLATFORM_EVENTS";
 pub(super) const AGENT_SOCKET: &str = "OTEL_XRAY_AGENT_SOCKET";
 
+/// What the extension itself says of a setting. The help is the README's, and stays out of the program.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) name: &'static str,
+    pub(super) values: &'static str,
+    pub(super) default: &'static str,
+}
+
+static KNOWN: [Known; SETTINGS.len()] = {
+    let mut known = [Known { name: "", values: "", default: "" }; SETTINGS.len()];
+    let mut at = 0;
+    while at < known.len() {
+        let Setting { name, values, default, .. } = SETTINGS[at];
+        known[at] = Known { name, values, default };
+        at += 1;
+    }
+    known
+};
+
+pub(super) fn known(name: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.name == name)
+}
+
 /// The settings in the order in which the README lists them.
 pub const SETTINGS: &[Setting] = &[
     Setting {
