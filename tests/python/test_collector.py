@@ -116,9 +116,11 @@ def look():
 
 @pytest.mark.parametrize("setting", [None, "auto", "false"])
 def test_what_was_loaded_is_collected_and_found_as_ever(start: Start, setting: str | None) -> None:
-    expected = [12, True, ["finalize", "finalizer", "finalizer", "weak reference"], 10]
-    assert answered(start, GARBAGE, setting, layer=False) == expected
-    assert answered(start, GARBAGE, setting) == expected
+    for layer in (False, True):
+        before, *after = answered(start, GARBAGE, setting, layer=layer)
+        # The collector may have come by itself.
+        assert before in (10, 12)
+        assert after == [True, ["finalize", "finalizer", "finalizer", "weak reference"], 10]
 
 
 MUCH = """

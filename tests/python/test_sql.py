@@ -182,8 +182,11 @@ def test_a_connection_of_before_the_invocation_tells_where_it_leads(
     with start(source, variables={"EARLY": str(port)}) as function:
         assert function.invoke({"do": "later", "canary": CANARY}).json == [[CANARY]]
         function.frames.wait_for(5, 1)
-        (select,) = calls(function, driver)
-    assert {key: attributes(select).get(key) for key in where(port)} == where(port)
+        *early, select = calls(function, driver)
+    # The invocation has waited for the function's load, and so for the connection (PL-82).
+    assert [call.name.partition(" ")[0] for call in early] == ["connect", "SELECT"]
+    for call in (early[-1], select):
+        assert {key: attributes(call).get(key) for key in where(port)} == where(port)
 
 
 def test_disabled_by_name(start: Start, server_port: Port, case: Case, request: pytest.FixtureRequest) -> None:

@@ -54,11 +54,27 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             fail(call.span, getattr(error, "code", None))
         return False
 
+    def connect(call: Call) -> str | None:
+        """The first session waits for a server, in versions that ask one whether it has sessions."""
+        topology = call.arguments[0]._topology
+        if not hasattr(topology, "_check_session_support") or topology.description.has_known_servers:
+            return None
+        describe(call.span, "mongodb", "connect", *_where(call.arguments[0]))
+        return "connect"
+
+    def connected(call: Call, result: Any, error: BaseException | None) -> bool:
+        if type(error).__name__ != "ConfigurationError":
+            return False
+        # It has said that it has none, and is asked without.
+        recorder.finish(call.span, call.token)
+        return True
+
     calls = Calls(recorder, "pymongo", "a MongoDB call")
     for client in ("MongoClient", "AsyncMongoClient"):
         if client in vars(module):
             for name in _SEAMS:
                 calls.record(vars(module)[client], name, operation, tell)
+            calls.record(vars(module)[client], "_get_server_session", connect, connected)
 
 
 def _operation(call: Call) -> str:
