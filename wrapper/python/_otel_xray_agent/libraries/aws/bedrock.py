@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from _otel_xray_agent.libraries.http import CALL
+from _otel_xray_agent.libraries.http import CALL, call_of, let_go
 from _otel_xray_agent.libraries.models import INPUT_TOKENS, OUTPUT_TOKENS, look, look_in
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ def answered(calls: Calls, span: Span, response: dict[str, Any]) -> bool:
 
 def _watch(calls: Calls, stream: type) -> None:
     """Patches botocore's ``EventStream``, or aiobotocore's on top of it."""
-    resume = calls.resumes(_read, told=True)
+    resume = calls.resumes(call_of, told=True)
 
     def reading(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
         call = resume(arguments, options)
@@ -55,7 +55,7 @@ def _watch(calls: Calls, stream: type) -> None:
     for owner in stream.__mro__:
         each = "__anext__" if "__anext__" in vars(owner) else "__iter__"
         calls.stand_in(owner, each, reading, calls.ends(None))
-        calls.stand_in(owner, "close", calls.leaves(_left), calls.ends(None))
+        calls.stand_in(owner, "close", calls.leaves(let_go), calls.ends(None))
 
 
 def _see(calls: Calls, span: Span, event: Any) -> None:
@@ -71,13 +71,3 @@ def _look_at(span: Span, event: dict[str, Any]) -> None:
         look(span.attributes, event)
     elif isinstance(piece, dict) and isinstance(piece.get("bytes"), bytes):
         look_in(span.attributes, piece["bytes"])
-
-
-def _read(stream: Any) -> Span | None:
-    span: Span | None = stream.__dict__.get(CALL)
-    return span
-
-
-def _left(stream: Any) -> Span | None:
-    span: Span | None = stream.__dict__.pop(CALL, None)
-    return span

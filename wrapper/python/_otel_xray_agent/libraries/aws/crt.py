@@ -6,7 +6,7 @@ A botocore client only writes the request down there, and is answered by a made-
 from __future__ import annotations
 
 from _otel_xray_agent.libraries.calls import Calls
-from _otel_xray_agent.libraries.http import CALL
+from _otel_xray_agent.libraries.http import CALL, call_of, let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             return True
         # Whichever comes first: who waits for it may be the first to know.
         coordinator.__dict__[CALL] = call.span
-        transfer.add_done_callback(lambda done: over(_left(coordinator), done, done.exception()))
+        transfer.add_done_callback(lambda done: over(let_go(coordinator), done, done.exception()))
         return True
 
     def over(span: Span | None, transfer: Any, error: BaseException | None) -> None:
@@ -57,17 +57,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
         coordinator = call.arguments[0]
         # One that has not come in time goes on.
         if coordinator.done():
-            over(_left(coordinator), coordinator._crt_future, error)
+            over(let_go(coordinator), coordinator._crt_future, error)
 
     calls.record(module.CRTTransferManager, "_submit_transfer", submit, submitted)
-    calls.stand_in(module.CRTTransferCoordinator, "result", calls.leaves(_running), awaited)
-
-
-def _running(coordinator: Any) -> Span | None:
-    span: Span | None = coordinator.__dict__.get(CALL)
-    return span
-
-
-def _left(coordinator: Any) -> Span | None:
-    span: Span | None = coordinator.__dict__.pop(CALL, None)
-    return span
+    calls.stand_in(module.CRTTransferCoordinator, "result", calls.leaves(call_of), awaited)

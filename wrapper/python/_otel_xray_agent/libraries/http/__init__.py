@@ -24,6 +24,18 @@ CALL = "_otel_xray_call"
 _READING = ("read", "readinto", "read1", "readline", "peek")
 
 
+def call_of(read: Any) -> Span | None:
+    """The call that what is read from belongs to, while it goes on."""
+    span: Span | None = read.__dict__.get(CALL)
+    return span
+
+
+def let_go(read: Any) -> Span | None:
+    """The same, which is over with that: whoever comes next finds none."""
+    span: Span | None = read.__dict__.pop(CALL, None)
+    return span
+
+
 def full_url(scheme: str, host: str, port: int | None, target: str) -> str:
     """Without user and password. ``target`` is what the request line says, or a whole URL."""
     if target.startswith("/") or "://" not in target:
@@ -78,7 +90,7 @@ def follow_chunks(module: ModuleType, recorder: Recorder) -> None:
     def _error_catcher(self: Any) -> Any:
         try:
             below = getattr(self, "_original_response", None)
-            span = below.__dict__.get(CALL) if below is not None else None
+            span = call_of(below) if below is not None else None
             if span is not None:
                 recorder.take_up(span, told=True)
         except Exception as error:  # the call comes first
@@ -90,13 +102,13 @@ def follow_chunks(module: ModuleType, recorder: Recorder) -> None:
 
 def _reading(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
     def read(self: Any, *arguments: Any, **options: Any) -> Any:
-        span = self.__dict__.get(CALL)
+        span = call_of(self)
         if span is not None:
             recorder.take_up(span, told=True)
         try:
             return original(self, *arguments, **options)
         except BaseException as error:
-            span = self.__dict__.pop(CALL, None)
+            span = let_go(self)
             if span is not None:
                 recorder.finish(span, None, error)
             leave_unseen(error)
@@ -107,7 +119,7 @@ def _reading(original: Callable[..., Any], recorder: Recorder) -> Callable[..., 
 
 def _closing(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
     def _close_conn(self: Any) -> None:
-        span = self.__dict__.pop(CALL, None)
+        span = let_go(self)
         try:
             original(self)
         except BaseException as error:

@@ -7,7 +7,7 @@ the user hands over stays as it is (PL-62), and what has been signed on the way 
 from __future__ import annotations
 
 from _otel_xray_agent.libraries.calls import Calls
-from _otel_xray_agent.libraries.http import CALL, describe, is_told_already
+from _otel_xray_agent.libraries.http import CALL, describe, is_told_already, let_go
 from _otel_xray_agent.record.trace import SAMPLED
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ def _leaves(calls: Calls) -> Any:
 
 
 def _left(response: Any) -> Span | None:
-    span: Span | None = response.__dict__.pop(CALL, None)
+    span = let_go(response)
     if span is not None and response._protocol.__dict__.get(CALL) is span:
         del response._protocol.__dict__[CALL]
     return span

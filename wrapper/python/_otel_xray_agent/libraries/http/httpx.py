@@ -6,7 +6,7 @@ Called by the import hook with the module of the transports. Mocks and what answ
 from __future__ import annotations
 
 from _otel_xray_agent.libraries.calls import Calls
-from _otel_xray_agent.libraries.http import CALL, describe, full_url, is_told_already
+from _otel_xray_agent.libraries.http import CALL, call_of, describe, full_url, is_told_already, let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
             response.stream.__dict__[_ANSWER] = call.note(call.span, response)
         return True
 
-    resume = calls.resumes(_read, told=True)
+    resume = calls.resumes(call_of, told=True)
 
     def reading(arguments: tuple[Any, ...], options: dict[str, Any]) -> Call | None:
         call = resume(arguments, options)
@@ -79,7 +79,7 @@ def patch(module: ModuleType, recorder: Recorder) -> None:
     ):
         calls.record(getattr(module, transport), send, request, tell, carry)
         calls.stand_in(getattr(module, stream), each, reading, read)
-        calls.stand_in(getattr(module, stream), close, calls.leaves(_left), calls.ends(over))
+        calls.stand_in(getattr(module, stream), close, calls.leaves(let_go), calls.ends(over))
 
 
 def answered(recorder: Recorder, span: Span, response: Any, status: int) -> bool:
@@ -98,13 +98,3 @@ def answered(recorder: Recorder, span: Span, response: Any, status: int) -> bool
 def _place(request: Any) -> tuple[str, str, int | None, str]:
     url = request.url
     return url.scheme, url.host, url.port or _PORTS.get(url.scheme), url.raw_path.decode("ascii", "replace")
-
-
-def _read(stream: Any) -> Span | None:
-    span: Span | None = stream.__dict__.get(CALL)
-    return span
-
-
-def _left(stream: Any) -> Span | None:
-    span: Span | None = stream.__dict__.pop(CALL, None)
-    return span
